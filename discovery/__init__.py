@@ -1,0 +1,1 @@
+"""The outside world to target groups. Knows nothing of scraping."""

@@ -1,0 +1,1 @@
+"""The app: configuration, wiring, server and CLI. The one package that knows all others."""

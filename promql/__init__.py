@@ -1,0 +1,1 @@
+"""PromQL: text to syntax, to plan, to matrices. Synchronous; reads storage through one protocol."""

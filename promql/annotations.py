@@ -1,0 +1,57 @@
+"""Warnings and infos of one query: collected with a place, deduplicated, limited.
+
+From: every evaluating module, through `EvalContext.annotations`.   To: the API's `warnings` and
+`infos`. Texts are Prometheus' own (`PromQL warning: ... (1:5)`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from promql.syntax import Span
+
+SHOWN_MAX = 10
+"""Prometheus shows ten of each kind and counts the rest."""
+
+
+class Annotations:
+    """What evaluation wants the user to know; one instance a query, used by one thread."""
+
+    def __init__(self, query: str) -> None:
+        self._query = query
+        self._warnings: dict[str, None] = {}
+        self._infos: dict[str, None] = {}
+
+    def warn(self, message: str, span: Span) -> None:
+        """Add a warning about the expression at `span`; `message` without prefix and place."""
+        self._warnings[f"PromQL warning: {message} ({self._place(span)})"] = None
+
+    def info(self, message: str, span: Span) -> None:
+        """Add an info about the expression at `span`; `message` without prefix and place."""
+        self._infos[f"PromQL info: {message} ({self._place(span)})"] = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """At most ten texts, then how many more there are."""
+        return _shown(self._warnings, "warning")
+
+    @property
+    def infos(self) -> list[str]:
+        """At most ten texts, then how many more there are."""
+        return _shown(self._infos, "info")
+
+    def all_texts(self) -> tuple[list[str], list[str]]:
+        """Every warning and every info, without the limit."""
+        return list(self._warnings), list(self._infos)
+
+    def _place(self, span: Span) -> str:
+        before = self._query[: span.start]
+        return f"{before.count(chr(10)) + 1}:{len(before) - (before.rfind(chr(10)) + 1) + 1}"
+
+
+def _shown(texts: dict[str, None], kind: str) -> list[str]:
+    shown = list(texts)[:SHOWN_MAX]
+    if len(texts) > SHOWN_MAX:
+        shown.append(f"{len(texts) - SHOWN_MAX} more {kind} annotations omitted")
+    return shown

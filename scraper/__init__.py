@@ -1,0 +1,1 @@
+"""Targets to appended samples: loops, exposition parsers, relabelling, series caches."""

@@ -1,0 +1,284 @@
+"""All of storage that other packages may call.
+
+Reading: `SeriesReader.select` takes every selection of a query at once and answers with one
+`SeriesBatch` each, all of one snapshot and one symbol space, so that ids compare across batches.
+Writing: `Appender.resolve` turns label bytes into refs, `Appender.append` stores a batch of
+samples and returns one `AppendStatus` for each.
+
+No string is hashed and no label dict is built on either path: labels travel as columns of ids
+(reading) or as spans into one byte buffer (writing).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Ids = npt.NDArray[np.uint32]
+    Bytes = npt.NDArray[np.uint8]
+
+METRIC_NAME = "__name__"
+"""The label that names the metric; a column like every other."""
+
+ABSENT = 0
+"""Symbol id of "this series has no such label"; its text is the empty string."""
+
+
+class MatchOp(enum.Enum):
+    """How a matcher compares; the value is PromQL's own spelling."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    MATCHES = "=~"
+    NOT_MATCHES = "!~"
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on one label. A regular expression is RE2, anchored, dot matches newline.
+
+    A label that a series lacks reads as the empty string.
+    """
+
+    name: str
+    op: MatchOp
+    value: str
+
+    def __str__(self) -> str:
+        return f'{self.name}{self.op.value}"{self.value}"'
+
+
+@dataclass(frozen=True, slots=True)
+class SelectHints:
+    """What the query will do with the samples; storage may use it to skip work, never must.
+
+    Units: milliseconds. `func` is the innermost function or aggregation, "" if none.
+    """
+
+    step_ms: int = 0
+    range_ms: int = 0
+    func: str = ""
+    grouping: tuple[str, ...] = ()
+    by: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The series that satisfy all matchers, with their samples in [start_ms, end_ms], inclusive."""
+
+    matchers: tuple[Matcher, ...]
+    start_ms: int
+    end_ms: int
+    hints: SelectHints = field(default_factory=SelectHints)
+
+
+class SymbolSource(Protocol):
+    """Text by id and id by text; append-only while anyone holds it. Id 0 is the empty string."""
+
+    def text(self, symbol: int) -> str:
+        """Return the text of one id. Raises IndexError for an id never given out."""
+        ...
+
+    def texts(self, symbols: Ids) -> list[str]:
+        """Return the texts of many ids, in their order."""
+        ...
+
+    def find(self, text: str) -> int | None:
+        """Return the id of a text, or None if it has none (yet)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelColumns:
+    """The labels of S series: row l of `ids` is the column of label `names[l]`.
+
+    Shapes: `ids` uint32[len(names), S]; 0 where the series lacks the label. `names` is sorted by
+    code point and holds no name twice. Every column has at least one id that is not 0, or S is 0.
+    """
+
+    names: tuple[str, ...]
+    ids: Ids
+    symbols: SymbolSource
+
+    @property
+    def series_count(self) -> int:
+        """S, also where there is no column."""
+        return int(self.ids.shape[1])
+
+    def row(self, series: int) -> dict[str, str]:
+        """Return one series' labels as a dict, for errors, tests and small answers."""
+        ids = self.ids[:, series]
+        return {
+            name: self.symbols.text(int(symbol))
+            for name, symbol in zip(self.names, ids, strict=True)
+            if symbol != ABSENT
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesBatch:
+    """Samples of S series as columns. Series may share a run of times.
+
+    Series s has its times at `times[time_start[s] : time_start[s] + count[s]]` (strictly
+    increasing) and its values at `values[value_start[s] : value_start[s] + count[s]]`.
+    Shapes: `times` int64[any], `values` float64[any]; `time_start`, `value_start`, `count`
+    int64[S]. Units: milliseconds since the epoch. Stale markers are among the values.
+    Equal `time_start` and `count` of two series mean that they share their times, so a window
+    search for one serves the other. Series without samples in range are left out.
+    All arrays are read-only to the receiver; the batch keeps alive what they view.
+    """
+
+    labels: LabelColumns
+    times: Ints
+    time_start: Ints
+    values: Floats
+    value_start: Ints
+    count: Ints
+
+    @property
+    def series_count(self) -> int:
+        """S."""
+        return int(self.count.size)
+
+    @property
+    def sample_count(self) -> int:
+        """All samples of all series, shared times counted for each."""
+        return int(self.count.sum())
+
+
+class SeriesReader(Protocol):
+    """What a query sees of storage. Thread-safe; never blocks an append."""
+
+    def select(
+        self, selections: Sequence[Selection], *, samples_max: int | None = None
+    ) -> list[SeriesBatch]:
+        """Return one batch per selection, all of one snapshot, with one symbol space.
+
+        Raises `TooManySamplesError` before memory is taken if all batches together hold more
+        than `samples_max` samples; `BadMatcherError` for a bad regular expression.
+        """
+        ...
+
+    def series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> LabelColumns:
+        """Return the labels of every series that satisfies any of the sets and may have samples.
+
+        An empty sequence of sets means all series. "May": a block or head whose time range
+        overlaps [start_ms, end_ms] counts, as in Prometheus. No series comes twice.
+        """
+        ...
+
+    def label_names(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Return the label names in use, sorted, once each; arguments as for `series`."""
+        ...
+
+    def label_values(
+        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Return the values of one label, sorted, once each; arguments as for `series`."""
+        ...
+
+
+class AppendStatus(enum.IntEnum):
+    """What became of one sample. The first two are success."""
+
+    STORED = 0
+    DUPLICATE = 1
+    """Same time, same value as one stored already: nothing to do."""
+    CONFLICT = 2
+    """Same time, another value: refused, the first stays."""
+    OUT_OF_ORDER = 3
+    """Older than the newest of its series, and late samples are not taken at all."""
+    TOO_OLD = 4
+    """Older than the out-of-order window (where one is set) allows."""
+    OUT_OF_BOUNDS = 5
+    """Older than retention keeps."""
+    TOO_FAR_AHEAD = 6
+    """Later than `time_max_ms` of the call."""
+    UNKNOWN_SERIES = 7
+    """The ref is of a series that is gone; resolve again and append again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpans:
+    """The labels of N series as spans into one buffer; nothing is copied or decoded.
+
+    Shapes: `data` uint8[bytes]; `spans` int32[labels, 4] with rows (name start, name stop, value
+    start, value stop); `first` int64[N + 1]: series n has the spans first[n] to first[n + 1].
+    Within a series names are sorted by their bytes and differ, no name and no value is empty,
+    and all text is valid UTF-8. The producer sees to that.
+    """
+
+    data: Bytes
+    spans: npt.NDArray[np.int32]
+    first: Ints
+
+    @property
+    def series_count(self) -> int:
+        """N."""
+        return int(self.first.size - 1)
+
+    @staticmethod
+    def from_labels(label_sets: Iterable[Mapping[str, str]]) -> LabelSpans:
+        """Build spans from plain dicts: for tests, rules and other small writers.
+
+        >>> spans = LabelSpans.from_labels([{"__name__": "up", "job": "a", "none": ""}])
+        >>> spans.series_count, spans.spans.shape
+        (1, (2, 4))
+        """
+        chunks: list[bytes] = []
+        rows: list[tuple[int, int, int, int]] = []
+        first = [0]
+        at = 0
+        for labels in label_sets:
+            encoded = sorted((n.encode(), v.encode()) for n, v in labels.items() if v)
+            for name, value in encoded:
+                middle = at + len(name)
+                rows.append((at, middle, middle, middle + len(value)))
+                chunks += (name, value)
+                at = middle + len(value)
+            first.append(len(rows))
+        return LabelSpans(
+            data=np.frombuffer(b"".join(chunks), dtype=np.uint8),
+            spans=np.array(rows, dtype=np.int32).reshape(-1, 4),
+            first=np.array(first, dtype=np.int64),
+        )
+
+
+class Appender(Protocol):
+    """What a writer sees of storage. Thread-safe."""
+
+    def resolve(self, labels: LabelSpans) -> Ints:
+        """Return a ref for each series, creating (and logging) those that are new.
+
+        Refs are opaque int64, valid until the series is collected; `UNKNOWN_SERIES` says so.
+        """
+        ...
+
+    def append(
+        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Log and store one batch; return the `AppendStatus` of each sample.
+
+        Shapes: all [N]. A ref may come several times; samples are taken in the given order. When
+        this returns, what is STORED has been written to the operating system and is visible to
+        the next `select`, all of it or none.
+        """
+        ...
+
+
+class Storage(SeriesReader, Appender, Protocol):
+    """Both sides, as an opened database offers them."""
