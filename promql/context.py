@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 from promql.errors import CanceledError, QueryTimeoutError, TooManySamplesError
 
 if TYPE_CHECKING:
+    import threading
+
     import numpy as np
     import numpy.typing as npt
 

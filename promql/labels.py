@@ -61,7 +61,7 @@ class SeriesLabels:
 
     @staticmethod
     def empty(series_count: int, symbols: QuerySymbols) -> SeriesLabels:
-        """S series without any label (S is 0 or 1 in a valid result)."""
+        """Return S series without any label (S is 0 or 1 in a valid result)."""
         raise NotImplementedError
 
     @staticmethod
@@ -79,27 +79,27 @@ class SeriesLabels:
         raise NotImplementedError
 
     def take(self, rows: Ints) -> SeriesLabels:
-        """The series at `rows` (indices or a mask), in that order."""
+        """Return the series at `rows` (indices or a mask), in that order."""
         raise NotImplementedError
 
     def drop(self, names: Sequence[str]) -> SeriesLabels:
-        """Without these labels."""
+        """Return all but these labels."""
         raise NotImplementedError
 
     def keep(self, names: Sequence[str]) -> SeriesLabels:
-        """With only these labels."""
+        """Return only these labels."""
         raise NotImplementedError
 
     def with_column(self, name: str, ids: Ids) -> SeriesLabels:
-        """With one label set (or, where the id is 0, deleted) on every series."""
+        """Return all with one label set (or, where the id is 0, deleted) on every series."""
         raise NotImplementedError
 
     def concat(self, other: SeriesLabels) -> SeriesLabels:
-        """The series of both, self's first; both over the same symbols."""
+        """Return the series of both, self's first; both over the same symbols."""
         raise NotImplementedError
 
     def group(self) -> tuple[Ints, Ints]:
-        """Number the distinct label sets.
+        """Return the numbers of the distinct label sets.
 
         Returns `group_of` int64[S] (numbers 0..G-1 in order of first appearance) and
         `representative` int64[G] (the first series of each group).
@@ -107,13 +107,13 @@ class SeriesLabels:
         raise NotImplementedError
 
     def sort_order(self) -> Ints:
-        """Row order that sorts the series as Prometheus sorts label sets."""
+        """Return the row order that sorts the series as Prometheus sorts label sets."""
         raise NotImplementedError
 
     def row(self, series: int) -> dict[str, str]:
-        """One series' labels as a dict, names sorted."""
+        """Return one series' labels as a dict, names sorted."""
         raise NotImplementedError
 
     def format_row(self, series: int) -> str:
-        """One series' labels as Prometheus prints them in messages: `{a="b", c="d"}`."""
+        """Return one series' labels as Prometheus prints them in messages: `{a="b", c="d"}`."""
         raise NotImplementedError

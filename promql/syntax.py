@@ -148,8 +148,9 @@ class VectorMatching:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`lhs op rhs`; `matching` is set where both sides are vectors (checked later) or where a
-    matching clause was written. `op` in lower case.
+    """`lhs op rhs`, `op` in lower case.
+
+    `matching` is set where both sides are vectors or where a matching clause was written.
     """
 
     op: str

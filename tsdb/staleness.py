@@ -29,4 +29,5 @@ def is_stale(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     >>> is_stale(np.array([1.0, np.nan, STALE_NAN])).tolist()
     [False, False, True]
     """
-    return np.ascontiguousarray(values).view(np.uint64) == np.uint64(STALE_BITS)
+    mask: npt.NDArray[np.bool_] = np.ascontiguousarray(values).view(np.uint64) == STALE_BITS
+    return mask

@@ -1,0 +1,176 @@
+"""Protocols for what the app lets the API show; `gnomon/wiring.py` provides them.
+
+Handlers know these and the engines, never the app itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTargetView:
+    """One active target as `/api/v1/targets` shows it. `last_scrape_s` is 0 before the first.
+
+    `health` is "unknown", "up" or "down"; durations are in seconds, texts are Prometheus'.
+    """
+
+    discovered_labels: Mapping[str, str]
+    labels: Mapping[str, str]
+    scrape_pool: str
+    scrape_url: str
+    global_url: str
+    last_error: str
+    last_scrape_s: float
+    last_scrape_duration_s: float
+    health: str
+    scrape_interval: str
+    scrape_timeout: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedTargetView:
+    """A target that relabelling dropped."""
+
+    discovered_labels: Mapping[str, str]
+    scrape_pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsView:
+    """All targets at one moment; `dropped_counts` is exact where `dropped` is capped."""
+
+    active: Sequence[ActiveTargetView]
+    dropped: Sequence[DroppedTargetView]
+    dropped_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricMetadata:
+    """What a target said of one metric family: type (`counter`, ...), help, unit."""
+
+    family: str
+    type: str
+    help: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class TsdbStatsView:
+    """Cardinality, for `/api/v1/status/tsdb`; lists are (name, value), largest first."""
+
+    series_count: int
+    label_pair_count: int
+    chunk_count: int
+    min_time_ms: int
+    max_time_ms: int
+    series_by_metric: Sequence[tuple[str, int]]
+    values_by_label: Sequence[tuple[str, int]]
+    memory_by_label: Sequence[tuple[str, int]]
+    series_by_label_pair: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeView:
+    """For `/api/v1/status/runtimeinfo`. Times are seconds since the epoch."""
+
+    start_time_s: float
+    working_directory: str
+    hostname: str
+    reload_success: bool
+    last_config_time_s: float
+    corruption_count: int
+    storage_retention: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildView:
+    """For `/api/v1/status/buildinfo`. `version` is the Prometheus version we are compatible with.
+
+    Grafana decides by `version` what it may send; our own version is `gnomon_version`.
+    """
+
+    version: str
+    gnomon_version: str
+    revision: str = ""
+    branch: str = ""
+    build_user: str = ""
+    build_date: str = ""
+    python_version: str = ""
+
+
+class AppView(Protocol):
+    """The running app, as far as the API shows or commands it. All methods are quick."""
+
+    def ready(self) -> bool:
+        """Say whether storage is open and queries can be answered."""
+        ...
+
+    def stopping(self) -> bool:
+        """Say whether shutdown has begun."""
+        ...
+
+    def config_yaml(self) -> str:
+        """Return the loaded configuration with defaults filled in and secrets as `<secret>`."""
+        ...
+
+    def flags(self) -> Mapping[str, str]:
+        """Return every flag by name with its value in text."""
+        ...
+
+    def runtime(self) -> RuntimeView:
+        """Return facts of this process."""
+        ...
+
+    def build(self) -> BuildView:
+        """Return facts of this build."""
+        ...
+
+    def targets(self) -> TargetsView:
+        """Return active and dropped targets of all pools."""
+        ...
+
+    def scrape_pools(self) -> Sequence[str]:
+        """Return the names of the pools, sorted."""
+        ...
+
+    def metadata(self) -> Sequence[tuple[Mapping[str, str], Sequence[MetricMetadata]]]:
+        """Return for each active target its labels and what it said of its metrics."""
+        ...
+
+    def tsdb_stats(self, limit: int) -> TsdbStatsView:
+        """Return cardinality statistics, at most `limit` entries a list. May take a moment."""
+        ...
+
+    def metrics_text(self) -> bytes:
+        """Return the process' own metrics in text exposition format 0.0.4."""
+        ...
+
+    async def reload(self) -> None:
+        """Load the configuration file anew. Raises ValueError with the text for the client."""
+        ...
+
+    def quit(self) -> None:
+        """Begin a graceful shutdown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """What flags decide about the API. Times in seconds."""
+
+    query_timeout_s: float = 120.0
+    samples_max: int = 50_000_000
+    concurrency_max: int = 20
+    lookback_ms: int = 300_000
+    enable_lifecycle: bool = False
+    enable_admin_api: bool = False
+    enable_remote_write_receiver: bool = False
+    cors_origin: str = ".*"
+    external_url: str = ""
+    route_prefix: str = ""
+    external_labels: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,64 @@
+"""How to reach an HTTP server: credentials, TLS, proxies, as every client section configures them.
+
+From: `gnomon/config.py`.   To: `scraper/fetch.py`, HTTP discovery, remote ends.
+Source: prometheus/common `config.HTTPClientConfig`; field names are those of the YAML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """User and password; a file is read anew for each request, its whitespace trimmed."""
+
+    username: str = ""
+    username_file: Path | None = None
+    password: str = ""
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """`Authorization: <type> <credentials>`; a file is read anew for each request."""
+
+    type: str = "Bearer"
+    credentials: str = ""
+    credentials_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """Trust, client certificate and versions; inline PEM text or files (reloaded on change)."""
+
+    ca: str = ""
+    ca_file: Path | None = None
+    cert: str = ""
+    cert_file: Path | None = None
+    key: str = ""
+    key_file: Path | None = None
+    server_name: str = ""
+    insecure_skip_verify: bool = False
+    min_version: str = ""
+    max_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpClientConfig:
+    """Everything about the client side of one HTTP relation."""
+
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    tls_config: TlsConfig = field(default_factory=TlsConfig)
+    follow_redirects: bool = True
+    enable_http2: bool = True
+    proxy_url: str = ""
+    no_proxy: str = ""
+    proxy_from_environment: bool = False
+    http_headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
