@@ -1,0 +1,1 @@
+"""Reproducible benchmarks, one question a file, peers beside us."""

@@ -1,0 +1,106 @@
+"""What does scraping cost? CPU per million samples and memory per active series, peers beside us.
+
+    python -m benchmarks.scrape_load [--targets 100] [--series 1000] [--interval 2] [--seconds 60]
+
+Each system scrapes the same targets in turn; CPU is counted from a warm state (all series known)
+over `--seconds`, and the first seconds (all series new) apart. Samples are counted at the targets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+
+from benchmarks import peers
+
+
+def config(port: int, targets: int, interval: float) -> str:
+    """A configuration with one job for each target path, as relabelling would make it."""
+    listed = ", ".join(f"'{n}'" for n in range(targets))
+    return f"""\
+global: {{scrape_interval: {interval:g}s, scrape_timeout: {interval:g}s}}
+scrape_configs:
+- job_name: bench
+  static_configs: [{{targets: [{listed}]}}]
+  relabel_configs:
+  - source_labels: [__address__]
+    target_label: __metrics_path__
+    replacement: /target/$1/metrics
+  - {{source_labels: [__address__], target_label: instance, replacement: "target-$1"}}
+  - {{target_label: __address__, replacement: "127.0.0.1:{port}"}}
+"""
+
+
+def served(port: int) -> int:
+    """Scrapes answered so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/served") as reply:
+        return json.load(reply)["scrapes"]
+
+
+def measure(name: str, args: argparse.Namespace) -> list[str] | None:
+    """One system's row, or None if it is not installed."""
+    port = peers.free_port()
+    source = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.targets", str(port), str(args.series), "20"]
+    )
+    try:
+        with peers.workdir() as root:
+            time.sleep(3)
+            server = peers.start(name, root, config(port, args.targets, args.interval))
+            if server is None:
+                return None
+            try:
+                cpu_start, scrapes_start = server.cpu_s(), served(port)
+                time.sleep(args.interval * 2 + 4)
+                first_cpu = server.cpu_s() - cpu_start
+                cpu0, scrapes0 = server.cpu_s(), served(port)
+                time.sleep(args.seconds)
+                cpu1, scrapes1 = server.cpu_s(), served(port)
+                samples = (scrapes1 - scrapes0) * args.series
+                expected = args.targets * args.seconds / args.interval
+                rss = server.memory_bytes()
+                disk = server.disk_bytes()
+                active = args.targets * args.series
+                up = server.query("/api/v1/query", query="sum(up)")["data"]["result"]
+                return [
+                    name,
+                    f"{(cpu1 - cpu0) / samples * 1e6:.2f}",
+                    f"{first_cpu / active * 1e6:.2f}",
+                    f"{rss / 2**20:.0f}",
+                    f"{rss / active:.0f}",
+                    f"{(scrapes1 - scrapes0) / expected * 100:.1f}",
+                    up[0]["value"][1] if up else "none",
+                    f"{disk / 2**20:.0f}",
+                    str(scrapes0 - scrapes_start),
+                ]
+            finally:
+                server.stop()
+    finally:
+        source.kill()
+        source.wait()
+
+
+def main() -> None:
+    """Print one row a system."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", type=int, default=100)
+    parser.add_argument("--series", type=int, default=1000)
+    parser.add_argument("--interval", type=float, default=2)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--systems", default="gnomon,prometheus,victoria-metrics")
+    args = parser.parse_args()
+    rows = []
+    for name in args.systems.split(","):
+        row = measure(name, args)
+        rows.append(row or [name, "not installed", *[""] * 7])
+    header = ["system", "CPU s/M samples", "first CPU s/M series", "RSS MB", "RSS/series",
+              "scrapes %", "sum(up)", "disk MB", "warm-up scrapes"]  # fmt: skip
+    peers.table(header, rows)
+
+
+if __name__ == "__main__":
+    main()

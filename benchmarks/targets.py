@@ -1,0 +1,67 @@
+"""A cheap server of many scrape targets: `/target/<n>/metrics`, gzip bodies made beforehand.
+
+Run as a process of its own, so that its CPU is not counted with the server under measurement:
+`python -m benchmarks.targets PORT SERIES VERSIONS`. Every target serves the same texts; `instance`
+tells them apart. Each scrape of a target gets the next of VERSIONS bodies: counters grow, gauges
+move, and one series in four stays as it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import sys
+
+from aiohttp import web
+
+
+def body(series: int, version: int) -> bytes:
+    """One exposition of about `series` samples, the `version`th in time."""
+    rng = random.Random(7)
+    lines = []
+    per_family = 50
+    for family in range(series // per_family):
+        kind = ("counter", "gauge", "counter", "gauge")[family % 4]
+        name = f"bench_family_{family}" + ("_total" if kind == "counter" else "")
+        lines.append(f"# HELP {name} Family number {family} of the benchmark.")
+        lines.append(f"# TYPE {name} {kind}")
+        for k in range(per_family):
+            base = rng.randrange(10_000_000)
+            rate = rng.randrange(1, 500)
+            noise = random.Random(version * 1_000_003 + family * 1009 + k)
+            if family % 4 == 0:
+                value = str(base + rate * version)
+            elif family % 4 == 1:
+                value = f"{base / 1000 + noise.gauss(0, 10):.3f}"
+            elif family % 4 == 2:
+                value = f"{base / 16 + rate * version + noise.random():.6f}"
+            else:
+                value = str(base)
+            labels = f'path="/api/v1/resource/{k}",method="GET",code="{200 + k % 5}"'
+            lines.append(f"{name}{{{labels}}} {value}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def main() -> None:
+    """Serve until killed."""
+    port, series, versions = (int(argument) for argument in sys.argv[1:4])
+    bodies = [gzip.compress(body(series, version), 6) for version in range(versions)]
+    scrapes: dict[str, int] = {}
+
+    async def metrics(request: web.Request) -> web.Response:
+        target = request.match_info["target"]
+        count = scrapes[target] = scrapes.get(target, -1) + 1
+        headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain; version=0.0.4"}
+        return web.Response(body=bodies[count % versions], headers=headers)
+
+    async def served(_: web.Request) -> web.Response:
+        return web.json_response({"scrapes": sum(scrapes.values()) + len(scrapes)})
+
+    app = web.Application()
+    app.router.add_get("/target/{target}/metrics", metrics)
+    app.router.add_get("/served", served)
+    web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)
+
+
+if __name__ == "__main__":
+    main()
