@@ -117,6 +117,9 @@ def main() -> None:
         try:
             samples = load(servers, args, end_ms)
             print(f"{samples} samples in {args.series} series, {args.minutes} min")
+            for server in servers:
+                if server.name == "victoria-metrics":
+                    server.get("/internal/force_flush")
             time.sleep(2)
             report(servers, args, end_ms)
         finally:
