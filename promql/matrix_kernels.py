@@ -92,3 +92,37 @@ def merge_rows(
                 out[g, t] = values[s, t]
                 out_present[g, t] = True
     return -1
+
+
+@njit(
+    types.int64(_MASK2, _INTS1, types.int64),
+    cache=True,
+    nogil=True,
+)
+def first_collision(present: Mask, group_of: Ints, groups: int) -> int:
+    """Return the first step at which two rows of one group are present, or -1.
+
+    Shapes: `present` [series, steps], `group_of` int64[series], numbers below `groups`.
+    """
+    steps = present.shape[1]
+    seen = np.zeros((groups, steps), dtype=np.bool_)
+    first = steps
+    for s in range(present.shape[0]):
+        g = group_of[s]
+        for t in range(first):  # later steps cannot matter any more
+            if present[s, t]:
+                if seen[g, t]:
+                    first = t
+                    break
+                seen[g, t] = True
+    return first if first < steps else -1
+
+
+@njit(types.void(_MASK2, _INTS1, types.boolean[:, ::1]), cache=True, nogil=True)
+def any_present(present: Mask, group_of: Ints, out: Mask) -> None:
+    """Mark in `out` [groups, steps] where some row of the group is present."""
+    for s in range(present.shape[0]):
+        g = group_of[s]
+        for t in range(present.shape[1]):
+            if present[s, t]:
+                out[g, t] = True

@@ -1,0 +1,104 @@
+"""Binary and unary operators on scalars and vectors.
+
+From: `evaluate.py`.   Pairing of series is in `vector_matching.py`, the arithmetic in
+`arithmetic.py`, `and`/`or`/`unless` in `set_operators.py`; names are decided here: a comparison
+that filters keeps the left (under group_right: the right) series as it is, all else drops the name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.arithmetic import COMPARISON, HISTOGRAM_TRIM, combine
+from promql.matrix import Matrix, ScalarSteps
+from promql.same_labels import merge_same_labels, without_name
+from promql.set_operators import combine_sets
+from promql.syntax import SET_OPERATORS, Cardinality, VectorMatching
+from promql.vector_matching import pair_up, refuse_ambiguous
+
+if TYPE_CHECKING:
+    from promql.context import EvalContext
+    from promql.matrix import Operand
+    from promql.syntax import Binary, Unary
+
+_ONE_TO_ONE = VectorMatching()
+
+
+def evaluate_binary(node: Binary, lhs: Operand, rhs: Operand, ctx: EvalContext) -> Operand:
+    """Return `lhs op rhs` for scalars and vectors; types were checked by `check.py`.
+
+    Raises ExecutionError where series match more than once or the result holds one twice.
+    """
+    if isinstance(lhs, Matrix) and isinstance(rhs, Matrix):
+        if node.op in SET_OPERATORS:
+            return combine_sets(node.op, lhs, rhs, node.matching)
+        return _vectors(node, lhs, rhs, ctx)
+    if isinstance(lhs, Matrix) and isinstance(rhs, ScalarSteps):
+        return _vector_and_scalar(node, lhs, rhs, ctx, scalar_left=False)
+    if isinstance(lhs, ScalarSteps) and isinstance(rhs, Matrix):
+        return _vector_and_scalar(node, rhs, lhs, ctx, scalar_left=True)
+    assert isinstance(lhs, ScalarSteps)
+    assert isinstance(rhs, ScalarSteps)
+    values, _ = combine(node.op, lhs.values, rhs.values, return_bool=True)
+    return ScalarSteps(values)
+
+
+def negate(node: Unary, operand: Operand, ctx: EvalContext) -> Operand:
+    """Return `-operand` or `+operand`; a vector loses its name by the minus only."""
+    if node.op == "+":
+        return operand
+    if isinstance(operand, ScalarSteps):
+        return ScalarSteps(-operand.values)
+    assert isinstance(operand, Matrix)
+    with np.errstate(invalid="ignore"):
+        negative = Matrix(operand.labels, -operand.values, operand.present, operand.drop_name)
+    return without_name(negative, delayed=ctx.delayed_name_removal)
+
+
+def _vector_and_scalar(
+    node: Binary, vector: Matrix, scalar: ScalarSteps, ctx: EvalContext, *, scalar_left: bool
+) -> Matrix:
+    if node.op in HISTOGRAM_TRIM:
+        return _no_floats(node, vector, ctx)
+    steps = scalar.values[np.newaxis, :]
+    left, right = (steps, vector.values) if scalar_left else (vector.values, steps)
+    values, holds = combine(node.op, left, right, return_bool=node.return_bool)
+    if holds is not None:  # the vector's own value stays, on whichever side it stands
+        return Matrix(vector.labels, vector.values, vector.present & holds, vector.drop_name)
+    return without_name(
+        Matrix(vector.labels, values, vector.present, vector.drop_name),
+        delayed=ctx.delayed_name_removal,
+    )
+
+
+def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix:
+    matching = node.matching or _ONE_TO_ONE
+    swapped = matching.cardinality is Cardinality.ONE_TO_MANY
+    many, one = (rhs, lhs) if swapped else (lhs, rhs)
+    compares = node.op in COMPARISON
+    pairs = pair_up(many, one, matching, drop_name=not compares)
+    refuse_ambiguous(pairs, matching)
+    if node.op in HISTOGRAM_TRIM:
+        met = Matrix(pairs.labels, pairs.many, pairs.present, pairs.drop_name)
+        return _no_floats(node, met, ctx)
+    left, right = (pairs.one, pairs.many) if swapped else (pairs.many, pairs.one)
+    values, holds = combine(node.op, left, right, return_bool=node.return_bool)
+    present = pairs.present if holds is None else pairs.present & holds
+    result = Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
+    if compares and node.return_bool:
+        return without_name(result, delayed=ctx.delayed_name_removal)
+    return merge_same_labels(result)
+
+
+def _no_floats(node: Binary, vector: Matrix, ctx: EvalContext) -> Matrix:
+    """Drop every float, and say so: the trim operators cut histograms only."""
+    if vector.present.any():
+        ctx.annotations.info(
+            "incompatible sample types encountered for binary operator"
+            f' "{node.op}": float {node.op} float',
+            node.span,
+        )
+    absent = np.zeros_like(vector.present)
+    return Matrix(vector.labels, vector.values, absent, vector.drop_name)

@@ -1,0 +1,233 @@
+"""Which series of two vectors belong together: resolved once for all steps, by ids.
+
+From: `binary.py`, `set_operators.py`.   To: the same: pairs of rows with a presence each.
+
+The "one" side is the right one, or the left one under group_right; the other is the "many" side,
+also where the match is one to one. Series of one match group may follow each other in time on
+either side; that two meet at one step is what Prometheus calls an error, and its texts are here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from promql.errors import ExecutionError
+from promql.matrix import Matrix
+from promql.matrix_kernels import any_present, first_collision, merge_rows
+from promql.syntax import Cardinality
+from tsdb.interface import METRIC_NAME
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from promql.labels import SeriesLabels
+    from promql.syntax import VectorMatching
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Mask = npt.NDArray[np.bool_]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def match_labels(labels: SeriesLabels, matching: VectorMatching) -> SeriesLabels:
+    """Return only the labels that decide what a series matches."""
+    if matching.on:
+        return labels.keep(matching.labels)
+    return labels.drop((METRIC_NAME, *matching.labels))
+
+
+def match_groups(
+    left: SeriesLabels, right: SeriesLabels, matching: VectorMatching
+) -> tuple[Ints, Ints, int]:
+    """Return the number of the match group of each left and each right series, and how many."""
+    both = match_labels(left, matching).concat(match_labels(right, matching))
+    group_of, first = both.group()
+    return group_of[: left.series_count], group_of[left.series_count :], int(first.size)
+
+
+def presence_by_group(present: Mask, group_of: Ints, groups: int) -> Mask:
+    """Return bool[groups, steps]: is some series of the group there."""
+    out = np.zeros((groups, present.shape[1]), dtype=np.bool_)
+    any_present(present, group_of, out)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Rows of the many side and of the one side that meet.
+
+    Shapes: all [P] or [P, T]. `many` and `one` are values; `present` says where both are there.
+    `labels` are the result's; `group_of` is the match group; `drop_name` as the many side has it.
+    """
+
+    labels: SeriesLabels
+    group_of: Ints
+    many: Floats
+    one: Floats
+    present: Mask
+    drop_name: Mask
+
+
+def pair_up(many: Matrix, one: Matrix, matching: VectorMatching, *, drop_name: bool) -> Pairs:
+    """Find the pairs. `drop_name`: the operator takes the name off (before labels are included).
+
+    Raises ExecutionError where series of the one side collide. `fill_left` fills the many side,
+    `fill_right` the one side, also under group_right: that is how Prometheus reads them.
+    """
+    many_group, one_group, groups = match_groups(many.labels, one.labels, matching)
+    fill_many, fill_one = matching.fill_left, matching.fill_right
+    if fill_many is None:
+        # With nothing on the many side Prometheus does not even look at the one side.
+        here = one.present & many.present.any(axis=0)
+        one = Matrix(one.labels, one.values, here, one.drop_name)
+    _refuse_duplicates(one, one_group, matching)
+
+    included = one.labels.keep(matching.include)
+    one_values, one_present, one_first = _merged(one, one_group, included)
+    one_group, included = one_group[one_first], included.take(one_first)
+    many_rows, one_rows = _join(many_group, one_group, groups)
+    parts = [
+        Pairs(
+            _result_labels(
+                many.labels.take(many_rows), included.take(one_rows), matching, drop_name=drop_name
+            ),
+            many_group[many_rows],
+            _rows(many.values, many_rows),
+            _rows(one_values, one_rows),
+            _rows(many.present, many_rows) & _rows(one_present, one_rows),
+            many.drop_name[many_rows],
+        )
+    ]
+    if fill_one is not None:
+        there = presence_by_group(one_present, one_group, groups)[many_group]
+        nothing = included.empty(many.series_count, many.labels.symbols)
+        parts.append(
+            Pairs(
+                _result_labels(many.labels, nothing, matching, drop_name=drop_name),
+                many_group,
+                many.values,
+                np.full_like(many.values, fill_one),
+                many.present & ~there,
+                many.drop_name,
+            )
+        )
+    if fill_many is not None:
+        there = presence_by_group(many.present, many_group, groups)[one_group]
+        stand_in = match_labels(one.labels, matching).take(one_first)
+        parts.append(
+            Pairs(
+                _result_labels(stand_in, included, matching, drop_name=drop_name),
+                one_group,
+                np.full_like(one_values, fill_many),
+                one_values,
+                one_present & ~there,
+                one.drop_name[one_first],
+            )
+        )
+    return parts[0] if len(parts) == 1 else _concat(parts)
+
+
+def refuse_ambiguous(pairs: Pairs, matching: VectorMatching) -> None:
+    """Raise ExecutionError where the result would hold a series of one match group twice.
+
+    What a comparison filters away still counts.
+    """
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        key = pairs.group_of
+        message = "many-to-one matching must be explicit (group_left/group_right)"
+    else:
+        labels_of, _ = pairs.labels.group()
+        key = pairs.group_of * max(labels_of.size, 1) + labels_of
+        message = "grouping labels must ensure unique matches"
+    distinct, dense = np.unique(key, return_inverse=True)
+    if distinct.size == key.size:
+        return
+    if first_collision(pairs.present, dense.astype(np.int64), int(distinct.size)) >= 0:
+        raise ExecutionError(f"multiple matches for labels: {message}")
+
+
+def _refuse_duplicates(one: Matrix, one_group: Ints, matching: VectorMatching) -> None:
+    distinct, dense = np.unique(one_group, return_inverse=True)
+    if distinct.size == one_group.size:
+        return
+    step = first_collision(one.present, dense.astype(np.int64), int(distinct.size))
+    if step < 0:
+        return
+    side = "left" if matching.cardinality is Cardinality.ONE_TO_MANY else "right"
+    seen: dict[int, int] = {}
+    for row in np.flatnonzero(one.present[:, step]).tolist():
+        earlier = seen.setdefault(int(one_group[row]), row)
+        if earlier != row:
+            group = match_labels(one.labels, matching).format_row(row)
+            raise ExecutionError(
+                f"found duplicate series for the match group {group} on the {side} hand-side of"
+                f" the operation: [{one.labels.format_row(row)},"
+                f" {one.labels.format_row(earlier)}];many-to-many matching not allowed:"
+                " matching labels must be unique on one side"
+            )
+
+
+def _result_labels(
+    labels: SeriesLabels, included: SeriesLabels, matching: VectorMatching, *, drop_name: bool
+) -> SeriesLabels:
+    if drop_name:
+        labels = labels.drop_name()
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        labels = labels.keep(matching.labels) if matching.on else labels.drop(matching.labels)
+    for name in matching.include:
+        labels = labels.with_column(name, included.column(name))
+    return labels
+
+
+def _merged(one: Matrix, one_group: Ints, included: SeriesLabels) -> tuple[Floats, Mask, Ints]:
+    """Merge the rows of the one side that are the same to the other side; they never collide.
+
+    Returns values and presence of the merged rows and, for each, the first row that went into it.
+    """
+    included_of, _ = included.group()
+    key = one_group * max(included_of.size, 1) + included_of
+    _, first, merged = np.unique(key, return_index=True, return_inverse=True)
+    if first.size == key.size:
+        return one.values, one.present, np.arange(key.size, dtype=np.int64)
+    values = np.empty((first.size, one.values.shape[1]), dtype=np.float64)
+    present = np.zeros(values.shape, dtype=np.bool_)
+    collision = merge_rows(one.values, one.present, merged.astype(np.int64), values, present)
+    assert collision < 0
+    return values, present, first.astype(np.int64)
+
+
+def _join(many_group: Ints, one_group: Ints, groups: int) -> tuple[Ints, Ints]:
+    """Return the row pairs of equal group, in the order of the many side."""
+    order = np.argsort(one_group, kind="stable")
+    count = np.bincount(one_group, minlength=groups)
+    matches = count[many_group]
+    many_rows = np.repeat(np.arange(many_group.size), matches)
+    nth = np.arange(many_rows.size) - np.repeat(np.cumsum(matches) - matches, matches)
+    start = np.cumsum(count) - count
+    one_rows = order[start[many_group[many_rows]] + nth]
+    return many_rows.astype(np.int64), one_rows.astype(np.int64)
+
+
+def _rows(array: npt.NDArray[_Scalar], rows: Ints) -> npt.NDArray[_Scalar]:
+    """Return `array[rows]`, without a copy where that is all of them in order."""
+    if rows.size == array.shape[0] and np.array_equal(rows, np.arange(rows.size)):
+        return array
+    return array[rows]
+
+
+def _concat(parts: list[Pairs]) -> Pairs:
+    labels = parts[0].labels
+    for part in parts[1:]:
+        labels = labels.concat(part.labels)
+    return Pairs(
+        labels,
+        np.concatenate([part.group_of for part in parts]),
+        np.concatenate([part.many for part in parts]),
+        np.concatenate([part.one for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate([part.drop_name for part in parts]),
+    )
