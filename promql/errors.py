@@ -2,6 +2,7 @@
 
 QueryError
 ├── ParseError         bad_data, 400: the text is not PromQL, or its types do not fit
+│   └── RefusedQueryError  likewise: well-formed, but not with this kind of query or these times
 ├── ExecutionError     execution, 422: evaluation came to something that has no answer
 ├── QueryTimeoutError  timeout, 503
 └── CanceledError      canceled, 499
@@ -34,6 +35,14 @@ class ParseError(QueryError):
         line = before.count("\n") + 1
         column = len(before) - (before.rfind("\n") + 1) + 1
         return f"{line}:{column}"
+
+
+class RefusedQueryError(ParseError):
+    """The text parses, but this query cannot have it: `str()` is the message alone."""
+
+    def __init__(self, message: str, query: str) -> None:
+        super().__init__(message, query, None)
+        self.args = (message,)
 
 
 class ExecutionError(QueryError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
+    Offsets = npt.NDArray[np.int32]
     Mask = npt.NDArray[np.bool_]
 
 
@@ -66,7 +67,7 @@ class Windows:
     """A range vector at every step: for each series and step the samples in (end - range, end].
 
     Series s has times `times[time_start[s] : time_start[s] + count[s]]` and values at
-    `value_start[s]` likewise, stale markers already taken out. `first` and `stop` int64[W, T] are
+    `value_start[s]` likewise, stale markers already taken out. `first` and `stop` int32[W, T] are
     offsets within a series' run, rising along T; `window_of[s]` names the row of `first` and
     `stop` that serves series s (series with equal times share one). `end_ms` int64[T] is the
     right edge of each window (offset and @ applied), so its left edge is `end_ms - range_ms`, left
@@ -80,12 +81,16 @@ class Windows:
     value_start: Ints
     count: Ints
     window_of: Ints
-    first: Ints
-    stop: Ints
+    first: Offsets
+    stop: Offsets
     end_ms: Ints
     range_ms: int
     drop_name: Mask
-    metric_name: str = ""
+
+    @property
+    def series_count(self) -> int:
+        """S."""
+        return int(self.count.size)
 
 
 Operand = Matrix | ScalarSteps | StringValue | Windows

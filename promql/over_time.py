@@ -1,0 +1,255 @@
+"""Functions that summarise the samples of a range: the `_over_time` family.
+
+From: `functions.py`.   To: `over_time_kernels.py`, whose results become matrices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.absent import absent_labels
+from promql.errors import ExecutionError
+from promql.float_text import general_text
+from promql.labels import SeriesLabels
+from promql.matrix import Matrix, ScalarSteps, Windows
+from promql.over_time_kernels import (
+    AVG,
+    COUNT,
+    FIRST,
+    LAST,
+    MAX,
+    MIN,
+    PRESENT,
+    STDDEV,
+    STDVAR,
+    SUM,
+    extreme_offsets,
+    quantile_windows,
+    reduce_windows,
+    smooth_windows,
+)
+from promql.windows import run_windows, samples_per_step, window_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from promql.context import EvalContext
+    from promql.matrix import Operand
+    from promql.syntax import Call
+
+    Floats = npt.NDArray[np.float64]
+    Mask = npt.NDArray[np.bool_]
+
+_ONE_LOOK = frozenset({COUNT, PRESENT, FIRST, LAST})
+"""Reductions that cost the same for a window of any size."""
+
+
+def _reduction(
+    reduction: int, *, keep_name: bool = False
+) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+
+        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+            reduce_windows(
+                view.values,
+                view.value_start[rows],
+                view.window_of[rows],
+                view.first,
+                view.stop,
+                reduction,
+                out,
+                present,
+            )
+
+        cost = view.series_count * view.end_ms.size
+        if reduction not in _ONE_LOOK:
+            cost += int(samples_per_step(view).sum())
+        values, present = run_windows(view, ctx, cost, kernel)
+        return window_result(view, values, present, ctx, keep_name=keep_name)
+
+    return implementation
+
+
+def _extreme_offsets(
+    view: Windows, extreme: int, ctx: EvalContext, *, latest: bool
+) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Return where in its run the extreme sample of each window is, 0 where there is none."""
+    offsets = np.zeros((view.series_count, view.end_ms.size), dtype=np.int32)
+    present = np.empty(offsets.shape, dtype=np.bool_)
+
+    def work(low: int, high: int) -> None:
+        extreme_offsets(
+            view.values,
+            view.value_start[low:high],
+            view.window_of[low:high],
+            view.first,
+            view.stop,
+            extreme,
+            latest,
+            offsets[low:high],
+            present[low:high],
+        )
+
+    ctx.budget.reserve(offsets.size)
+    ctx.rows.run(view.series_count, offsets.size + view.values.size, work, ctx.budget.check)
+    return offsets.astype(np.int64), present
+
+
+def _extreme(extreme: int) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        offsets, present = _extreme_offsets(view, extreme, ctx, latest=False)
+        return window_result(view, _at(view.values, view.value_start, offsets), present, ctx)
+
+    return implementation
+
+
+def _extreme_time(extreme: int) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        offsets, present = _extreme_offsets(view, extreme, ctx, latest=True)
+        seconds = _at(view.times, view.time_start, offsets) / 1000.0
+        return window_result(view, seconds, present, ctx)
+
+    return implementation
+
+
+def _edge_time(*, last: bool) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        ctx.budget.reserve(view.series_count * view.end_ms.size)
+        present = (view.stop > view.first)[view.window_of]
+        edge = view.stop - 1 if last else view.first
+        offsets = np.where(present, edge[view.window_of], 0).astype(np.int64)
+        seconds = _at(view.times, view.time_start, offsets) / 1000.0
+        return window_result(view, seconds, present, ctx)
+
+    return implementation
+
+
+def _at(
+    pool: npt.NDArray[np.generic], start: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+) -> Floats:
+    """Return what the pool holds at each offset from each series' start, as float64[S, T]."""
+    if pool.size == 0:
+        return np.zeros(offsets.shape)
+    found: Floats = pool[np.minimum(offsets + start[:, np.newaxis], pool.size - 1)].astype(
+        np.float64
+    )
+    return found
+
+
+def _quantiles(
+    view: Windows, quantiles: Floats, ctx: EvalContext, *, deviation: bool
+) -> tuple[Floats, Mask]:
+    def kernel(rows: slice, out: Floats, present: Mask) -> None:
+        quantile_windows(
+            view.values,
+            view.value_start[rows],
+            view.window_of[rows],
+            view.first,
+            view.stop,
+            quantiles,
+            deviation,
+            out,
+            present,
+        )
+
+    # Sorting costs several looks at a sample.
+    return run_windows(view, ctx, 4 * int(samples_per_step(view).sum()), kernel)
+
+
+def _quantile_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+    quantiles, view = args
+    assert isinstance(quantiles, ScalarSteps)
+    assert isinstance(view, Windows)
+    values, present = _quantiles(view, quantiles.values, ctx, deviation=False)
+    bad = ~((quantiles.values >= 0) & (quantiles.values <= 1))
+    if bad.any():
+        for step in np.flatnonzero(bad & present.any(axis=0)).tolist():
+            got = general_text(float(quantiles.values[step]))
+            ctx.annotations.warn(
+                f"quantile value should be between 0 and 1, got {got}", node.args[0].span
+            )
+    return window_result(view, values, present, ctx)
+
+
+def _mad_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+    view = args[0]
+    assert isinstance(view, Windows)
+    values, present = _quantiles(view, np.full(view.end_ms.size, 0.5), ctx, deviation=True)
+    return window_result(view, values, present, ctx)
+
+
+def _smoothing(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+    view, smoothing, trending = args
+    assert isinstance(view, Windows)
+    assert isinstance(smoothing, ScalarSteps)
+    assert isinstance(trending, ScalarSteps)
+    counts = samples_per_step(view)
+    for name, factors, short in (("smoothing", smoothing, "sf"), ("trend", trending, "tf")):
+        # Checked only where there is something to smooth, as Prometheus does.
+        for factor in factors.values[counts > 0].tolist():
+            if factor <= 0 or factor >= 1:
+                raise ExecutionError(
+                    f"invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:f}"
+                )
+
+    def kernel(rows: slice, out: Floats, present: Mask) -> None:
+        smooth_windows(
+            view.values,
+            view.value_start[rows],
+            view.window_of[rows],
+            view.first,
+            view.stop,
+            smoothing.values,
+            trending.values,
+            out,
+            present,
+        )
+
+    values, present = run_windows(view, ctx, int(counts.sum()), kernel)
+    return window_result(view, values, present, ctx)
+
+
+def _absent_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+    view = args[0]
+    assert isinstance(view, Windows)
+    absent = samples_per_step(view) == 0
+    return Matrix(
+        labels=SeriesLabels.from_dicts([absent_labels(node.args[0])], ctx.symbols),
+        values=np.ones((1, absent.size)),
+        present=absent[np.newaxis, :].copy(),
+        drop_name=np.zeros(1, dtype=np.bool_),
+    )
+
+
+FUNCTIONS: dict[str, Callable[[Call, list[Operand], EvalContext], Operand]] = {
+    "sum_over_time": _reduction(SUM),
+    "avg_over_time": _reduction(AVG),
+    "count_over_time": _reduction(COUNT),
+    "present_over_time": _reduction(PRESENT),
+    "stddev_over_time": _reduction(STDDEV),
+    "stdvar_over_time": _reduction(STDVAR),
+    "first_over_time": _reduction(FIRST, keep_name=True),
+    "last_over_time": _reduction(LAST, keep_name=True),
+    "min_over_time": _extreme(MIN),
+    "max_over_time": _extreme(MAX),
+    "ts_of_min_over_time": _extreme_time(MIN),
+    "ts_of_max_over_time": _extreme_time(MAX),
+    "ts_of_first_over_time": _edge_time(last=False),
+    "ts_of_last_over_time": _edge_time(last=True),
+    "quantile_over_time": _quantile_over_time,
+    "mad_over_time": _mad_over_time,
+    "double_exponential_smoothing": _smoothing,
+    "absent_over_time": _absent_over_time,
+}

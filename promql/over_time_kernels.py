@@ -1,0 +1,319 @@
+"""Compiled loops over windows for what summarises all samples of one: the `_over_time` family.
+
+From: `over_time.py`.   To: matrices. Layout and promises as in `rate_kernels.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit, types
+
+from promql.rate_kernels import compensated_add
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Offsets = npt.NDArray[np.int32]
+    Mask = npt.NDArray[np.bool_]
+
+_INTS = types.Array(types.int64, 1, "C", readonly=True)
+_FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+_OFFSETS = types.Array(types.int32, 2, "C", readonly=True)
+_OUT = types.float64[:, ::1]
+_PRESENT = types.boolean[:, ::1]
+_VALUE_WINDOWS = (_FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS)
+
+SUM, AVG, STDVAR, STDDEV = 0, 1, 2, 3
+COUNT, PRESENT, FIRST, LAST = 4, 5, 6, 7
+MIN, MAX = 0, 1
+
+
+@njit(types.float64(_FLOATS, types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+def _sum(values: Floats, low: int, high: int) -> float:
+    total, lost = 0.0, 0.0
+    for i in range(low, high):
+        total, lost = compensated_add(values[i], total, lost)
+    return total if np.isinf(total) else total + lost
+
+
+@njit(types.float64(_FLOATS, types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+def _average(values: Floats, low: int, high: int) -> float:
+    """Sum and divide; once the sum overflows, go on with a running mean."""
+    total, lost = values[low], 0.0
+    mean = 0.0
+    running = False
+    for i in range(low + 1, high):
+        count = float(i - low + 1)
+        if not running:
+            new_total, new_lost = compensated_add(values[i], total, lost)
+            if not np.isinf(new_total):
+                total, lost = new_total, new_lost
+                continue
+            running = True
+            mean = total / (count - 1.0)
+            lost /= count - 1.0
+        share = (count - 1.0) / count
+        mean, lost = compensated_add(values[i] / count, share * mean, share * lost)
+    if running:
+        return mean + lost
+    count = float(high - low)
+    return float(total / count + lost / count)
+
+
+@njit(types.float64(_FLOATS, types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+def _variance(values: Floats, low: int, high: int) -> float:
+    """Welford's running variance, compensated."""
+    count = 0.0
+    mean, mean_lost = 0.0, 0.0
+    squares, squares_lost = 0.0, 0.0
+    for i in range(low, high):
+        count += 1.0
+        value = values[i]
+        away = value - (mean + mean_lost)
+        mean, mean_lost = compensated_add(away / count, mean, mean_lost)
+        squares, squares_lost = compensated_add(
+            away * (value - (mean + mean_lost)), squares, squares_lost
+        )
+    return (squares + squares_lost) / count
+
+
+@njit(
+    types.void(*_VALUE_WINDOWS, types.int64, _OUT, _PRESENT),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def reduce_windows(
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    reduction: int,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write one of SUM ... LAST of each window; absent where a window is empty."""
+    for s in range(value_start.size):
+        base, w = value_start[s], window_of[s]
+        for t in range(first.shape[1]):
+            low, high = base + first[w, t], base + stop[w, t]
+            present[s, t] = high > low
+            if high <= low:
+                continue
+            if reduction == SUM:
+                out[s, t] = _sum(values, low, high)
+            elif reduction == AVG:
+                out[s, t] = _average(values, low, high)
+            elif reduction == STDVAR:
+                out[s, t] = _variance(values, low, high)
+            elif reduction == STDDEV:
+                out[s, t] = np.sqrt(_variance(values, low, high))
+            elif reduction == COUNT:
+                out[s, t] = high - low
+            elif reduction == PRESENT:
+                out[s, t] = 1.0
+            elif reduction == FIRST:
+                out[s, t] = values[low]
+            else:
+                out[s, t] = values[high - 1]
+
+
+@njit(
+    types.void(*_VALUE_WINDOWS, types.int64, types.boolean, types.int32[:, ::1], _PRESENT),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def extreme_offsets(
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    extreme: int,
+    latest: bool,
+    out: Offsets,
+    present: Mask,
+) -> None:
+    """Write where the least or greatest sample of each window is: an offset within the run.
+
+    NaN gives way to every number; among equals the first wins, or the last where `latest`.
+    """
+    sign = -1.0 if extreme == MIN else 1.0
+    longest = 0
+    for s in range(window_of.size):
+        if first.shape[1] > 0:
+            longest = max(longest, stop[window_of[s], first.shape[1] - 1])
+    # Invariant: queue[head:tail] are rising offsets whose values fall; each is the best of all
+    # samples from it up to `scanned`. A sample enters and leaves once: linear in the samples.
+    queue = np.empty(longest, dtype=np.int32)
+    for s in range(value_start.size):
+        base, w = value_start[s], window_of[s]
+        head = 0
+        tail = 0
+        scanned = 0
+        for t in range(first.shape[1]):
+            low, high = first[w, t], stop[w, t]
+            present[s, t] = high > low
+            if high <= low:
+                continue
+            if scanned < low:
+                scanned = low
+                head, tail = 0, 0
+            while scanned < high:
+                value = sign * values[base + scanned]
+                while tail > head:
+                    last = sign * values[base + queue[tail - 1]]
+                    if np.isnan(value):
+                        beaten = np.isnan(last) and latest
+                    elif np.isnan(last):
+                        beaten = True
+                    else:
+                        beaten = value >= last if latest else value > last
+                    if not beaten:
+                        break
+                    tail -= 1
+                queue[tail] = scanned
+                tail += 1
+                scanned += 1
+            while queue[head] < low:
+                head += 1
+            out[s, t] = queue[head]
+
+
+@njit(
+    types.float64(types.float64, types.float64[::1], types.int64),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _quantile(q: float, ordered: Floats, count: int) -> float:
+    """Return the q-quantile, 0 <= q <= 1, of values sorted with NaN first."""
+    rank = q * (count - 1.0)
+    floor = np.floor(rank)
+    low = max(0.0, floor)
+    high = min(count - 1.0, low + 1.0)
+    weight = rank - floor
+    return float(ordered[int(low)] * (1.0 - weight) + ordered[int(high)] * weight)
+
+
+@njit(types.void(types.float64[::1], types.int64), cache=True, nogil=True, error_model="numpy")
+def _sort_nan_first(values: Floats, count: int) -> None:
+    """Sort the first `count` values, all NaN before all numbers."""
+    numbers = count
+    at = 0
+    for i in range(count):  # NaN to the front
+        if np.isnan(values[i]):
+            values[i], values[at] = values[at], values[i]
+            at += 1
+            numbers -= 1
+    rest = values[at:count]
+    if numbers <= 32:
+        for i in range(1, numbers):
+            value = rest[i]
+            j = i
+            while j > 0 and rest[j - 1] > value:
+                rest[j] = rest[j - 1]
+                j -= 1
+            rest[j] = value
+    else:
+        rest.sort()
+
+
+@njit(
+    types.void(*_VALUE_WINDOWS, _FLOATS, types.boolean, _OUT, _PRESENT),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def quantile_windows(
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    quantiles: Floats,
+    deviation: bool,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write a quantile of each window, or (`deviation`) the median absolute deviation from it.
+
+    Shapes: `quantiles` float64[T]; below 0 gives -Inf, above 1 +Inf, NaN gives NaN.
+    """
+    longest = 0
+    for w in range(first.shape[0]):
+        for t in range(first.shape[1]):
+            longest = max(longest, stop[w, t] - first[w, t])
+    ordered = np.empty(longest, dtype=np.float64)
+    for s in range(value_start.size):
+        base, w = value_start[s], window_of[s]
+        for t in range(first.shape[1]):
+            low, high = base + first[w, t], base + stop[w, t]
+            count = high - low
+            present[s, t] = count > 0
+            if count <= 0:
+                continue
+            q = quantiles[t]
+            if np.isnan(q):
+                out[s, t] = np.nan
+            elif q < 0:
+                out[s, t] = -np.inf
+            elif q > 1:
+                out[s, t] = np.inf
+            else:
+                ordered[:count] = values[low:high]
+                _sort_nan_first(ordered, count)
+                out[s, t] = _quantile(q, ordered, count)
+                if deviation:
+                    for i in range(count):
+                        ordered[i] = abs(values[low + i] - out[s, t])
+                    _sort_nan_first(ordered, count)
+                    out[s, t] = _quantile(q, ordered, count)
+
+
+@njit(
+    types.void(*_VALUE_WINDOWS, _FLOATS, _FLOATS, _OUT, _PRESENT),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def smooth_windows(
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    smoothing: Floats,
+    trending: Floats,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write double exponential smoothing (Holt's linear method) of each window of two or more.
+
+    Shapes: `smoothing`, `trending` float64[T], the factors, both within (0, 1).
+    """
+    for s in range(value_start.size):
+        base, w = value_start[s], window_of[s]
+        for t in range(first.shape[1]):
+            low, high = base + first[w, t], base + stop[w, t]
+            present[s, t] = high - low >= 2
+            if high - low < 2:
+                continue
+            level_factor, trend_factor = smoothing[t], trending[t]
+            before = 0.0
+            level = values[low]
+            trend = values[low + 1] - values[low]
+            for i in range(low + 1, high):
+                if i > low + 1:
+                    trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend
+                before, level = (
+                    level,
+                    level_factor * values[i] + (1.0 - level_factor) * (level + trend),
+                )
+            out[s, t] = level

@@ -1,0 +1,280 @@
+"""A parsed query becomes what to read and when: one walk over the nodes, before any is evaluated.
+
+From: `engine.py`, with checked nodes and the times of one query.
+To:   `SeriesReader.select` (the selections), `evaluate.py` (where each selector finds its data).
+
+Every offset, `@`, subquery and duration expression becomes absolute time here. All selections of
+the query are known before the first is read, so that one `select` reads them of one snapshot.
+Nodes are looked up by `id()`: equal nodes at two places of a query may have different times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.durations import duration_ms
+from promql.syntax import (
+    Aggregation,
+    At,
+    Binary,
+    Call,
+    DurationCall,
+    MatrixSelector,
+    NumberLiteral,
+    Paren,
+    StringLiteral,
+    Subquery,
+    Unary,
+    VectorSelector,
+)
+from tsdb.interface import SelectHints, Selection
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from promql.syntax import Expr
+    from tsdb.interface import Matcher
+
+    Ints = npt.NDArray[np.int64]
+
+TIME_DEPENDENT = frozenset(
+    {"time", "timestamp", "predict_linear", "minute", "hour", "month", "year"}
+    | {"day_of_month", "day_of_week", "day_of_year", "days_in_month"}
+)
+"""Functions whose value depends on the step even where all their arguments are fixed by `@`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTimes:
+    """The times of one query, in milliseconds. An instant query has start = end and step 0."""
+
+    start_ms: int
+    end_ms: int
+    step_ms: int
+    lookback_ms: int
+    default_subquery_step_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When a selector or subquery looks, seen from a step: at `at_ms` if set, `offset_ms` before.
+
+    `range_ms` is 0 for an instant selector.
+    """
+
+    offset_ms: int
+    at_ms: int | None
+    range_ms: int = 0
+
+    def points(self, steps_ms: Ints) -> Ints:
+        """Return where each step looks (for a window: its right edge), int64[T]."""
+        if self.at_ms is None:
+            return steps_ms - self.offset_ms
+        return np.full(steps_ms.size, self.at_ms - self.offset_ms, dtype=np.int64)
+
+    def bounds(self, first_ms: int, last_ms: int) -> tuple[int, int]:
+        """Return the first and last point of steps from `first_ms` to `last_ms`."""
+        if self.at_ms is None:
+            return first_ms - self.offset_ms, last_ms - self.offset_ms
+        return self.at_ms - self.offset_ms, self.at_ms - self.offset_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A subquery's own steps, int64[T]: the multiples of `step_ms` that any window may hold."""
+
+    look: Look
+    steps_ms: Ints
+    step_ms: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one query reads and when. Keys are `id(node)`; the nodes must be kept alive."""
+
+    selections: list[Selection] = field(default_factory=list)
+    looks: dict[int, Look] = field(default_factory=dict)
+    selection_of: dict[int, int] = field(default_factory=dict)
+    inner: dict[int, Inner] = field(default_factory=dict)
+    invariant: set[int] = field(default_factory=set)
+    """Subtrees that have one value for all steps; evaluated at the first and spread."""
+
+
+def make_plan(expr: Expr, times: QueryTimes, query: str) -> Plan:
+    """Resolve all times of a query and collect what it reads.
+
+    Raises RefusedQueryError for a duration expression without a valid value.
+    """
+    planner = _Planner(times, query)
+    planner.walk(expr, times.start_ms, times.end_ms, SelectHints(step_ms=times.step_ms))
+    planner.place_selections()
+    return planner.plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A selector's own wish to read."""
+
+    node: int
+    matchers: tuple[Matcher, ...]
+    start_ms: int
+    end_ms: int
+    hints: SelectHints
+
+
+class _Planner:
+    """One walk; `first_ms` and `last_ms` are the first and last step of the context around."""
+
+    def __init__(self, times: QueryTimes, query: str) -> None:
+        self.plan = Plan()
+        self._times, self._query = times, query
+        self._wishes: list[_Wish] = []
+
+    def walk(self, node: Expr, first_ms: int, last_ms: int, hints: SelectHints) -> bool:
+        """Plan a subtree; return whether it has the same value at every step."""
+        match node:
+            case NumberLiteral() | StringLiteral():
+                return True
+            case DurationCall():
+                raise AssertionError("durations are resolved with what they belong to")
+            case Paren(expr=inner) | Unary(expr=inner):
+                return self._all(node, (inner,), first_ms, last_ms, hints)
+            case Binary(lhs=lhs, rhs=rhs):
+                return self._all(node, (lhs, rhs), first_ms, last_ms, hints)
+            case Aggregation():
+                inside = SelectHints(
+                    step_ms=hints.step_ms,
+                    func=node.op,
+                    grouping=node.grouping,
+                    by=not node.without,
+                )
+                parts = (node.expr,) if node.param is None else (node.param, node.expr)
+                return self._all(node, parts, first_ms, last_ms, inside)
+            case Call():
+                inside = SelectHints(step_ms=hints.step_ms, func=node.func)
+                fixed = self._all(node, node.args, first_ms, last_ms, inside)
+                if node.func in TIME_DEPENDENT:
+                    self.plan.invariant.discard(id(node))
+                    return False
+                return fixed
+            case VectorSelector():
+                look = self._look(node, 0)
+                self._wish(node, node, look, first_ms, last_ms, hints)
+                return self._mark(node, fixed=node.at is not None)
+            case MatrixSelector():
+                vector = node.vector
+                range_ms = self._duration(node.range_ms, node.range_expr)
+                look = self._look(vector, range_ms)
+                self._wish(node, vector, look, first_ms, last_ms, hints)
+                return vector.at is not None
+            case Subquery():
+                self._subquery(node, first_ms, last_ms)
+                return node.at is not None
+
+    def _all(
+        self,
+        node: Expr,
+        parts: tuple[Expr, ...],
+        first_ms: int,
+        last_ms: int,
+        hints: SelectHints,
+    ) -> bool:
+        fixed = [self.walk(part, first_ms, last_ms, hints) for part in parts]
+        return self._mark(node, fixed=all(fixed))
+
+    def _mark(self, node: Expr, *, fixed: bool) -> bool:
+        if fixed:
+            self.plan.invariant.add(id(node))
+        return fixed
+
+    def _subquery(self, node: Subquery, first_ms: int, last_ms: int) -> None:
+        look = Look(
+            self._duration(node.offset_ms, node.offset_expr, negative=True),
+            self._at_ms(node.at),
+            self._duration(node.range_ms, node.range_expr),
+        )
+        step_ms = self._duration(node.step_ms, node.step_expr)
+        step_ms = step_ms or self._times.default_subquery_step_ms
+        low, high = look.bounds(first_ms, last_ms)
+        # Left open: the first multiple of the step after the left edge of the first window.
+        begin = ((low - look.range_ms) // step_ms + 1) * step_ms
+        steps = np.arange(begin, high + 1, step_ms, dtype=np.int64)
+        self.plan.inner[id(node)] = Inner(look, steps, step_ms)
+        last = int(steps[-1]) if steps.size else begin
+        self.walk(node.expr, begin, last, SelectHints(step_ms=step_ms))
+
+    def _look(self, node: VectorSelector, range_ms: int) -> Look:
+        offset = self._duration(node.offset_ms, node.offset_expr, negative=True)
+        return Look(offset, self._at_ms(node.at), range_ms)
+
+    def _at_ms(self, at: At | None) -> int | None:
+        if at is None:
+            return None
+        if at.edge == "start":
+            return self._times.start_ms
+        if at.edge == "end":
+            return self._times.end_ms
+        return at.timestamp_ms
+
+    def _duration(self, plain_ms: int, expr: Expr | None, *, negative: bool = False) -> int:
+        if expr is None:
+            return plain_ms
+        return duration_ms(
+            expr,
+            step_ms=self._times.step_ms,
+            range_ms=self._times.end_ms - self._times.start_ms,
+            negative=negative,
+            query=self._query,
+        )
+
+    def _wish(
+        self,
+        node: VectorSelector | MatrixSelector,
+        vector: VectorSelector,
+        look: Look,
+        first_ms: int,
+        last_ms: int,
+        hints: SelectHints,
+    ) -> None:
+        low, high = look.bounds(first_ms, last_ms)
+        back_ms = look.range_ms or self._times.lookback_ms
+        if vector.extension:  # an edge of the range may look for a sample beyond it
+            back_ms += self._times.lookback_ms if look.range_ms else 0
+            high += self._times.lookback_ms if vector.extension == "smoothed" else 0
+        hints = SelectHints(
+            step_ms=hints.step_ms,
+            range_ms=look.range_ms,
+            func=hints.func,
+            grouping=hints.grouping,
+            by=hints.by,
+        )
+        self.plan.looks[id(node)] = look
+        # Left open, to the millisecond.
+        self._wishes.append(_Wish(id(node), vector.matchers, low - back_ms + 1, high, hints))
+
+    def place_selections(self) -> None:
+        """Read the same matchers once where their times overlap."""
+        by_matchers: dict[frozenset[Matcher], list[_Wish]] = {}
+        for wish in self._wishes:
+            by_matchers.setdefault(frozenset(wish.matchers), []).append(wish)
+        for wishes in by_matchers.values():
+            wishes.sort(key=lambda wish: wish.start_ms)
+            group: list[_Wish] = []
+            end_ms = 0
+            for wish in wishes:
+                if group and wish.start_ms > end_ms:
+                    self._place(group, end_ms)
+                    group = []
+                end_ms = max(end_ms, wish.end_ms) if group else wish.end_ms
+                group.append(wish)
+            self._place(group, end_ms)
+
+    def _place(self, group: list[_Wish], end_ms: int) -> None:
+        # What is true for one reader only must not lead storage to skip what another needs.
+        hints = group[0].hints if len({wish.hints for wish in group}) == 1 else SelectHints()
+        for wish in group:
+            self.plan.selection_of[wish.node] = len(self.plan.selections)
+        self.plan.selections.append(Selection(group[0].matchers, group[0].start_ms, end_ms, hints))

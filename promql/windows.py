@@ -1,0 +1,256 @@
+"""Samples meet steps: the newest sample at each step, and the window that ends at each step.
+
+From: `evaluate.py`, with what storage selected or what a subquery yielded.
+To:   `Matrix` values for an instant selector, `Windows` for a range selector.
+
+A search over times is done once for each distinct run of times, not once a series. Intervals are
+left open: an instant selector sees (t - lookback, t], a range selector (t - range, t].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.errors import ExecutionError
+from promql.kernels import count_stale, drop_stale, gather_newest, newest_offsets, window_bounds
+from promql.labels import METADATA_LABELS
+from promql.matrix import Matrix, Windows
+from promql.same_labels import SAME_LABELS
+from tsdb.staleness import STALE_NAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from promql.context import EvalContext
+    from promql.labels import SeriesLabels
+    from tsdb.interface import SeriesBatch
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Offsets = npt.NDArray[np.int32]
+    Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples of S series as columns, like `SeriesBatch`, with its distinct runs of times.
+
+    Shapes: as in `SeriesBatch`; `run_of` int64[S] numbers the run of each series, `run_start` and
+    `run_count` int64[W] say where it lies in `times`.
+    """
+
+    labels: SeriesLabels
+    times: Ints
+    time_start: Ints
+    values: Floats
+    value_start: Ints
+    count: Ints
+    run_of: Ints
+    run_start: Ints
+    run_count: Ints
+
+    @staticmethod
+    def from_batch(batch: SeriesBatch, labels: SeriesLabels) -> Samples:
+        """Take over what storage selected, stale markers among it."""
+        return _with_runs(
+            labels, batch.times, batch.time_start, batch.values, batch.value_start, batch.count
+        )
+
+    @staticmethod
+    def from_matrix(matrix: Matrix, steps_ms: Ints) -> Samples:
+        """Take the points of a matrix for samples at its steps; absent ones read as stale."""
+        series, steps = matrix.values.shape
+        # The copy turns "absent" into the marker, so that one way takes both out.
+        values = np.where(matrix.present, matrix.values, STALE_NAN).reshape(-1)
+        zeros = np.zeros(series, dtype=np.int64)
+        starts = np.arange(series, dtype=np.int64) * steps
+        counts = np.full(series, steps, dtype=np.int64)
+        return _with_runs(matrix.labels, steps_ms, zeros, values, starts, counts)
+
+    def without_stale(self) -> Samples:
+        """Return the samples without stale markers; itself where there are none."""
+        bits = self.values.view(np.uint64)
+        stale = np.empty(self.count.size, dtype=np.int64)
+        count_stale(bits, self.value_start, self.count, stale)
+        rows = np.flatnonzero(stale)
+        if rows.size == 0:
+            return self
+        # Series of one target follow one run and mostly end together: neighbours in this order
+        # then share their new run too.
+        rows = rows[np.lexsort((stale[rows], self.run_of[rows]))]
+        room = int((self.count[rows] - stale[rows]).sum())
+        clean_bits = np.empty(room, dtype=np.uint64)
+        clean_times = np.empty(room, dtype=np.int64)
+        starts = np.empty((3, rows.size), dtype=np.int64)
+        written = drop_stale(
+            bits,
+            self.value_start,
+            self.times,
+            self.time_start,
+            self.count,
+            rows,
+            clean_bits,
+            clean_times,
+            starts[0],
+            starts[1],
+            starts[2],
+        )
+        value_start, time_start = self.value_start.copy(), self.time_start.copy()
+        count = self.count.copy()
+        value_start[rows] = starts[0] + self.values.size
+        time_start[rows] = starts[1] + self.times.size
+        count[rows] = starts[2]
+        values = np.concatenate((self.values, clean_bits.view(np.float64)))
+        times = np.concatenate((self.times, clean_times[:written]))
+        return _with_runs(self.labels, times, time_start, values, value_start, count)
+
+
+def _with_runs(
+    labels: SeriesLabels,
+    times: Ints,
+    time_start: Ints,
+    values: Floats,
+    value_start: Ints,
+    count: Ints,
+) -> Samples:
+    """Return the columns with a number for each distinct (time_start, count)."""
+    key = time_start * (int(count.max(initial=0)) + 1) + count
+    _, at, run_of = np.unique(key, return_index=True, return_inverse=True)
+    return Samples(
+        labels=labels,
+        times=times,
+        time_start=time_start,
+        values=values,
+        value_start=value_start,
+        count=count,
+        run_of=run_of.astype(np.int64, copy=False),
+        run_start=time_start[at],
+        run_count=count[at],
+    )
+
+
+def newest_samples(
+    samples: Samples, at_ms: Ints, ctx: EvalContext, *, keep_time: bool = False
+) -> Matrix:
+    """Return at each step the newest sample of each series not older than the lookback.
+
+    Shapes: `at_ms` int64[T], never falling: where each step looks, offset and @ applied. A series
+    whose newest sample is a stale marker is absent.
+    """
+    series, steps = samples.count.size, at_ms.size
+    ctx.budget.reserve(series * steps)
+    newest = np.empty((samples.run_start.size, steps), dtype=np.int32)
+    newest_offsets(
+        samples.times, samples.run_start, samples.run_count, at_ms, ctx.lookback_ms, newest
+    )
+    out = np.empty((series, steps), dtype=np.uint64)
+    present = np.empty((series, steps), dtype=np.bool_)
+    bits = samples.values.view(np.uint64)
+
+    def gather(low: int, high: int) -> None:
+        gather_newest(
+            bits,
+            samples.value_start[low:high],
+            samples.run_of[low:high],
+            newest,
+            out[low:high],
+            present[low:high],
+        )
+
+    ctx.rows.run(series, series * steps, gather, ctx.budget.check)
+    float_time = None
+    if keep_time:
+        at = np.maximum(newest[samples.run_of], 0) + samples.time_start[:, np.newaxis]
+        float_time = samples.times[at] / 1000.0 if at.size else np.zeros((series, steps))
+    return Matrix(
+        labels=samples.labels,
+        values=out.view(np.float64),
+        present=present,
+        drop_name=np.zeros(series, dtype=np.bool_),
+        float_time=float_time,
+    )
+
+
+def windows(
+    samples: Samples, end_ms: Ints, range_ms: int, drop_name: Mask, ctx: EvalContext
+) -> Windows:
+    """Return the window of `range_ms` that ends at each of `end_ms`, int64[T], never falling.
+
+    `samples` must hold no stale markers.
+    """
+    runs, steps = samples.run_start.size, end_ms.size
+    ctx.budget.reserve(runs * steps)
+    first = np.empty((runs, steps), dtype=np.int32)
+    stop = np.empty((runs, steps), dtype=np.int32)
+    window_bounds(
+        samples.times, samples.run_start, samples.run_count, end_ms, range_ms, first, stop
+    )
+    return Windows(
+        labels=samples.labels,
+        times=samples.times,
+        time_start=samples.time_start,
+        values=samples.values,
+        value_start=samples.value_start,
+        count=samples.count,
+        window_of=samples.run_of,
+        first=first,
+        stop=stop,
+        end_ms=end_ms,
+        range_ms=range_ms,
+        drop_name=drop_name,
+    )
+
+
+def samples_per_step(view: Windows) -> Ints:
+    """Return how many samples all series together have in the window of each step, int64[T]."""
+    users = np.bincount(view.window_of, minlength=view.first.shape[0])
+    sizes = (view.stop - view.first).astype(np.int64)
+    counts: Ints = users @ sizes
+    return counts
+
+
+def run_windows(
+    view: Windows, ctx: EvalContext, cost: int, kernel: Callable[[slice, Floats, Mask], object]
+) -> tuple[Floats, Mask]:
+    """Run a kernel over all series, in chunks; return what it wrote: values, present [S, T].
+
+    `kernel` gets the rows to do as a slice of the series, and the same rows of both outputs.
+    """
+    series, steps = view.series_count, view.end_ms.size
+    ctx.budget.reserve(series * steps)
+    values = np.empty((series, steps), dtype=np.float64)
+    present = np.empty((series, steps), dtype=np.bool_)
+
+    def work(low: int, high: int) -> None:
+        kernel(slice(low, high), values[low:high], present[low:high])
+
+    ctx.rows.run(series, cost, work, ctx.budget.check)
+    return values, present
+
+
+def window_result(
+    view: Windows, values: Floats, present: Mask, ctx: EvalContext, *, keep_name: bool = False
+) -> Matrix:
+    """Make what a function of a range vector yields, its metric names dropped (or to be).
+
+    Raises ExecutionError if two series that have any result would become the same: for functions
+    of a range, Prometheus refuses that even where the two are never present at one step.
+    """
+    if keep_name:
+        return Matrix(view.labels, values, present, view.drop_name)
+    if ctx.delayed_name_removal:
+        return Matrix(view.labels, values, present, np.ones(view.series_count, dtype=np.bool_))
+    labels, drop_name = view.labels.drop_name(), view.drop_name
+    # Series differ in more than what is dropped if what is dropped does not differ.
+    if any(np.ptp(view.labels.column(name)) for name in METADATA_LABELS if view.series_count):
+        rows = np.flatnonzero(present.any(axis=1))
+        labels, drop_name = labels.take(rows), drop_name[rows]
+        values, present = values[rows], present[rows]
+        if labels.group()[1].size != rows.size:
+            raise ExecutionError(SAME_LABELS)
+    return Matrix(labels, values, present, drop_name)
