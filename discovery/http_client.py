@@ -51,7 +51,10 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class HttpClientConfig:
-    """Everything about the client side of one HTTP relation."""
+    """Everything about the client side of one HTTP relation.
+
+    `secret_header_counts`: how many of the last values of a header must never be shown.
+    """
 
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
@@ -62,3 +65,4 @@ class HttpClientConfig:
     no_proxy: str = ""
     proxy_from_environment: bool = False
     http_headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    secret_header_counts: Mapping[str, int] = field(default_factory=dict)
