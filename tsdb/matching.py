@@ -1,0 +1,169 @@
+"""Matchers -> slots.
+
+From: `select.py`. To: rows of `metric_table.py`.
+
+An equality on the metric name picks one table, anything else looks at the table of all series.
+`=` is one compare on a column of ids; a regular expression is tried once for each distinct value
+that the column holds and becomes a lookup table over ids.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import re2
+
+from tsdb.errors import BadMatcherError
+from tsdb.interface import ABSENT, METRIC_NAME, Matcher, MatchOp
+from tsdb.label_kernels import mark_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from tsdb.interface import Ids
+    from tsdb.label_kernels import Slots
+    from tsdb.metric_table import SeriesRows
+    from tsdb.symbols import SymbolTable
+
+    Mask = npt.NDArray[np.bool_]
+
+_META = frozenset("\\.+*?()[]{}^$|")
+_GO_REASONS = {
+    "missing )": "missing closing )",
+    "missing ]": "missing closing ]",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "trailing \\": "trailing backslash at end of expression",
+    "invalid named capture group": "invalid named capture",
+}
+"""What RE2 in C++ says, and what RE2 in Go, and so Prometheus, says of the same."""
+_UNKNOWN, _NO, _YES = 0, 1, 2
+_PATTERNS_MAX = 256
+
+
+@lru_cache(maxsize=4096)
+def compile_regex(pattern: str) -> Callable[[str], bool]:
+    r"""Return the test of an anchored RE2 pattern, dot matching newlines.
+
+    Alternations of plain texts become a set. Raises `BadMatcherError`.
+
+    >>> compile_regex("a|b")("b"), compile_regex("a.")("a\n"), compile_regex("a")("ab")
+    (True, True, False)
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled: Any = re2.compile(f"^(?s:{pattern})$", options)
+        re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise BadMatcherError(pattern, _as_go_says(text)) from None
+    if not _META.intersection(pattern.replace("|", "")):
+        return frozenset(pattern.split("|")).__contains__
+    full = compiled.search
+    return lambda text: full(text) is not None
+
+
+def _as_go_says(text: str) -> str:
+    """Translate an error of RE2 into the words that users of Prometheus know.
+
+    >>> _as_go_says("missing ): ^(?s:a()$")
+    'missing closing ): `^(?s:a()$`'
+    """
+    reason, colon, fragment = text.partition(": ")
+    reason = _GO_REASONS.get(reason, reason)
+    return f"{reason}: `{fragment}`" if colon else reason
+
+
+class RegexMemory:
+    """What each pattern said of each symbol, so that it is asked once. One per symbol table."""
+
+    def __init__(self, symbols: SymbolTable) -> None:
+        self._symbols = symbols
+        self._verdicts: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def mask(self, pattern: str, ids: Ids) -> Mask:
+        """Say for each id whether its text matches. Raises `BadMatcherError`."""
+        test = compile_regex(pattern)
+        count = len(self._symbols)
+        seen = np.zeros(count, np.bool_)
+        mark_ids(ids, seen)
+        with self._lock:
+            verdicts = self._verdicts.pop(pattern, None)
+            if verdicts is None or verdicts.size < count:
+                bigger = np.zeros(count + count // 4, np.uint8)
+                if verdicts is not None:
+                    bigger[: verdicts.size] = verdicts
+                verdicts = bigger
+            self._verdicts[pattern] = verdicts
+            while len(self._verdicts) > _PATTERNS_MAX:
+                self._verdicts.popitem(last=False)
+        asked = np.flatnonzero(seen & (verdicts[:count] == _UNKNOWN))
+        if asked.size:
+            texts = self._symbols.texts(asked.astype(np.uint32))
+            answers = np.fromiter(map(test, texts), np.bool_, asked.size)
+            verdicts[asked] = np.where(answers, _YES, _NO)
+        matched: Mask = (verdicts == _YES)[ids]
+        return matched
+
+
+def check_matchers(matchers: Sequence[Matcher]) -> None:
+    """Raise `BadMatcherError` if a regular expression does not compile."""
+    for matcher in matchers:
+        if matcher.op in (MatchOp.MATCHES, MatchOp.NOT_MATCHES):
+            compile_regex(matcher.value)
+
+
+def match_series(rows: SeriesRows, memory: RegexMemory, matchers: Sequence[Matcher]) -> Slots:
+    """Return the slots of all series that satisfy every matcher: int32[matches].
+
+    Raises `BadMatcherError`.
+    """
+    check_matchers(matchers)
+    symbols = rows.symbols
+    metric: int | None = None
+    rest = list(matchers)
+    for matcher in matchers:
+        if matcher.name == METRIC_NAME and matcher.op is MatchOp.EQUAL and matcher.value:
+            metric = symbols.find(matcher.value)
+            if metric is None:
+                return np.empty(0, np.int32)
+            rest.remove(matcher)
+            break
+    table, count = rows.table(metric)
+    slots = table.slots[:count]
+    # Equalities first: they are the cheapest and leave the fewest rows to the others.
+    rest.sort(key=lambda matcher: matcher.op is not MatchOp.EQUAL)
+    chosen: npt.NDArray[np.int64] | None = None
+    for matcher in rest:
+        label = symbols.find(matcher.name)
+        if label is None:
+            ids = np.zeros(count if chosen is None else chosen.size, np.uint32)
+        else:
+            column = rows.column(table, label, count)
+            ids = column if chosen is None else column[chosen]
+        kept = np.flatnonzero(_test(symbols, memory, matcher, ids))
+        chosen = kept if chosen is None else chosen[kept]
+        if not chosen.size:
+            break
+    return slots if chosen is None else slots[chosen]
+
+
+def _test(symbols: SymbolTable, memory: RegexMemory, matcher: Matcher, ids: Ids) -> Mask:
+    """Say of each id whether it satisfies the matcher."""
+    if matcher.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):
+        wanted = symbols.find(matcher.value) if matcher.value else ABSENT
+        equal = np.zeros(ids.size, np.bool_) if wanted is None else ids == np.uint32(wanted)
+        return equal if matcher.op is MatchOp.EQUAL else ~equal
+    matched = memory.mask(matcher.value, ids)
+    return matched if matcher.op is MatchOp.MATCHES else ~matched

@@ -1,0 +1,266 @@
+"""Series as rows, label names as columns of symbol ids.
+
+From: `append.py` (label ids of new series). To: `matching.py` (one column at a time), `select.py`
+(all columns of chosen rows).
+
+Rows are written once, in one pool, by one kernel call a batch: a row is its *shape* (the sequence
+of its label names) and the ids of its values. What a query compares are columns of one metric's
+table, made from the rows when first asked for and extended as rows are added; most metrics are
+never asked for. Making them on write would cost Python per metric and scrape.
+Invariant: a row and a column's filled part never change; collection makes a new `SeriesRows`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.columns import GrowingColumn
+from tsdb.interface import METRIC_NAME, LabelColumns
+from tsdb.label_kernels import (
+    EMPTY,
+    add_rows,
+    fill_column,
+    fill_label_columns,
+    mark_ids,
+    rebuild_shape_table,
+    walk_metric,
+)
+
+if TYPE_CHECKING:
+    from tsdb.interface import Ids, Ints
+    from tsdb.label_kernels import Slots
+    from tsdb.symbols import SymbolTable
+
+
+class MetricTable:
+    """The rows of one metric, or of all: their slots, and label columns as far as asked for."""
+
+    __slots__ = ("_columns", "_rows", "_slots", "count")
+
+    def __init__(self, rows: SeriesRows) -> None:
+        self._rows = rows
+        self._slots = np.empty(0, np.int32)
+        self._columns: dict[int, tuple[Ids, int]] = {}
+        self.count = 0
+
+    @property
+    def slots(self) -> Slots:
+        """Slots of all rows, oldest first: int32[count]."""
+        return self._slots[: self.count]
+
+    def column(self, label: int, count: int) -> Ids:
+        """Return the ids of label `label` of the first `count` rows. The caller holds the lock."""
+        column, filled = self._columns.get(label, (np.empty(0, np.uint32), 0))
+        if filled < count:
+            if column.size < count:
+                bigger = np.empty(self._slots.size, np.uint32)
+                bigger[:filled] = column[:filled]
+                column = bigger
+            self._rows.fill(label, self._slots[filled:count], column[filled:count])
+            self._columns[label] = (column, count)
+        return column[:count]
+
+    def extend(self, slots: Slots) -> None:
+        """Add rows at the end."""
+        count = self.count + slots.size
+        if count > self._slots.size:
+            bigger = np.empty(max(count, self._slots.size * 3 // 2), np.int32)
+            bigger[: self.count] = self._slots[: self.count]
+            self._slots = bigger
+        self._slots[self.count : count] = slots
+        self.count = count
+
+
+class SeriesRows:
+    """The labels of all series of the head.
+
+    `add` is called under the head's lock. Readers take none but the one for making columns.
+    """
+
+    def __init__(self, symbols: SymbolTable, *, reserve: int = 0) -> None:
+        """Make an empty store; `reserve` series of address space."""
+        self.symbols = symbols
+        self._reserve = reserve
+        self._metric_label = symbols.intern(METRIC_NAME)
+        self._shape_of = GrowingColumn(np.int32, reserve=reserve)
+        self._row_start = GrowingColumn(np.int64, reserve=reserve)
+        self._pool = GrowingColumn(np.uint32, reserve=16 * reserve, initial=512)
+        self._next_in_metric = GrowingColumn(np.int32, reserve=reserve)
+        self._metric_newest = GrowingColumn(np.int32, reserve=reserve)
+        self._metric_size = GrowingColumn(np.int32, reserve=reserve)
+        self._shape_first = GrowingColumn(np.int32, reserve=0)
+        self._shape_names = GrowingColumn(np.uint32, reserve=0, initial=256)
+        self._shape_table = np.full(64, EMPTY, np.int32)
+        self._counts = np.zeros(2, np.int64)
+        self._members = GrowingColumn(np.int32, reserve=reserve)
+        self._member_count = 0
+        self._tables: dict[int | None, MetricTable] = {}
+        self._places: dict[int, Slots] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many series there are."""
+        return self._member_count
+
+    @property
+    def slots(self) -> Slots:
+        """Slots of all series, in order of creation."""
+        slots: Slots = self._members.array[: self._member_count]
+        return slots
+
+    @property
+    def label_pair_count(self) -> int:
+        """Labels of all series together."""
+        return int(self._counts[0])
+
+    def add(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
+        """Store the labels of new series, of which n has the ids `first[n]` to `first[n + 1]`."""
+        if not slots.size:
+            return
+        slot_count = int(slots.max()) + 1
+        for column in (self._shape_of, self._row_start, self._next_in_metric):
+            column.ensure(slot_count)
+        self._metric_newest.ensure(len(self.symbols))
+        self._metric_size.ensure(len(self.symbols))
+        self._members.ensure(self._member_count + slots.size)
+        done = 0
+        while True:
+            done = add_rows(
+                names,
+                values,
+                first,
+                slots,
+                done,
+                self._metric_label,
+                self._shape_of.array,
+                self._row_start.array,
+                self._pool.array,
+                self._next_in_metric.array,
+                self._metric_newest.array,
+                self._metric_size.array,
+                self._shape_first.array,
+                self._shape_names.array,
+                self._shape_table,
+                self._counts,
+            )
+            if done == slots.size:
+                break
+            self._make_room(int(first[done + 1] - first[done]))
+        self._members.array[self._member_count : self._member_count + slots.size] = slots
+        self._member_count += slots.size
+
+    def table(self, metric: int | None) -> tuple[MetricTable, int]:
+        """Return the table of one metric (None: of all series) and how many rows it has now."""
+        with self._lock:
+            table = self._tables.get(metric)
+            if table is None:
+                table = self._tables[metric] = MetricTable(self)
+            if metric is None:
+                count = self._member_count
+                if count > table.count:
+                    table.extend(self._members.array[table.count : count])
+            elif metric < self._metric_size.array.size:
+                # Size first, then walk that far from a newest slot that may be newer: `newest` is
+                # read again until both fit, which takes a writer between these two lines.
+                while True:
+                    count = int(self._metric_size.array[metric])
+                    newest = int(self._metric_newest.array[metric])
+                    if count == int(self._metric_size.array[metric]):
+                        break
+                if count > table.count:
+                    slots = np.empty(count - table.count, np.int32)
+                    walk_metric(self._next_in_metric.array, newest, slots)
+                    table.extend(slots)
+            return table, table.count
+
+    def column(self, table: MetricTable, label: int, count: int) -> Ids:
+        """Return label ids of the first `count` rows of a table: uint32[count], 0 for absent."""
+        with self._lock:
+            return table.column(label, count)
+
+    def metrics(self) -> tuple[Ids, Slots]:
+        """Return the symbol of each metric in use and how many series it has."""
+        size = self._metric_size.array[: len(self.symbols)]
+        metrics = np.flatnonzero(size).astype(np.uint32)
+        return metrics, size[metrics].copy()
+
+    def label_names(self) -> Ids:
+        """Return the symbols of all label names in use."""
+        count = int(self._shape_first.array[int(self._counts[1])])
+        return np.unique(self._shape_names.array[:count])
+
+    def fill(self, label: int, slots: Slots, out: Ids) -> None:
+        """Write the id of one label of each slot."""
+        place = self._places_of(label)
+        fill_column(
+            slots, self._shape_of.array, self._row_start.array, self._pool.array, place, out
+        )
+
+    def labels(self, slots: Slots) -> LabelColumns:
+        """Return all labels of the given series, as columns."""
+        shape_count = int(self._counts[1])
+        first = self._shape_first.array[: shape_count + 1]
+        names = self._shape_names.array[: first[-1]]
+        seen = np.zeros(shape_count + 1, np.bool_)
+        mark_ids(self._shape_of.array[slots].view(np.uint32), seen)
+        per_name = np.repeat(seen[:-1], np.diff(first))
+        used = np.unique(names[per_name])
+        texts = self.symbols.texts(used)
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        column_of = np.zeros(max(names.size, 1), np.int32)
+        column_of[: names.size][per_name] = rank[np.searchsorted(used, names[per_name])]
+        ids = np.zeros((len(order), slots.size), np.uint32)
+        fill_label_columns(
+            slots,
+            self._shape_of.array,
+            self._row_start.array,
+            self._pool.array,
+            self._shape_first.array,
+            column_of,
+            ids,
+        )
+        return LabelColumns(tuple(texts[i] for i in order), ids, self.symbols)
+
+    def without(self, keep: Slots) -> SeriesRows:
+        """Return a new store with the rows of `keep` only, in that order, and the same symbols."""
+        other = SeriesRows(self.symbols, reserve=self._reserve)
+        shapes = self._shape_of.array[keep]
+        starts = self._row_start.array[keep]
+        shape_first = self._shape_first.array
+        sizes = (shape_first[shapes + 1] - shape_first[shapes]).astype(np.int64)
+        first = np.zeros(keep.size + 1, np.int64)
+        np.cumsum(sizes, out=first[1:])
+        inside = np.arange(first[-1]) - np.repeat(first[:-1], sizes)
+        values = self._pool.array[np.repeat(starts, sizes) + inside]
+        names = self._shape_names.array[np.repeat(shape_first[shapes], sizes) + inside]
+        other.add(keep, names, values, first)
+        return other
+
+    def _places_of(self, label: int) -> Slots:
+        """For each shape the place of a label among its names, or -1. Grows with the shapes."""
+        shape_count = int(self._counts[1])
+        place = self._places.get(label)
+        if place is None or place.size < shape_count:
+            first = self._shape_first.array[: shape_count + 1]
+            at = np.flatnonzero(self._shape_names.array[: first[-1]] == label)
+            shape = np.searchsorted(first, at, side="right") - 1
+            place = np.full(shape_count, -1, np.int32)
+            place[shape] = at - first[shape]
+            self._places[label] = place
+        return place
+
+    def _make_room(self, labels: int) -> None:
+        """Grow whatever stands in the way of one more row of that many labels."""
+        used, shapes = int(self._counts[0]), int(self._counts[1])
+        self._pool.ensure(used + labels)
+        self._shape_first.ensure(shapes + 2)
+        self._shape_names.ensure(int(self._shape_first.array[shapes]) + labels)
+        if 2 * (shapes + 1) > self._shape_table.size:
+            table = np.full(2 * self._shape_table.size, EMPTY, np.int32)
+            rebuild_shape_table(self._shape_first.array, self._shape_names.array, shapes, table)
+            self._shape_table = table
