@@ -1,0 +1,248 @@
+"""Numbers, durations and strings: from PromQL text to values and back, the way Go does it.
+
+From: `lexing.py` and `build.py` read; `format.py`, `check.py` and error texts write.
+
+Text is `str`. A byte that is no valid UTF-8 (`"\\xc5"`) is kept as the lone surrogate that Python's
+`surrogateescape` makes of it, and written back as `\\xc5`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+DURATION_SECONDS_MAX = (1 << 63) / 1e9
+"""A duration is a 64-bit count of nanoseconds in Prometheus; beyond that it is out of range."""
+
+_DURATION = re.compile(
+    r"(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?"
+    r"(?:([0-9]+)ms)?\Z"
+)
+_UNITS_MS = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1000, 1)
+_NANOSECONDS_MAX = (1 << 63) - 1
+
+_INTEGER = re.compile(
+    r"0[xX](?:_?[0-9a-fA-F])+\Z|0[bB](?:_?[01])+\Z|0[oO](?:_?[0-7])+\Z|0(?:_?[0-7])*\Z"
+    r"|[1-9](?:_?[0-9])*\Z"
+)
+_DECIMAL = re.compile(
+    r"(?:[0-9](?:_?[0-9])*\.?(?:[0-9](?:_?[0-9])*)?|\.[0-9](?:_?[0-9])*)"
+    r"(?:[eE][+-]?[0-9](?:_?[0-9])*)?\Z"
+)
+_INTEGER_MAX = (1 << 63) - 1
+
+_SIMPLE_ESCAPES = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    "\\": "\\",
+    "'": "'",
+    '"': '"',
+}
+_ESCAPE = re.compile(
+    r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"
+)
+_WRITTEN_ESCAPES = {
+    ord("\a"): "\\a",
+    ord("\b"): "\\b",
+    ord("\f"): "\\f",
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    ord("\v"): "\\v",
+    ord("\\"): "\\\\",
+}
+
+
+def parse_number(text: str) -> float:
+    """Return the value of a NUMBER token. Raises ValueError with Go's reason.
+
+    An integer may be decimal, hexadecimal, octal (a leading 0) or binary; what is none of these
+    is read as a float, so `08` is eight.
+
+    >>> parse_number("010"), parse_number("08"), parse_number("1_000.5"), parse_number("NaN")
+    (8.0, 8.0, 1000.5, nan)
+    """
+    if _INTEGER.match(text):
+        value = _integer(text)
+        if value <= _INTEGER_MAX:
+            return float(value)
+        if not text.isdigit() and text[:2].lower() in ("0x", "0b", "0o"):
+            raise ValueError(_number_fault(text, "invalid syntax"))
+    lowered = text.lower()
+    if lowered in ("inf", "nan"):
+        return float(lowered)
+    if not _DECIMAL.match(text):
+        raise ValueError(_number_fault(text, "invalid syntax"))
+    number = float(text.replace("_", ""))
+    if math.isinf(number):
+        raise ValueError(_number_fault(text, "value out of range"))
+    return number
+
+
+def _integer(text: str) -> int:
+    if text[0] != "0" or text == "0":
+        return int(text)
+    if text[1] in "xXbBoO":
+        return int(text, 0)
+    return int(text, 8)
+
+
+def _number_fault(text: str, reason: str) -> str:
+    return f"error parsing number: strconv.ParseFloat: parsing {quote(text)}: {reason}"
+
+
+def parse_duration(text: str) -> int:
+    """Return a duration in milliseconds. Raises ValueError with Prometheus' text.
+
+    >>> parse_duration("1h30m"), parse_duration("0")
+    (5400000, 0)
+    """
+    if text == "0":
+        return 0
+    if not text:
+        raise ValueError("empty duration string")
+    found = _DURATION.match(text)
+    if not found:
+        raise ValueError(f"not a valid duration string: {quote(text)}")
+    total = 0
+    for digits, unit in zip(found.groups(), _UNITS_MS, strict=True):
+        if digits:
+            # Python refuses to read thousands of digits at once; so many overflow anyway.
+            if len(digits.lstrip("0")) > 19:
+                raise ValueError("duration out of range")
+            total += int(digits) * unit
+    if total * 1_000_000 > _NANOSECONDS_MAX:
+        raise ValueError("duration out of range")
+    return total
+
+
+def format_duration(milliseconds: int) -> str:
+    """Write a duration as Prometheus does: large units only where they divide it exactly.
+
+    >>> format_duration(5_400_000), format_duration(86_400_000), format_duration(0)
+    ('1h30m', '1d', '0s')
+    """
+    if milliseconds == 0:
+        return "0s"
+    sign, rest = ("-", -milliseconds) if milliseconds < 0 else ("", milliseconds)
+    parts = [sign]
+    for letter, unit, only_exact in (
+        ("y", 31_536_000_000, True),
+        ("w", 604_800_000, True),
+        ("d", 86_400_000, False),
+        ("h", 3_600_000, False),
+        ("m", 60_000, False),
+        ("s", 1000, False),
+        ("ms", 1, False),
+    ):
+        if only_exact and rest % unit:
+            continue
+        count, left = divmod(rest, unit)
+        if count:
+            parts.append(f"{count}{letter}")
+            rest = left
+    return "".join(parts)
+
+
+def format_float(value: float) -> str:
+    """Write a float like Go's 'f' format with the shortest digits: never an exponent.
+
+    >>> format_float(1e21), format_float(-0.5), format_float(float("inf"))
+    ('1000000000000000000000', '-0.5', '+Inf')
+    """
+    if value != value:
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    if "e" not in text:
+        return text.removesuffix(".0")
+    sign = "-" if text[0] == "-" else ""
+    mantissa, exponent = text.lstrip("-").split("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits, point = whole + fraction, len(whole) + int(exponent)
+    if point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    if point >= len(digits):
+        return f"{sign}{digits}{'0' * (point - len(digits))}"
+    return f"{sign}{digits[:point]}.{digits[point:]}"
+
+
+def unquote(text: str) -> str:
+    r"""Return the value of a STRING token, quotes and escapes taken off.
+
+    The lexer has checked the escapes. `\x` and octal escapes give bytes, not characters.
+
+    >>> unquote(r'"a\tb"'), unquote("`a\\tb`")
+    ('a\tb', 'a\\tb')
+    """
+    inner = text[1:-1]
+    if text[0] == "`" or "\\" not in inner:
+        return inner
+    pieces: list[bytes] = []
+    at = 0
+    for found in _ESCAPE.finditer(inner):
+        pieces.append(inner[at : found.start()].encode())
+        at = found.end()
+        simple, byte, octal, short, long = found.groups()
+        if simple:
+            pieces.append(_SIMPLE_ESCAPES[simple].encode())
+        elif byte or octal:
+            pieces.append(bytes([int(byte, 16) if byte else int(octal, 8)]))
+        else:
+            pieces.append(chr(int(short or long, 16)).encode())
+    pieces.append(inner[at:].encode())
+    return b"".join(pieces).decode("utf-8", "surrogateescape")
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text came from valid UTF-8: no lone surrogates in it."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def quote(text: str) -> str:
+    r"""Write a string in double quotes, with Go's escapes.
+
+    >>> print(quote('a "b"' + chr(10) + chr(0)))
+    "a \"b\"\n\x00"
+    """
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join('\\"' if c == '"' else _written(c) for c in text) + '"'
+
+
+def quote_character(character: str) -> str:
+    r"""Write one character in single quotes, with Go's escapes; "" (no more input) is U+FFFD.
+
+    >>> print(quote_character("'"), quote_character("|"))
+    '\'' '|'
+    """
+    if not character:
+        return "'\ufffd'"
+    return "'" + ("\\'" if character == "'" else _written(character)) + "'"
+
+
+def code_point(character: str) -> str:
+    """Write one character like Go's `%#U`: `U+0063 'c'`; "" is the end of input."""
+    if not character:
+        return "U+FFFFFFFFFFFFFFFF"
+    name = f"U+{ord(character):04X}"
+    return f"{name} '{character}'" if character.isprintable() else name
+
+
+def _written(character: str) -> str:
+    if character.isprintable() and character != "\\":
+        return character
+    code = ord(character)
+    if code in _WRITTEN_ESCAPES:
+        return _WRITTEN_ESCAPES[code]
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
