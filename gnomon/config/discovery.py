@@ -1,0 +1,114 @@
+"""Where the targets of a job come from: the service discovery sections of a scrape config.
+
+From: `scrape.py`.   To: `wiring.py`, which builds a discoverer for each entry.
+Source: Prometheus documentation, configuration; the texts are Prometheus'.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from discovery.groups import TargetGroup
+from gnomon.config.document import go_quote
+from gnomon.config.http_client import decode_client
+from gnomon.config.model import FileDiscovery, HttpDiscovery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gnomon.config.document import Section
+
+ADDRESS = "__address__"
+
+_UNBUILT_NAMES = """
+aws azure consul digitalocean dns docker dockerswarm ec2 ecs elasticache eureka gce hetzner ionos
+kubernetes kuma lightsail linode marathon msk nerve nomad oci openstack outscale ovhcloud puppetdb
+rds scaleway serverset stackit triton uyuni vultr
+"""
+UNBUILT = tuple(f"{name}_sd_configs" for name in _UNBUILT_NAMES.split())
+"""Mechanisms that Prometheus has and we do not, yet."""
+
+_FILE_PATTERN = re.compile(r"[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)")
+
+
+def refuse_unbuilt(section: Section) -> None:
+    """Refuse every discovery section that is written and not built."""
+    for name in UNBUILT:
+        if section.written(name):
+            section.not_yet(name)
+
+
+def decode_static(section: Section) -> tuple[TargetGroup, ...]:
+    """Read `static_configs`."""
+    groups = []
+    null_text = "empty or null section in static_configs"
+    items = section.sections("static_configs", "targetgroup.Group", null_text=null_text)
+    for number, item in enumerate(items):
+        targets = item.strings("targets")
+        groups.append(
+            TargetGroup(
+                source=str(number),
+                targets=tuple({ADDRESS: target} for target in targets),
+                labels=item.labels("labels"),
+            )
+        )
+    return tuple(groups)
+
+
+def check_addresses(section: Section, groups: tuple[TargetGroup, ...]) -> None:
+    """Refuse URLs among static targets; only where no relabelling could repair them."""
+    for group in groups:
+        for target in group.targets:
+            if "/" in target[ADDRESS]:
+                section.fail(
+                    f"{go_quote(target[ADDRESS])} is not a valid hostname", "static_configs"
+                )
+
+
+def decode_files(section: Section, folder: Path) -> tuple[FileDiscovery, ...]:
+    """Read `file_sd_configs`."""
+    entries = []
+    null_text = "empty or null section in file_sd_configs"
+    for item in section.sections("file_sd_configs", "file.plain", null_text=null_text):
+        files = item.strings("files")
+        if not files:
+            item.fail("file service discovery config must contain at least one path name")
+        for name in files:
+            if _FILE_PATTERN.fullmatch(name) is None:
+                item.fail(f"path name {go_quote(name)} is not valid for file discovery", "files")
+        entries.append(
+            FileDiscovery(
+                files=tuple(folder / name for name in files),
+                refresh_interval_ms=item.duration_ms("refresh_interval") or 300_000,
+            )
+        )
+    return tuple(entries)
+
+
+def decode_http(section: Section, folder: Path) -> tuple[HttpDiscovery, ...]:
+    """Read `http_sd_configs`."""
+    entries = []
+    null_text = "empty or null section in http_sd_configs"
+    for item in section.sections("http_sd_configs", "http.plain", null_text=null_text):
+        url = item.string("url")
+        if url == "":
+            item.fail("URL is missing")
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname
+        except ValueError as error:
+            item.fail(f"parse {go_quote(url)}: {error}", "url")
+        if parts.scheme not in ("http", "https"):
+            item.fail("URL scheme must be 'http' or 'https'", "url")
+        if not host:
+            item.fail("host is missing in URL", "url")
+        entries.append(
+            HttpDiscovery(
+                url=url,
+                refresh_interval_ms=item.duration_ms("refresh_interval") or 60_000,
+                http_client=decode_client(item, folder),
+            )
+        )
+    return tuple(entries)

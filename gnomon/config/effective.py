@@ -1,0 +1,249 @@
+"""A configuration as YAML text again: defaults filled in, secrets hidden.
+
+From: `model.py`.   To: `/api/v1/status/config`. Fields and their order are Prometheus'.
+Invariant: no secret is in the text, and loading it again gives an equal configuration but for
+them and for dollars in external labels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+
+from discovery.http_client import TlsConfig
+from gnomon.units import format_duration, format_size
+from scraper.job import RelabelAction, RelabelRule
+
+if TYPE_CHECKING:
+    from discovery.groups import TargetGroup
+    from discovery.http_client import HttpClientConfig
+    from gnomon.config.model import Config, GlobalConfig, HttpDiscovery, JobConfig, StorageConfig
+    from scraper.job import ScrapeLimits
+
+SECRET = "<secret>"
+
+Fields = dict[str, Any]
+
+
+def effective_yaml(config: Config) -> str:
+    """Return the text."""
+    fields: Fields = {
+        "global": _global(config.global_config),
+        "runtime": {"gogc": config.gogc},
+    }
+    if config.scrape_config_files:
+        fields["scrape_config_files"] = [str(path) for path in config.scrape_config_files]
+    jobs = [_job(job) for job in config.jobs if job.from_file is None]
+    if jobs:
+        fields["scrape_configs"] = jobs
+    storage = _storage(config.storage)
+    if storage:
+        fields["storage"] = {"tsdb": storage}
+    return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**30)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists are indented as Go's YAML does it, nothing is written as an alias."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def _global(config: GlobalConfig) -> Fields:
+    fields: Fields = {
+        "scrape_interval": format_duration(config.scrape_interval_ms),
+        "scrape_timeout": format_duration(config.scrape_timeout_ms),
+        "scrape_protocols": list(config.scrape_protocols),
+        "evaluation_interval": format_duration(config.evaluation_interval_ms),
+    }
+    if config.external_labels:
+        # A dollar is shown as it is, as Prometheus shows it: the text is for reading.
+        fields["external_labels"] = dict(sorted(config.external_labels.items()))
+    fields |= _limits(config.limits)
+    fields["metric_name_validation_scheme"] = config.metric_name_validation_scheme
+    fields["metric_name_escaping_scheme"] = config.metric_name_escaping_scheme
+    if config.always_scrape_classic_histograms:
+        fields["always_scrape_classic_histograms"] = True
+    if config.extra_scrape_metrics:
+        fields["extra_scrape_metrics"] = True
+    return fields
+
+
+def _limits(limits: ScrapeLimits) -> Fields:
+    fields: Fields = {}
+    if limits.body_size_limit:
+        fields["body_size_limit"] = format_size(limits.body_size_limit)
+    for name in (
+        "sample_limit",
+        "target_limit",
+        "label_limit",
+        "label_name_length_limit",
+        "label_value_length_limit",
+        "keep_dropped_targets",
+    ):
+        value = getattr(limits, name)
+        if value:
+            fields[name] = value
+    return fields
+
+
+def _job(config: JobConfig) -> Fields:
+    job = config.job
+    fields: Fields = {"job_name": job.job_name}
+    if job.honor_labels:
+        fields["honor_labels"] = True
+    fields["honor_timestamps"] = job.honor_timestamps
+    fields["track_timestamps_staleness"] = job.track_timestamps_staleness
+    if job.params:
+        fields["params"] = {name: list(values) for name, values in sorted(job.params.items())}
+    fields["scrape_interval"] = format_duration(job.scrape_interval_ms)
+    fields["scrape_timeout"] = format_duration(job.scrape_timeout_ms)
+    fields["scrape_protocols"] = list(job.scrape_protocols)
+    if job.fallback_scrape_protocol:
+        fields["fallback_scrape_protocol"] = job.fallback_scrape_protocol
+    fields["always_scrape_classic_histograms"] = config.always_scrape_classic_histograms
+    fields["convert_classic_histograms_to_nhcb"] = False
+    fields["extra_scrape_metrics"] = job.extra_scrape_metrics
+    fields["metrics_path"] = job.metrics_path
+    fields["scheme"] = job.scheme
+    fields["enable_compression"] = job.enable_compression
+    fields |= _limits(job.limits)
+    fields["metric_name_validation_scheme"] = job.metric_name_validation_scheme
+    fields["metric_name_escaping_scheme"] = job.metric_name_escaping_scheme
+    fields |= _client(job.http_client)
+    for name, rules in (
+        ("relabel_configs", job.relabel_rules),
+        ("metric_relabel_configs", job.metric_relabel_rules),
+    ):
+        if rules:
+            fields[name] = [_rule(rule) for rule in rules]
+    if config.files:
+        fields["file_sd_configs"] = [
+            {
+                "files": [str(path) for path in entry.files],
+                "refresh_interval": format_duration(entry.refresh_interval_ms),
+            }
+            for entry in config.files
+        ]
+    if config.http:
+        fields["http_sd_configs"] = [_http_discovery(entry) for entry in config.http]
+    if config.static:
+        fields["static_configs"] = [_group(group) for group in config.static]
+    return fields
+
+
+def _group(group: TargetGroup) -> Fields:
+    fields: Fields = {"targets": [target["__address__"] for target in group.targets]}
+    if group.labels:
+        fields["labels"] = dict(sorted(group.labels.items()))
+    return fields
+
+
+def _http_discovery(entry: HttpDiscovery) -> Fields:
+    return _client(entry.http_client) | {
+        "refresh_interval": format_duration(entry.refresh_interval_ms),
+        "url": _without_password(entry.url),
+    }
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:xxxxx@{host}"))
+
+
+def _client(config: HttpClientConfig) -> Fields:
+    fields: Fields = {}
+    if config.basic_auth is not None:
+        basic = config.basic_auth
+        fields["basic_auth"] = _present(
+            username=basic.username,
+            username_file=basic.username_file,
+            password=SECRET if basic.password else "",
+            password_file=basic.password_file,
+        )
+    if config.authorization is not None:
+        authorization = config.authorization
+        fields["authorization"] = _present(
+            type=authorization.type,
+            credentials=SECRET if authorization.credentials else "",
+            credentials_file=authorization.credentials_file,
+        )
+    if config.tls_config != TlsConfig():
+        tls = config.tls_config
+        fields["tls_config"] = _present(
+            ca=tls.ca,
+            ca_file=tls.ca_file,
+            cert=tls.cert,
+            cert_file=tls.cert_file,
+            key=SECRET if tls.key else "",
+            key_file=tls.key_file,
+            server_name=tls.server_name,
+        )
+        fields["tls_config"]["insecure_skip_verify"] = tls.insecure_skip_verify
+        fields["tls_config"] |= _present(min_version=tls.min_version, max_version=tls.max_version)
+    fields["follow_redirects"] = config.follow_redirects
+    fields["enable_http2"] = config.enable_http2
+    fields |= _present(
+        proxy_url=_without_password(config.proxy_url) if config.proxy_url else "",
+        no_proxy=config.no_proxy,
+    )
+    if config.proxy_from_environment:
+        fields["proxy_from_environment"] = True
+    if config.http_headers:
+        fields["http_headers"] = {
+            name: _header(values, config.secret_header_counts.get(name, 0))
+            for name, values in sorted(config.http_headers.items())
+        }
+    return fields
+
+
+def _header(values: tuple[str, ...], secret_count: int) -> Fields:
+    shown = list(values[: len(values) - secret_count])
+    fields: Fields = {"values": shown} if shown else {}
+    if secret_count:
+        fields["secrets"] = [SECRET] * secret_count
+    return fields
+
+
+def _present(**values: object) -> Fields:
+    return {name: str(value) for name, value in values.items() if value}
+
+
+def _rule(rule: RelabelRule) -> Fields:
+    fields: Fields = {}
+    if rule.source_labels:
+        fields["source_labels"] = list(rule.source_labels)
+    fields["separator"] = rule.separator
+    if rule.regex != RelabelRule().regex:
+        fields["regex"] = rule.regex or None
+    if rule.modulus:
+        fields["modulus"] = rule.modulus
+    if rule.target_label:
+        fields["target_label"] = rule.target_label
+    if rule.replacement:
+        fields["replacement"] = rule.replacement
+    elif rule.action is RelabelAction.REPLACE:
+        fields["replacement"] = ""
+    fields["action"] = rule.action.value
+    return fields
+
+
+def _storage(config: StorageConfig) -> Fields:
+    fields: Fields = {}
+    if config.out_of_order_time_window_ms is not None:
+        fields["out_of_order_time_window"] = format_duration(config.out_of_order_time_window_ms)
+    if config.chunk_encoding_floats:
+        fields["chunk_encoding"] = {"floats": config.chunk_encoding_floats}
+    retention: Fields = {}
+    if config.retention_time_ms is not None:
+        retention["time"] = format_duration(config.retention_time_ms)
+    if config.retention_size_bytes is not None:
+        retention["size"] = format_size(config.retention_size_bytes)
+    if retention:
+        fields["retention"] = retention
+    return fields
