@@ -1,0 +1,123 @@
+"""Aggregations: `sum by (job) (...)` and all others, over groups of series at every step.
+
+From: `evaluate.py`.   Groups are numbers of distinct label columns; the arithmetic is in
+`aggregate_kernels.py`. topk and its kin, which keep series instead of folding them, are in
+`ranking.py`; `count_values`, which makes labels of values, in `count_values.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.aggregate_kernels import (
+    count_rows,
+    extreme_rows,
+    mean_rows,
+    quantile_rows,
+    sum_rows,
+    variance_rows,
+)
+from promql.count_values import count_values
+from promql.float_text import general_text
+from promql.grouping import group_series, rows_by_group
+from promql.matrix import Matrix, ScalarSteps, StringValue
+from promql.ranking import SELECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from promql.context import EvalContext
+    from promql.syntax import Aggregation, Span
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+
+
+def aggregate(
+    node: Aggregation, operand: Matrix, param: ScalarSteps | StringValue | None, ctx: EvalContext
+) -> Matrix:
+    """Return the aggregation of `operand`, one row a group (or, for topk and so on, a series).
+
+    `param` has a value per step. Raises ExecutionError for a parameter that makes no sense.
+    """
+    if node.op in SELECTIONS:
+        assert isinstance(param, ScalarSteps)
+        return SELECTIONS[node.op](node, operand, param.values, ctx)
+    if node.op == "count_values":
+        assert isinstance(param, StringValue)
+        return count_values(node, operand, param.text, ctx)
+    groups = group_series(operand, node.grouping, without=node.without)
+    shape = (groups.count, operand.values.shape[1])
+    out = np.zeros(shape, dtype=np.float64)
+    counts = np.zeros(shape, dtype=np.int64)
+    if node.op == "quantile":
+        assert isinstance(param, ScalarSteps)
+        warn_quantile(param.values, node.param.span if node.param else node.span, ctx)
+        order, start = rows_by_group(groups)
+        quantile_rows(operand.values, operand.present, order, start, param.values, out, counts)
+    else:
+        _FOLDS[node.op](operand, groups.of_series, out, counts)
+    return Matrix(groups.labels, out, counts > 0, groups.drop_name)
+
+
+def warn_quantile(quantiles: Floats, span: Span, ctx: EvalContext) -> None:
+    """Warn about quantiles that are none: NaN, the largest above 1, the smallest below 0."""
+    numbers = quantiles[~np.isnan(quantiles)]
+    worst = [np.nan] if numbers.size < quantiles.size else []
+    worst += [numbers.max()] if numbers.max(initial=0.0) > 1 else []
+    worst += [numbers.min()] if numbers.min(initial=0.0) < 0 else []
+    for value in worst:
+        ctx.annotations.warn(
+            f"quantile value should be between 0 and 1, got {general_text(float(value))}", span
+        )
+
+
+def _sum(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    sum_rows(operand.values, operand.present, group_of, out, counts)
+
+
+def _avg(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    mean_rows(operand.values, operand.present, group_of, out, counts)
+
+
+def _min(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    extreme_rows(operand.values, operand.present, group_of, False, out, counts)
+
+
+def _max(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    extreme_rows(operand.values, operand.present, group_of, True, out, counts)
+
+
+def _count(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    count_rows(operand.present, group_of, counts)
+    out[:] = counts
+
+
+def _group(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    count_rows(operand.present, group_of, counts)
+    out[:] = 1.0
+
+
+def _stdvar(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    variance_rows(operand.values, operand.present, group_of, out, counts)
+
+
+def _stddev(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
+    variance_rows(operand.values, operand.present, group_of, out, counts)
+    np.sqrt(out, out=out)
+
+
+_FOLDS: dict[str, Callable[[Matrix, Ints, Floats, Ints], None]] = {
+    "sum": _sum,
+    "avg": _avg,
+    "min": _min,
+    "max": _max,
+    "count": _count,
+    "group": _group,
+    "stdvar": _stdvar,
+    "stddev": _stddev,
+}

@@ -1,0 +1,326 @@
+"""Compiled loops of the aggregations: many rows into one per group, at every step.
+
+From: `aggregate.py`, `ranking.py`.   `group_of` names the row of the answer each series goes to.
+Series are taken in row order, as Prometheus takes them, so that rounding agrees. Where `present`
+is False the value is garbage and is never read. Plain Python twins are in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit, types
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Ints = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
+    Mask = npt.NDArray[np.bool_]
+
+_INTS1 = types.Array(types.int64, 1, "C", readonly=True)
+_FLOATS1 = types.Array(types.float64, 1, "C", readonly=True)
+_FLOATS2 = types.Array(types.float64, 2, "C", readonly=True)
+_MASK2 = types.Array(types.boolean, 2, "C", readonly=True)
+_OUT = types.float64[:, ::1]
+_OUT_INTS = types.int64[:, ::1]
+_FOLD = types.void(_FLOATS2, _MASK2, _INTS1, _OUT, _OUT_INTS)
+
+
+@njit(types.void(_MASK2, _INTS1, _OUT_INTS), cache=True, nogil=True)
+def count_rows(present: Mask, group_of: Ints, counts: Ints) -> None:
+    """Count the rows of each group that are present at each step.
+
+    Shapes: `present` [series, steps], `group_of` [series], `counts` [groups, steps], zero at first.
+    """
+    for s in range(present.shape[0]):
+        g = group_of[s]
+        for t in range(present.shape[1]):
+            if present[s, t]:
+                counts[g, t] += 1
+
+
+@njit(_FOLD, cache=True, nogil=True)
+def sum_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
+    """Sum the rows of each group, compensated after Kahan and Neumaier; count them as well.
+
+    Shapes: `values`, `present` [series, steps], `out`, `counts` [groups, steps], zeros at first.
+    An infinite partial sum throws its compensation away, which would be NaN.
+    """
+    lost = np.zeros(out.shape, dtype=np.float64)
+    for s in range(values.shape[0]):
+        g = group_of[s]
+        for t in range(values.shape[1]):
+            if not present[s, t]:
+                continue
+            value = values[s, t]
+            counts[g, t] += 1
+            if counts[g, t] == 1:
+                out[g, t] = value
+                continue
+            total = out[g, t]
+            new = total + value
+            if math.isinf(new):
+                lost[g, t] = 0.0
+            elif abs(total) >= abs(value):
+                lost[g, t] += (total - new) + value
+            else:
+                lost[g, t] += (value - new) + total
+            out[g, t] = new
+    for g in range(out.shape[0]):
+        for t in range(out.shape[1]):
+            out[g, t] += lost[g, t]
+
+
+@njit(_FOLD, cache=True, nogil=True)
+def mean_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
+    """Average the rows of each group: compensated sum, or running mean once the sum overflows.
+
+    Shapes as for `sum_rows`. Invariant: where `running` is False `out` is the sum so far, else
+    the mean so far; `lost` is the compensation of either.
+    """
+    lost = np.zeros(out.shape, dtype=np.float64)
+    running = np.zeros(out.shape, dtype=np.bool_)
+    for s in range(values.shape[0]):
+        g = group_of[s]
+        for t in range(values.shape[1]):
+            if not present[s, t]:
+                continue
+            value = values[s, t]
+            counts[g, t] += 1
+            count = float(counts[g, t])
+            if count == 1.0:
+                out[g, t] = value
+                continue
+            total, carry = out[g, t], lost[g, t]
+            if not running[g, t]:
+                new = total + value
+                if not math.isinf(new):
+                    if abs(total) >= abs(value):
+                        lost[g, t] = carry + ((total - new) + value)
+                    else:
+                        lost[g, t] = carry + ((value - new) + total)
+                    out[g, t] = new
+                    continue
+                running[g, t] = True
+                total /= count - 1.0
+                carry /= count - 1.0
+            share = (count - 1.0) / count
+            total *= share
+            carry *= share
+            value /= count
+            new = total + value
+            if math.isinf(new):
+                carry = 0.0
+            elif abs(total) >= abs(value):
+                carry += (total - new) + value
+            else:
+                carry += (value - new) + total
+            out[g, t], lost[g, t] = new, carry
+    for g in range(out.shape[0]):
+        for t in range(out.shape[1]):
+            if running[g, t]:
+                out[g, t] += lost[g, t]
+            elif counts[g, t] > 0:
+                count = float(counts[g, t])
+                out[g, t] = out[g, t] / count + lost[g, t] / count
+
+
+@njit(types.void(_FLOATS2, _MASK2, _INTS1, types.boolean, _OUT, _OUT_INTS), cache=True, nogil=True)
+def extreme_rows(
+    values: Floats, present: Mask, group_of: Ints, largest: bool, out: Floats, counts: Ints
+) -> None:
+    """Keep the smallest (or `largest`) of each group; NaN only where there is nothing else."""
+    for s in range(values.shape[0]):
+        g = group_of[s]
+        for t in range(values.shape[1]):
+            if not present[s, t]:
+                continue
+            value = values[s, t]
+            counts[g, t] += 1
+            best = out[g, t]
+            better = best < value if largest else best > value
+            if counts[g, t] == 1 or better or math.isnan(best):
+                out[g, t] = value
+
+
+@njit(_FOLD, cache=True, nogil=True)
+def variance_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
+    """Write the population variance of each group, after Welford.
+
+    Shapes as for `sum_rows`. NaN: wherever a value of the group is NaN or infinite.
+    """
+    means = np.zeros(out.shape, dtype=np.float64)
+    for s in range(values.shape[0]):
+        g = group_of[s]
+        for t in range(values.shape[1]):
+            if not present[s, t]:
+                continue
+            value = values[s, t]
+            counts[g, t] += 1
+            if counts[g, t] == 1:
+                means[g, t] = value
+                out[g, t] = 0.0 if math.isfinite(value) else math.nan
+                continue
+            delta = value - means[g, t]
+            means[g, t] += delta / counts[g, t]
+            out[g, t] += delta * (value - means[g, t])
+    for g in range(out.shape[0]):
+        for t in range(out.shape[1]):
+            if counts[g, t] > 0:
+                out[g, t] /= counts[g, t]
+
+
+@njit(
+    types.void(_FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _OUT, _OUT_INTS), cache=True, nogil=True
+)
+def quantile_rows(
+    values: Floats,
+    present: Mask,
+    order: Ints,
+    start: Ints,
+    quantiles: Floats,
+    out: Floats,
+    counts: Ints,
+) -> None:
+    """Write the quantile of each group, interpolated between the two nearest ranks.
+
+    Shapes: `order` [series] holds the rows group by group, `start` [groups + 1] where each
+    begins; `quantiles` [steps]; `out`, `counts` [groups, steps]. NaN values rank lowest.
+    A quantile outside 0..1 gives an infinity, NaN gives NaN.
+    """
+    held = np.empty(order.size, dtype=np.float64)
+    for g in range(start.size - 1):
+        for t in range(values.shape[1]):
+            nans = 0
+            n = 0
+            for i in range(start[g], start[g + 1]):
+                s = order[i]
+                if present[s, t]:
+                    if math.isnan(values[s, t]):
+                        nans += 1
+                    else:
+                        held[n] = values[s, t]
+                        n += 1
+            total = n + nans
+            counts[g, t] = total
+            if total == 0:
+                continue
+            q = quantiles[t]
+            if math.isnan(q):
+                out[g, t] = math.nan
+            elif q < 0:
+                out[g, t] = -math.inf
+            elif q > 1:
+                out[g, t] = math.inf
+            else:
+                ranked = held[:n]
+                ranked.sort()
+                rank = q * (total - 1)
+                low = np.int64(rank)  # q is in 0..1, so cutting is rounding down
+                high = min(total - 1, low + 1)
+                weight = rank - math.floor(rank)
+                below = math.nan if low < nans else ranked[low - nans]
+                above = math.nan if high < nans else ranked[high - nans]
+                out[g, t] = below * (1.0 - weight) + above * weight
+
+
+@njit(types.boolean(types.float64, types.float64, types.boolean), cache=True, nogil=True)
+def _ranks_below(a: float, b: float, smallest: bool) -> bool:
+    """Tell whether `a` goes before `b` out of the heap; NaN goes first."""
+    if math.isnan(a):
+        return True
+    return a > b if smallest else a < b
+
+
+@njit(
+    types.void(
+        _FLOATS2,
+        _MASK2,
+        _INTS1,
+        _INTS1,
+        _INTS1,
+        types.boolean,
+        types.boolean[:, ::1],
+        types.int64[::1],
+    ),
+    cache=True,
+    nogil=True,
+)
+def select_top(
+    values: Floats,
+    present: Mask,
+    order: Ints,
+    start: Ints,
+    k: Ints,
+    smallest: bool,
+    keep: Mask,
+    place: Ints,
+) -> None:
+    """Mark the `k[t]` largest (or `smallest`) values of each group at each step.
+
+    Shapes: `order` [series] rows group by group, `start` [groups + 1]; `k` [steps]; `keep`
+    [series, steps] all False at first; `place` [series]: where in the heap a row of the last step
+    ended, which orders equal values as Prometheus' heap does.
+    Invariant: `heap[0]` is the kept value that the next better one throws out.
+    """
+    room = 0
+    for t in range(k.size):
+        room = max(room, k[t])
+    heap = np.empty(min(room, order.size) + 1, dtype=np.int64)
+    for t in range(values.shape[1]):
+        if k[t] < 1:
+            continue
+        for g in range(start.size - 1):
+            n = 0
+            for i in range(start[g], start[g + 1]):
+                s = order[i]
+                if not present[s, t]:
+                    continue
+                value = values[s, t]
+                if n < k[t]:
+                    j = n
+                    heap[n] = s
+                    n += 1
+                    while j > 0:
+                        parent = (j - 1) // 2
+                        if not _ranks_below(values[heap[j], t], values[heap[parent], t], smallest):
+                            break
+                        heap[j], heap[parent] = heap[parent], heap[j]
+                        j = parent
+                    continue
+                worst = values[heap[0], t]
+                better = worst > value if smallest else worst < value
+                if not (better or (math.isnan(worst) and not math.isnan(value))):
+                    continue
+                heap[0] = s
+                j = 0
+                while 2 * j + 1 < n:
+                    child = 2 * j + 1
+                    if child + 1 < n and _ranks_below(
+                        values[heap[child + 1], t], values[heap[child], t], smallest
+                    ):
+                        child += 1
+                    if not _ranks_below(values[heap[child], t], values[heap[j], t], smallest):
+                        break
+                    heap[j], heap[child] = heap[child], heap[j]
+                    j = child
+            for i in range(n):
+                keep[heap[i], t] = True
+                place[heap[i]] = i
+
+
+@njit(
+    types.void(_MASK2, _INTS1, types.int64, _INTS1, types.boolean[:, ::1]), cache=True, nogil=True
+)
+def select_first(present: Mask, group_of: Ints, groups: int, k: Ints, keep: Mask) -> None:
+    """Mark the first `k[t]` rows of each group that are present at each step."""
+    seen = np.zeros((groups, present.shape[1]), dtype=np.int64)
+    for s in range(present.shape[0]):
+        g = group_of[s]
+        for t in range(present.shape[1]):
+            if present[s, t] and seen[g, t] < k[t]:
+                seen[g, t] += 1
+                keep[s, t] = True

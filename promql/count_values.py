@@ -1,0 +1,57 @@
+"""`count_values("label", v)`: how many series of a group have each value, the value as a label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.errors import ExecutionError
+from promql.float_text import fixed_text
+from promql.grouping import group_labels
+from promql.matrix import Matrix
+from promql.quoting import quote
+from promql.same_labels import merge_same_labels
+from tsdb.staleness import NORMAL_NAN
+
+if TYPE_CHECKING:
+    from promql.context import EvalContext
+    from promql.syntax import Aggregation
+
+
+def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContext) -> Matrix:
+    """Return one row for each distinct value of each group, at the steps where it occurs.
+
+    Python runs once for each distinct value, to write its text; the rest is sorting. An input
+    label of the same name gives way before series are grouped.
+    Raises ExecutionError for a label name that is none.
+    """
+    if not is_label_name(label):
+        raise ExecutionError(f"invalid label name {quote(label)}")
+    bare = group_labels(operand.labels.drop((label,)), node.grouping, without=node.without)
+    group_of, first = bare.group()
+    series, step = np.nonzero(operand.present)
+    values = operand.values[series, step]
+    values[np.isnan(values)] = NORMAL_NAN  # all NaNs print alike
+    # By bits, for -0 and 0 print differently.
+    distinct, value_of = np.unique(values.view(np.uint64), return_inverse=True)
+    keys, row_of = np.unique(group_of[series] * distinct.size + value_of, return_inverse=True)
+    steps = operand.values.shape[1]
+    counts = np.bincount(row_of * steps + step, minlength=keys.size * steps)
+    counts = counts.reshape(keys.size, steps)
+    labels = bare.take(first).take(keys // max(distinct.size, 1))
+    drops_label = node.without and label in node.grouping
+    if not drops_label:
+        texts = [fixed_text(value) for value in distinct.view(np.float64).tolist()]
+        symbols = np.array([ctx.symbols.intern(text) for text in texts], dtype=np.uint32)
+        labels = labels.with_column(label, symbols[keys % max(distinct.size, 1)])
+        group_drop = operand.drop_name[first][keys // max(distinct.size, 1)]
+        return merge_same_labels(Matrix(labels, counts.astype(np.float64), counts > 0, group_drop))
+    totals = np.zeros((first.size, steps), dtype=np.int64)
+    np.add.at(totals, keys // max(distinct.size, 1), counts)
+    return Matrix(bare.take(first), totals.astype(np.float64), totals > 0, operand.drop_name[first])
+
+
+def is_label_name(text: str) -> bool:
+    """Tell whether a label may be called so: not empty, and valid UTF-8."""
+    return bool(text) and not any("\ud800" <= char <= "\udfff" for char in text)
