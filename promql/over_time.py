@@ -30,7 +30,7 @@ from promql.over_time_kernels import (
     reduce_windows,
     smooth_windows,
 )
-from promql.windows import run_windows, samples_per_step, window_result
+from promql.windows import pool_at, run_windows, samples_per_step, window_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def _extreme(extreme: int) -> Callable[[Call, list[Operand], EvalContext], Matri
         view = args[0]
         assert isinstance(view, Windows)
         offsets, present = _extreme_offsets(view, extreme, ctx, latest=False)
-        return window_result(view, _at(view.values, view.value_start, offsets), present, ctx)
+        return window_result(view, pool_at(view.values, view.value_start, offsets), present, ctx)
 
     return implementation
 
@@ -116,7 +116,7 @@ def _extreme_time(extreme: int) -> Callable[[Call, list[Operand], EvalContext], 
         view = args[0]
         assert isinstance(view, Windows)
         offsets, present = _extreme_offsets(view, extreme, ctx, latest=True)
-        seconds = _at(view.times, view.time_start, offsets) / 1000.0
+        seconds = pool_at(view.times, view.time_start, offsets) / 1000.0
         return window_result(view, seconds, present, ctx)
 
     return implementation
@@ -130,22 +130,10 @@ def _edge_time(*, last: bool) -> Callable[[Call, list[Operand], EvalContext], Ma
         present = (view.stop > view.first)[view.window_of]
         edge = view.stop - 1 if last else view.first
         offsets = np.where(present, edge[view.window_of], 0).astype(np.int64)
-        seconds = _at(view.times, view.time_start, offsets) / 1000.0
+        seconds = pool_at(view.times, view.time_start, offsets) / 1000.0
         return window_result(view, seconds, present, ctx)
 
     return implementation
-
-
-def _at(
-    pool: npt.NDArray[np.generic], start: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
-) -> Floats:
-    """Return what the pool holds at each offset from each series' start, as float64[S, T]."""
-    if pool.size == 0:
-        return np.zeros(offsets.shape)
-    found: Floats = pool[np.minimum(offsets + start[:, np.newaxis], pool.size - 1)].astype(
-        np.float64
-    )
-    return found
 
 
 def _quantiles(

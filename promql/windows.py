@@ -165,8 +165,8 @@ def newest_samples(
     ctx.rows.run(series, series * steps, gather, ctx.budget.check)
     float_time = None
     if keep_time:
-        at = np.maximum(newest[samples.run_of], 0) + samples.time_start[:, np.newaxis]
-        float_time = samples.times[at] / 1000.0 if at.size else np.zeros((series, steps))
+        offsets = np.maximum(newest, 0)[samples.run_of]
+        float_time = pool_at(samples.times, samples.time_start, offsets) / 1000.0
     return Matrix(
         labels=samples.labels,
         values=out.view(np.float64),
@@ -254,3 +254,15 @@ def window_result(
         if labels.group()[1].size != rows.size:
             raise ExecutionError(SAME_LABELS)
     return Matrix(labels, values, present, drop_name)
+
+
+def pool_at(pool: Ints | Floats, start: Ints, offsets: Ints | Offsets) -> Floats:
+    """Return what a pool holds `offsets` [S, T] after each series' `start` [S], as float64[S, T].
+
+    Where a series has no samples, offset 0 gives any number.
+    """
+    if pool.size == 0:
+        return np.zeros(offsets.shape)
+    at = np.minimum(start[:, np.newaxis] + offsets, pool.size - 1)
+    found: Floats = pool[at].astype(np.float64, copy=False)
+    return found

@@ -1,0 +1,210 @@
+"""One dispatch over node types: a node and the steps of its context become an operand.
+
+From: `engine.py`, with the plan and what storage selected for it.
+To:   the modules of the operators and functions. Branches live here, arithmetic does not.
+
+Every node is evaluated once for all steps. What is the same at every step (`@`, literals) is
+evaluated for the first step and spread over the others. A subquery evaluates its expression over
+steps of its own and takes the result for samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.aggregate import aggregate
+from promql.binary import evaluate_binary, negate
+from promql.context import SampleCounts
+from promql.errors import ExecutionError
+from promql.functions import implementation
+from promql.labels import SeriesLabels
+from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
+from promql.syntax import (
+    Aggregation,
+    Binary,
+    Call,
+    DurationCall,
+    MatrixSelector,
+    NumberLiteral,
+    Paren,
+    StringLiteral,
+    Subquery,
+    Unary,
+    VectorSelector,
+)
+from promql.windows import Samples, newest_samples, samples_per_step, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from promql.context import EvalContext
+    from promql.matrix import Operand
+    from promql.plan import Plan
+    from promql.syntax import Expr
+
+
+class Evaluator:
+    """Evaluates the nodes of one planned query."""
+
+    def __init__(self, plan: Plan, selected: Sequence[Samples]) -> None:
+        self._plan, self._selected = plan, selected
+        self._clean: dict[int, Samples] = {}
+
+    def operand(self, node: Expr, ctx: EvalContext) -> Operand:
+        """Return what a node yields at the steps of `ctx`.
+
+        Raises ExecutionError and what the budget raises.
+        """
+        mark = ctx.budget.held
+        if ctx.step_count > 1 and id(node) in self._plan.invariant:
+            result = self._evaluate_once(node, ctx)
+        else:
+            result = self._evaluate(node, ctx)
+        ctx.budget.settle(mark, _samples_held(result))
+        return result
+
+    def _evaluate_once(self, node: Expr, ctx: EvalContext) -> Operand:
+        counts = SampleCounts(1)
+        first = replace(ctx, steps_ms=ctx.steps_ms[:1], counts=counts)
+        result = self._evaluate(node, first)
+        ctx.counts.per_step += counts.total
+        return _spread(result, ctx)
+
+    def _evaluate(self, node: Expr, ctx: EvalContext) -> Operand:
+        match node:
+            case Paren(expr=inner):
+                return self.operand(inner, ctx)
+            case NumberLiteral(value=value):
+                return ScalarSteps(np.full(ctx.step_count, value))
+            case StringLiteral(value=text):
+                return StringValue(text)
+            case VectorSelector():
+                return self._vector(node, ctx)
+            case MatrixSelector():
+                return self._range(node, ctx)
+            case Subquery():
+                return self._subquery(node, ctx)
+            case Call():
+                args = [self._argument(node, arg, ctx) for arg in node.args]
+                return implementation(node.func)(node, args, ctx)
+            case Aggregation():
+                return self._aggregation(node, ctx)
+            case Binary(lhs=left, rhs=right):
+                return evaluate_binary(node, self.operand(left, ctx), self.operand(right, ctx), ctx)
+            case Unary(op="-", expr=inner):
+                return negate(node, self.operand(inner, ctx), ctx)
+            case Unary(expr=inner):
+                return self.operand(inner, ctx)
+            case DurationCall():
+                raise AssertionError("the plan resolves durations")
+
+    def _argument(self, node: Call, arg: Expr, ctx: EvalContext) -> Operand:
+        """`timestamp()` of a bare selector means the samples' own times; so these are kept."""
+        bare = _unwrapped(arg)
+        if node.func == "timestamp" and isinstance(bare, VectorSelector):
+            return self._vector(bare, ctx, keep_time=True)
+        return self.operand(arg, ctx)
+
+    def _aggregation(self, node: Aggregation, ctx: EvalContext) -> Matrix:
+        param = None if node.param is None else self.operand(node.param, ctx)
+        assert param is None or isinstance(param, ScalarSteps | StringValue)
+        inner = self.operand(node.expr, ctx)
+        assert isinstance(inner, Matrix)
+        return aggregate(node, inner, param, ctx)
+
+    def _vector(self, node: VectorSelector, ctx: EvalContext, *, keep_time: bool = False) -> Matrix:
+        _refuse_extension(node)
+        samples = self._selected[self._plan.selection_of[id(node)]]
+        look = self._plan.looks[id(node)]
+        result = newest_samples(samples, look.points(ctx.steps_ms), ctx, keep_time=keep_time)
+        ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
+        return result
+
+    def _range(self, node: MatrixSelector, ctx: EvalContext) -> Windows:
+        _refuse_extension(node.vector)
+        number = self._plan.selection_of[id(node)]
+        if number not in self._clean:
+            self._clean[number] = self._selected[number].without_stale()
+        samples = self._clean[number]
+        look = self._plan.looks[id(node)]
+        kept = np.zeros(samples.count.size, dtype=np.bool_)
+        view = windows(samples, look.points(ctx.steps_ms), look.range_ms, kept, ctx)
+        ctx.counts.per_step += samples_per_step(view)
+        return view
+
+    def _subquery(self, node: Subquery, ctx: EvalContext) -> Windows:
+        inner = self._plan.inner[id(node)]
+        ctx.budget.check()
+        # Not counted: what a subquery looks at is counted where its result is looked at.
+        inside = replace(
+            ctx,
+            steps_ms=inner.steps_ms,
+            step_ms=inner.step_ms,
+            counts=SampleCounts(inner.steps_ms.size),
+        )
+        points = self.operand(node.expr, inside)
+        if isinstance(points, ScalarSteps):
+            points = _as_vector(points, ctx)
+        assert isinstance(points, Matrix)
+        samples = Samples.from_matrix(points, inner.steps_ms).without_stale()
+        ends = inner.look.points(ctx.steps_ms)
+        view = windows(samples, ends, inner.look.range_ms, points.drop_name, ctx)
+        ctx.counts.per_step += samples_per_step(view)
+        return view
+
+
+def _refuse_extension(node: VectorSelector) -> None:
+    if node.extension:
+        raise ExecutionError(f'selector modifier "{node.extension}" is not supported yet')
+
+
+def _unwrapped(node: Expr) -> Expr:
+    while isinstance(node, Paren):
+        node = node.expr
+    return node
+
+
+def _as_vector(scalar: ScalarSteps, ctx: EvalContext) -> Matrix:
+    """Return the one series without labels that a scalar is inside a subquery."""
+    return Matrix(
+        labels=SeriesLabels.empty(1, ctx.symbols),
+        values=scalar.values[np.newaxis, :].copy(),
+        present=np.ones((1, scalar.values.size), dtype=np.bool_),
+        drop_name=np.zeros(1, dtype=np.bool_),
+    )
+
+
+def _spread(result: Operand, ctx: EvalContext) -> Operand:
+    """Repeat a result of one step at every step of `ctx`."""
+    steps = ctx.step_count
+    match result:
+        case ScalarSteps(values=values):
+            return ScalarSteps(np.repeat(values, steps))
+        case Matrix():
+            ctx.budget.reserve(result.series_count * steps)
+            time = result.float_time
+            return replace(
+                result,
+                values=np.repeat(result.values, steps, axis=1),
+                present=np.repeat(result.present, steps, axis=1),
+                float_time=None if time is None else np.repeat(time, steps, axis=1),
+            )
+        case StringValue() | Windows():
+            return result
+
+
+def _samples_held(result: Operand) -> int:
+    """Return how many samples an operand counts for while it is held."""
+    match result:
+        case Matrix():
+            return int(np.count_nonzero(result.present))
+        case ScalarSteps(values=values):
+            return values.size
+        case StringValue():
+            return 0
+        case Windows():
+            # Prometheus holds the window of one series at a time; that is the limit's meaning.
+            return int((result.stop - result.first).max(initial=0))
