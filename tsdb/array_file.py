@@ -1,0 +1,126 @@
+"""Named arrays in one checksummed file, read through a memory map without parsing.
+
+From: `block_writer.py`, which hands over the arrays of a block's index.
+To:   `block.py`, which gets them back as views of the map.
+
+A fixed header, one table entry for each array, then the arrays, each at a multiple of 8 bytes.
+FORMAT.md has the byte table. The header's checksum is checked on opening; those of the arrays when
+the caller asks, since that reads the whole file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsdb.errors import CorruptFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+MAGIC = b"GNMARRAY"
+VERSION = 1
+_HEADER = np.dtype(
+    [("magic", "S8"), ("version", "<u4"), ("count", "<u4"), ("crc", "<u4"), ("", "<u4")]
+)
+_ENTRY = np.dtype(
+    [
+        ("name", "S24"),
+        ("kind", "S8"),
+        ("offset", "<u8"),
+        ("bytes", "<u8"),
+        ("crc", "<u4"),
+        ("", "<u4"),
+    ]
+)
+_KINDS = {kind: np.dtype(kind) for kind in ("<u1", "<u2", "<u4", "<u8", "<i8", "<f8")}
+
+
+def narrow(array: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
+    """Return the same numbers in the narrowest unsigned type that holds them.
+
+    >>> narrow(np.array([1, 300], dtype=np.uint64)).dtype
+    dtype('uint16')
+    """
+    largest = int(array.max()) if array.size else 0
+    return array.astype(np.min_scalar_type(largest))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> int:
+    """Write and fsync the file, one-dimensional arrays by name; return its size in bytes."""
+    entries = np.zeros(len(arrays), dtype=_ENTRY)
+    offset = _HEADER.itemsize + entries.nbytes
+    bodies: list[bytes] = []
+    for entry, (name, array) in zip(entries, arrays.items(), strict=True):
+        # numpy spells byte arrays |u1; in the file every kind names its byte order.
+        kind = "<" + array.dtype.str[1:]
+        assert kind in _KINDS
+        assert array.ndim == 1
+        body = np.ascontiguousarray(array).tobytes()
+        entry["name"], entry["kind"] = name.encode(), kind.encode()
+        entry["offset"], entry["bytes"], entry["crc"] = offset, len(body), zlib.crc32(body)
+        padding = -len(body) % 8
+        bodies.append(body + bytes(padding))
+        offset += len(body) + padding
+    header = np.zeros(1, dtype=_HEADER)
+    header["magic"], header["version"], header["count"] = MAGIC, VERSION, len(arrays)
+    header["crc"] = zlib.crc32(entries.tobytes())
+    with path.open("wb") as file:
+        file.write(header.tobytes() + entries.tobytes())
+        file.writelines(bodies)
+        file.flush()
+        os.fsync(file.fileno())
+    return offset
+
+
+class ArrayFile:
+    """An array file, memory-mapped. The arrays are read-only views that keep the map alive."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file and check its header. Raises `CorruptFileError`, `OSError`."""
+        self.path = path
+        with path.open("rb") as file:
+            self.size_bytes = os.fstat(file.fileno()).st_size
+            if self.size_bytes < _HEADER.itemsize:
+                raise CorruptFileError(path, 0, "too short for its header")
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        header = np.frombuffer(self._map, _HEADER, 1)[0]
+        if header["magic"] != MAGIC or header["version"] != VERSION:
+            raise CorruptFileError(path, 0, "not an array file of version 1")
+        count = int(header["count"])
+        if _HEADER.itemsize + count * _ENTRY.itemsize > self.size_bytes:
+            raise CorruptFileError(path, 12, "too short for its table")
+        table = np.frombuffer(self._map, _ENTRY, count, offset=_HEADER.itemsize)
+        if zlib.crc32(table.tobytes()) != header["crc"]:
+            raise CorruptFileError(path, _HEADER.itemsize, "checksum mismatch in the table")
+        self._entries = {
+            name.decode(): (kind.decode(), offset, size, crc)
+            for name, kind, offset, size, crc, _ in table.tolist()
+        }
+
+    def array(self, name: str) -> Array:
+        """Return one array. Raises `CorruptFileError` if the file does not hold it."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise CorruptFileError(self.path, 0, f"array {name!r} is missing")
+        kind, offset, size, _ = entry
+        if kind not in _KINDS or offset + size > self.size_bytes:
+            raise CorruptFileError(self.path, offset, f"array {name!r} is cut off")
+        dtype = _KINDS[kind]
+        return np.frombuffer(self._map, dtype, size // dtype.itemsize, offset=offset)
+
+    def verify(self) -> None:
+        """Check every array against its checksum. Raises `CorruptFileError`."""
+        whole = memoryview(self._map)
+        for name, (_, offset, size, crc) in self._entries.items():
+            if offset + size > self.size_bytes or zlib.crc32(whole[offset : offset + size]) != crc:
+                raise CorruptFileError(self.path, offset, f"checksum mismatch in array {name!r}")

@@ -1,0 +1,208 @@
+"""The labels of one block: matchers to rows, rows to label columns.
+
+From: the arrays `table.*`, `column.*`, `distinct.ids`, `codes` of a block's index.
+To:   `block.py`.
+
+A column is a short list of distinct ids and a narrow code for each row (none if all rows agree), so
+a matcher looks at each distinct value once and at rows only where the distinct values disagree.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.errors import CorruptFileError
+from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, Matcher, MatchOp
+from tsdb.matching import check_matchers, compile_regex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from tsdb.array_file import ArrayFile
+    from tsdb.block_symbols import BlockSymbols
+    from tsdb.interface import Ids, Ints
+
+    Mask = npt.NDArray[np.bool_]
+
+_CODE_TYPES = {1: "u1", 2: "<u2", 4: "<u4"}
+
+
+class BlockRows:
+    """Rows of all metric tables of a block, numbered through in series order."""
+
+    def __init__(self, arrays: ArrayFile, symbols: BlockSymbols) -> None:
+        """Take the views; reads nothing."""
+        self._path = arrays.path
+        self.symbols = symbols
+        self._table_metric = arrays.array("table.metric")
+        self._table_row = arrays.array("table.row")
+        self._table_column = arrays.array("table.column")
+        self._column_name = arrays.array("column.name")
+        self._column_distinct = arrays.array("column.distinct")
+        self._column_width = arrays.array("column.width")
+        self._column_codes = arrays.array("column.codes")
+        self._distinct_ids = arrays.array("distinct.ids")
+        self._codes = arrays.array("codes")
+        if self._table_row.size != self._table_metric.size + 1:
+            raise CorruptFileError(self._path, 0, "table arrays differ in length")
+
+    @property
+    def row_count(self) -> int:
+        """Series in the block."""
+        return int(self._table_row[-1])
+
+    def match(self, matchers: Sequence[Matcher]) -> Ints:
+        """Return the rows int64[rows] that satisfy all matchers, in series order.
+
+        Raises `BadMatcherError`.
+        """
+        check_matchers(matchers)
+        on_name = [matcher for matcher in matchers if matcher.name == METRIC_NAME]
+        rest = [matcher for matcher in matchers if matcher.name != METRIC_NAME]
+        tables = self._match_tables(on_name)
+        if not rest:
+            parts = [
+                np.arange(self._table_row[at], self._table_row[at + 1], dtype=np.int64)
+                for at in tables.tolist()
+            ]
+            return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+        tests = [_Test(matcher, self.symbols) for matcher in rest]
+        found = [np.zeros(0, dtype=np.int64)]
+        for at in tables.tolist():
+            rows = self._match_rows(at, tests)
+            if rows is not None:
+                found.append(rows)
+        return np.concatenate(found)
+
+    def _match_tables(self, matchers: Sequence[Matcher]) -> Ints:
+        mask = np.ones(self._table_metric.size, dtype=np.bool_)
+        for matcher in matchers:
+            mask &= _Test(matcher, self.symbols).of(self._table_metric)
+        return np.flatnonzero(mask)
+
+    def _match_rows(self, table: int, tests: Sequence[_Test]) -> Ints | None:
+        """Return the rows of one table that pass all tests; None for none."""
+        first, stop = int(self._table_row[table]), int(self._table_row[table + 1])
+        column_first, column_stop = (
+            int(self._table_column[table]),
+            int(self._table_column[table + 1]),
+        )
+        names = self._column_name[column_first:column_stop]
+        mask: Mask | None = None
+        for test in tests:
+            at = (
+                np.flatnonzero(names == test.name_id)
+                if test.name_id is not None
+                else np.zeros(0, dtype=np.int64)
+            )
+            if not at.size:
+                if not test.of_absent:
+                    return None
+                continue
+            column = column_first + int(at[0])
+            low, high = int(self._column_distinct[column]), int(self._column_distinct[column + 1])
+            passes = test.of(self._distinct_ids[low:high])
+            if passes.all():
+                continue
+            if not passes.any():
+                return None
+            selected = passes[self._column_code(column, stop - first)]
+            mask = selected if mask is None else mask & selected
+        if mask is None:
+            return np.arange(first, stop, dtype=np.int64)
+        return np.flatnonzero(mask) + first
+
+    def _column_code(self, column: int, rows: int) -> npt.NDArray[np.unsignedinteger]:
+        width, at = int(self._column_width[column]), int(self._column_codes[column])
+        codes: npt.NDArray[np.unsignedinteger] = self._codes[at : at + width * rows].view(
+            _CODE_TYPES[width]
+        )
+        return codes
+
+    def _column_ids(self, column: int, table_rows: int, rows: Ints) -> Ids:
+        """Return the ids of one column for rows numbered within their table."""
+        low, high = int(self._column_distinct[column]), int(self._column_distinct[column + 1])
+        distinct = self._distinct_ids[low:high]
+        if not self._column_width[column]:
+            return np.broadcast_to(distinct[:1], rows.size)
+        ids: Ids = distinct[self._column_code(column, table_rows)[rows]]
+        return ids
+
+    def labels(self, rows: Ints) -> LabelColumns:
+        """Return the labels of some rows, which rise, as columns."""
+        if not rows.size:
+            return LabelColumns((), np.zeros((0, 0), dtype=np.uint32), self.symbols)
+        table_of = np.searchsorted(self._table_row, rows, side="right") - 1
+        tables, starts = np.unique(table_of, return_index=True)
+        edges = [*starts.tolist(), rows.size]
+        name_ids = {
+            int(name)
+            for table in tables.tolist()
+            for name in self._column_name[self._table_column[table] : self._table_column[table + 1]]
+        }
+        metric_id = self.symbols.find(METRIC_NAME)
+        if self._table_metric[tables].any():
+            assert metric_id is not None
+            name_ids.add(metric_id)
+        # Ids are in the order of their texts, and so are the columns.
+        place = {name: at for at, name in enumerate(sorted(name_ids))}
+        ids = np.full((len(place), rows.size), ABSENT, dtype=np.uint32)
+        for number, table in enumerate(tables.tolist()):
+            start, stop = edges[number], edges[number + 1]
+            if self._table_metric[table]:
+                ids[place[metric_id or 0], start:stop] = self._table_metric[table]
+            first = int(self._table_row[table])
+            table_rows = int(self._table_row[table + 1]) - first
+            for column in range(int(self._table_column[table]), int(self._table_column[table + 1])):
+                at = place[int(self._column_name[column])]
+                ids[at, start:stop] = self._column_ids(column, table_rows, rows[start:stop] - first)
+        names = self.symbols.texts(np.array(sorted(name_ids), dtype=np.uint32))
+        used = np.atleast_1d(ids.any(axis=1))
+        if not used.all():
+            ids = np.ascontiguousarray(ids[used])
+            names = [name for name, keep in zip(names, used.tolist(), strict=True) if keep]
+        return LabelColumns(tuple(names), ids, self.symbols)
+
+    def label_names(self, rows: Ints) -> list[str]:
+        """Return the names of all labels that some of the rows have, sorted."""
+        return list(self.labels(rows).names)
+
+    def tables(self) -> list[tuple[int, int]]:
+        """Return first and stop row of every metric, in order."""
+        edges = self._table_row.tolist()
+        return list(pairwise(edges))
+
+
+class _Test:
+    """One matcher, ready to be asked about ids of one block."""
+
+    def __init__(self, matcher: Matcher, symbols: BlockSymbols) -> None:
+        self._symbols = symbols
+        self._negated = matcher.op in (MatchOp.NOT_EQUAL, MatchOp.NOT_MATCHES)
+        self._pattern = None
+        self._wanted: int | None = None
+        if matcher.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):
+            self._wanted = symbols.find(matcher.value)
+            empty = matcher.value == ""
+        else:
+            self._pattern = compile_regex(matcher.value)
+            empty = self._pattern("")
+        self.name_id = symbols.find(matcher.name)
+        self.of_absent: bool = empty != self._negated
+
+    def of(self, ids: Ids) -> Mask:
+        """Say of each id, uint32[N], whether it passes."""
+        if self._pattern is None:
+            if self._wanted is None:
+                passes = np.zeros(ids.size, dtype=np.bool_)
+            else:
+                passes = ids == np.uint32(self._wanted)
+        else:
+            texts = self._symbols.texts(ids)
+            passes = np.fromiter(map(self._pattern, texts), dtype=np.bool_, count=ids.size)
+        return ~passes if self._negated else passes
