@@ -31,10 +31,17 @@ class ParseError(QueryError):
         """`line:column`, both from 1, or `unknown position`."""
         if self.position is None:
             return "unknown position"
-        before = self.query[: self.position]
-        line = before.count("\n") + 1
-        column = len(before) - (before.rfind("\n") + 1) + 1
-        return f"{line}:{column}"
+        return place_of(self.query, self.position)
+
+
+def place_of(query: str, position: int) -> str:
+    """Return `line:column` of a character offset, both from 1.
+
+    The column counts bytes of UTF-8, as Prometheus' does.
+    """
+    line = query.count("\n", 0, position) + 1
+    before = query[query.rfind("\n", 0, position) + 1 : position]
+    return f"{line}:{len(before.encode('utf-8', 'replace')) + 1}"
 
 
 class RefusedQueryError(ParseError):

@@ -13,7 +13,7 @@ from promql.errors import ExecutionError
 from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.result import MatrixResult, RawResult, ScalarResult, StringResult, VectorResult
-from promql.same_labels import SAME_LABELS
+from promql.same_labels import SAME_LABELS, merge_same_labels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,9 +34,9 @@ def instant_value(operand: Operand, ctx: EvalContext) -> ResultValue:
         case StringValue(text=text):
             return StringResult(time_ms, text)
         case Matrix():
-            rows = np.flatnonzero(operand.present[:, 0])
-            labels = _final_labels(operand.labels.take(rows), operand.drop_name[rows])
-            return VectorResult(time_ms, labels, operand.values[rows, 0])
+            vector = _named(operand)
+            rows = np.flatnonzero(vector.present[:, 0])
+            return VectorResult(time_ms, vector.labels.take(rows), vector.values[rows, 0])
         case Windows():
             return _raw(operand)
 
@@ -48,18 +48,15 @@ def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
         present = np.ones(values.shape, dtype=np.bool_)
         return MatrixResult(ctx.steps_ms, SeriesLabels.empty(1, ctx.symbols), values, present)
     assert isinstance(operand, Matrix)
-    rows = np.flatnonzero(operand.present.any(axis=1))
-    labels = _final_labels(operand.labels.take(rows), operand.drop_name[rows])
+    matrix = _named(operand)
+    rows = np.flatnonzero(matrix.present.any(axis=1))
+    labels = matrix.labels.take(rows)
     order = labels.sort_order()
     at = rows[order]
     # The sorted copy is spared where the rows already stand as they should.
-    in_place = at.size == operand.series_count and bool((at == np.arange(at.size)).all())
-    return MatrixResult(
-        ctx.steps_ms,
-        labels if in_place else labels.take(order),
-        operand.values if in_place else operand.values[at],
-        operand.present if in_place else operand.present[at],
-    )
+    if at.size == matrix.series_count and bool((at == np.arange(at.size)).all()):
+        return MatrixResult(ctx.steps_ms, labels, matrix.values, matrix.present)
+    return MatrixResult(ctx.steps_ms, labels.take(order), matrix.values[at], matrix.present[at])
 
 
 def _raw(view: Windows) -> RawResult:
@@ -67,7 +64,11 @@ def _raw(view: Windows) -> RawResult:
     first = view.first[view.window_of, 0].astype(np.int64)
     count = view.stop[view.window_of, 0] - first
     rows = np.flatnonzero(count > 0)
-    labels = _final_labels(view.labels.take(rows), view.drop_name[rows])
+    labels = view.labels.take(rows)
+    if view.drop_name.any():
+        labels = _dropped(labels, view.drop_name[rows])
+        if labels.group()[1].size != rows.size:
+            raise ExecutionError(SAME_LABELS)
     order = labels.sort_order()
     at = rows[order]
     return RawResult(
@@ -80,18 +81,20 @@ def _raw(view: Windows) -> RawResult:
     )
 
 
-def _final_labels(labels: SeriesLabels, drop_name: Mask) -> SeriesLabels:
-    """Drop the names that evaluation only marked; two series must not become the same."""
-    if not drop_name.any():
-        return labels
+def _named(matrix: Matrix) -> Matrix:
+    """Drop the names that evaluation only marked, and merge what then has the same labels."""
+    if not matrix.drop_name.any():
+        return matrix
+    labels = _dropped(matrix.labels, matrix.drop_name)
+    unmarked = np.zeros(matrix.series_count, dtype=np.bool_)
+    return merge_same_labels(Matrix(labels, matrix.values, matrix.present, unmarked))
+
+
+def _dropped(labels: SeriesLabels, drop_name: Mask) -> SeriesLabels:
+    """Return the labels, in their order, without the name where `drop_name` is set."""
     bare = labels.drop_name()
-    dropped = bare if drop_name.all() else _drop_some(labels, bare, drop_name)
-    if dropped.group()[1].size != dropped.series_count:
-        raise ExecutionError(SAME_LABELS)
-    return dropped
-
-
-def _drop_some(labels: SeriesLabels, bare: SeriesLabels, drop_name: Mask) -> SeriesLabels:
+    if drop_name.all():
+        return bare
     marked = np.flatnonzero(drop_name)
     others = np.flatnonzero(~drop_name)
     both = labels.take(others).concat(bare.take(marked))
