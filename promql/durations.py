@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from promql.errors import RefusedQueryError
+from promql.errors import RefusedQueryError, place_of
 from promql.syntax import Binary, DurationCall, NumberLiteral, Paren, Unary
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ def duration_ms(expr: Expr, *, step_ms: int, range_ms: int, negative: bool, quer
     """
 
     def refuse(message: str, span: Span) -> RefusedQueryError:
-        before = query[: span.start]
-        line = before.count("\n") + 1
-        column = len(before) - (before.rfind("\n") + 1) + 1
-        return RefusedQueryError(f"{line}:{column}: parse error: {message}", query)
+        place = place_of(query, span.start)
+        return RefusedQueryError(f"{place}: parse error: {message}", query)
 
     def seconds(node: Expr) -> float:
         match node:
