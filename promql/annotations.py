@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from promql.errors import place_of
+
 if TYPE_CHECKING:
     from promql.syntax import Span
 
@@ -46,8 +48,7 @@ class Annotations:
         return list(self._warnings), list(self._infos)
 
     def _place(self, span: Span) -> str:
-        before = self._query[: span.start]
-        return f"{before.count(chr(10)) + 1}:{len(before) - (before.rfind(chr(10)) + 1) + 1}"
+        return place_of(self._query, span.start)
 
 
 def _shown(texts: dict[str, None], kind: str) -> list[str]:

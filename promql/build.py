@@ -19,7 +19,6 @@ from promql.lexing import KIND_OF
 from promql.matchers import make_matcher
 from promql.signatures import EXPERIMENTAL_AGGREGATIONS, SIGNATURES
 from promql.syntax import (
-    COMPARISON_OPERATORS,
     PARAMETER_AGGREGATIONS,
     SET_OPERATORS,
     Aggregation,

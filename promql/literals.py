@@ -1,9 +1,9 @@
-"""Numbers, durations and strings: from PromQL text to values and back, the way Go does it.
+r"""Numbers, durations and strings: from PromQL text to values and back, the way Go does it.
 
 From: `lexing.py` and `build.py` read; `format.py`, `check.py` and error texts write.
 
-Text is `str`. A byte that is no valid UTF-8 (`"\\xc5"`) is kept as the lone surrogate that Python's
-`surrogateescape` makes of it, and written back as `\\xc5`.
+Text is `str`. A byte that is no valid UTF-8 (`"\xc5"`) is kept as the lone surrogate that Python's
+`surrogateescape` makes of it, and written back as `\xc5`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ import re
 DURATION_SECONDS_MAX = (1 << 63) / 1e9
 """A duration is a 64-bit count of nanoseconds in Prometheus; beyond that it is out of range."""
 
-_DURATION = re.compile(
-    r"(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?"
-    r"(?:([0-9]+)ms)?\Z"
-)
-_UNITS_MS = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1000, 1)
+_DURATION_PART = re.compile(r"([0-9]+)([^0-9]+)")
+# Each unit's rank, for units go from large to small, and its length in ms.
+_UNITS = {
+    "y": (7, 31_536_000_000),
+    "w": (6, 604_800_000),
+    "d": (5, 86_400_000),
+    "h": (4, 3_600_000),
+    "m": (3, 60_000),
+    "s": (2, 1000),
+    "ms": (1, 1),
+}
 _NANOSECONDS_MAX = (1 << 63) - 1
 
 _INTEGER = re.compile(
@@ -106,18 +112,23 @@ def parse_duration(text: str) -> int:
         return 0
     if not text:
         raise ValueError("empty duration string")
-    found = _DURATION.match(text)
-    if not found:
-        raise ValueError(f"not a valid duration string: {quote(text)}")
-    total = 0
-    for digits, unit in zip(found.groups(), _UNITS_MS, strict=True):
-        if digits:
-            # Python refuses to read thousands of digits at once; so many overflow anyway.
-            if len(digits.lstrip("0")) > 19:
-                raise ValueError("duration out of range")
-            total += int(digits) * unit
-    if total * 1_000_000 > _NANOSECONDS_MAX:
-        raise ValueError("duration out of range")
+    fault = f"not a valid duration string: {quote(text)}"
+    total, at, last_rank = 0, 0, 8
+    while at < len(text):
+        part = _DURATION_PART.match(text, at)
+        # Python refuses to read thousands of digits at once, and Go more than 64 bits.
+        if part is None or len(part[1].lstrip("0")) > 19:
+            raise ValueError(fault)
+        if part[2] not in _UNITS:
+            raise ValueError(f"unknown unit {quote(part[2])} in duration {quote(text)}")
+        rank, unit = _UNITS[part[2]]
+        if rank >= last_rank:
+            raise ValueError(fault)
+        last_rank = rank
+        total += int(part[1]) * unit
+        if total * 1_000_000 > _NANOSECONDS_MAX:
+            raise ValueError("duration out of range")
+        at = part.end()
     return total
 
 

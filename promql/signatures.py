@@ -29,24 +29,28 @@ class Signature:
 _S, _V, _M, _T = ValueType.SCALAR, ValueType.VECTOR, ValueType.MATRIX, ValueType.STRING
 
 
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 def _table() -> dict[str, Signature]:
-    of_vector = (
+    of_vector = _names(
         "abs absent acos acosh asin asinh atan atanh ceil cos cosh deg exp floor histogram_avg "
         "histogram_count histogram_stddev histogram_stdvar histogram_sum ln log10 log2 rad sgn sin "
         "sinh sort sort_desc sqrt tan tanh timestamp"
-    ).split()
-    of_matrix = (
+    )
+    of_matrix = _names(
         "absent_over_time avg_over_time changes count_over_time delta deriv first_over_time idelta "
         "increase irate last_over_time max_over_time min_over_time present_over_time rate resets "
         "stddev_over_time stdvar_over_time sum_over_time"
-    ).split()
-    of_matrix_experimental = (
+    )
+    of_matrix_experimental = _names(
         "mad_over_time ts_of_first_over_time ts_of_last_over_time ts_of_max_over_time "
         "ts_of_min_over_time"
-    ).split()
-    of_maybe_vector = (
+    )
+    of_maybe_vector = _names(
         "day_of_month day_of_week day_of_year days_in_month hour minute month year"
-    ).split()
+    )
     signatures = [
         *(Signature(name, (_V,), _V) for name in of_vector),
         *(Signature(name, (_M,), _V) for name in of_matrix),
