@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import re2
-from promql.format import format_expr
-from promql.parse import parse
 
 from gnomon.promqltest import compare, script, variants
 from gnomon.promqltest.values import HistogramPoint, render_labels
 from promql.errors import QueryError
+from promql.format import format_expr
+from promql.parse import FEATURES, parse
 from promql.result import MatrixResult, ScalarResult, VectorResult
 from promql.syntax import VectorSelector
 from tsdb.interface import METRIC_NAME, AppendStatus, LabelSpans, MatchOp, Storage
@@ -164,7 +164,7 @@ class _Session:
         if self._load_problem is not None:
             return self._load_problem
         try:
-            expr = parse(case.expr)
+            expr = parse(case.expr, FEATURES)
         except QueryError as error:
             return f"does not parse: {error}"
         reason = self._unstorable_reason(expr)

@@ -1,0 +1,303 @@
+"""The flags of `gnomon serve`: Prometheus' own names, defaults and errors.
+
+From: the command line.   To: `ServeOptions`, which `server.py` runs by, and `/api/v1/status/flags`.
+A flag that Prometheus has and we do not is refused by name, unless it asks for what we do anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gnomon.logs import LEVELS
+from gnomon.units import format_duration, format_size, parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class FlagError(ValueError):
+    """The command line makes no sense; the text is the whole line for stderr."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: its default in text, what it means, and how a value is checked.
+
+    `check` raises ValueError for a bad value; None with `boolean` means a switch.
+    """
+
+    name: str
+    default: str
+    help: str
+    check: Callable[[str], object] = str
+    boolean: bool = False
+    repeatable: bool = False
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise ValueError(f"must be positive, got {text}")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, got '{text}'")
+        return text
+
+    return check
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"'{text}' is not host:port")
+    return host.strip("[]"), int(port)
+
+
+FLAGS = (
+    Flag("config.file", "gnomon.yml", "The configuration file."),
+    Flag(
+        "web.listen-address",
+        "0.0.0.0:9090",
+        "Address to listen on, host:port; may be repeated.",
+        _address,
+        repeatable=True,
+    ),
+    Flag("web.external-url", "", "The URL under which clients reach this server."),
+    Flag("web.route-prefix", "", "Prefix of all paths; by default the path of the external URL."),
+    Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers."),
+    Flag("web.enable-lifecycle", "false", "Allow reload and quit over HTTP.", boolean=True),
+    Flag("web.enable-admin-api", "false", "Allow administration over HTTP.", boolean=True),
+    Flag(
+        "web.enable-remote-write-receiver",
+        "false",
+        "Accept remote write at /api/v1/write.",
+        boolean=True,
+    ),
+    Flag("storage.tsdb.path", "data/", "The data directory."),
+    Flag(
+        "storage.tsdb.retention.time",
+        "0s",
+        "How long samples are kept; 15d unless a time or a size is given.",
+        parse_duration,
+    ),
+    Flag(
+        "storage.tsdb.retention.size",
+        "0B",
+        "How many bytes blocks may take, for instance 512MB; 0 is no limit.",
+        parse_size,
+    ),
+    Flag(
+        "query.lookback-delta",
+        "5m",
+        "How old a sample may be to count as current.",
+        parse_duration,
+    ),
+    Flag("query.timeout", "2m", "How long a query may take.", parse_duration),
+    Flag("query.max-concurrency", "20", "How many queries may run at once.", _positive),
+    Flag("query.max-samples", "50000000", "How many samples a query may hold.", _positive),
+    Flag(
+        "enable-feature",
+        "",
+        "Features to switch on, with commas between; may be repeated.",
+        repeatable=True,
+    ),
+    Flag("log.level", "info", "debug, info, warn, error.", _one_of(*LEVELS)),
+    Flag("log.format", "logfmt", "logfmt or json.", _one_of("logfmt", "json")),
+)
+
+PROMQL_FEATURES = (
+    "promql-experimental-functions",
+    "promql-duration-expr",
+    "promql-extended-range-selectors",
+    "promql-binop-fill-modifiers",
+    "promql-delayed-name-removal",
+)
+"""What `--enable-feature` may name."""
+
+HARMLESS_FEATURES = ("promql-at-modifier", "promql-negative-offset", "expand-external-labels")
+"""Features of older Prometheus versions that are always on."""
+
+UNBUILT_FLAGS = {
+    "config.auto-reload": "false",
+    "config.auto-reload-interval": "30s",
+    "web.config.file": "",
+    "web.read-timeout": "5m",
+    "web.max-connections": "512",
+    "web.max-notifications-subscribers": "16",
+    "web.user-assets": "",
+    "web.page-title": "Prometheus Time Series Collection and Processing Server",
+    "web.console.templates": "consoles",
+    "web.console.libraries": "console_libraries",
+    "web.enable-otlp-receiver": "false",
+    "web.remote-write-receiver.accepted-protobuf-messages": "prometheus.WriteRequest",
+    "storage.tsdb.retention": "0s",
+    "storage.tsdb.no-lockfile": "false",
+    "storage.tsdb.wal-compression": "true",
+    "storage.tsdb.wal-compression-type": "",
+    "storage.tsdb.wal-segment-size": "0B",
+    "storage.tsdb.head-chunks-write-queue-size": "0",
+    "storage.tsdb.samples-per-chunk": "120",
+    "storage.tsdb.allow-overlapping-blocks": "true",
+    "storage.tsdb.min-block-duration": "2h",
+    "storage.tsdb.max-block-duration": "2h",
+    "storage.tsdb.delay-compact-file.path": "",
+    "storage.agent.path": "data-agent/",
+    "storage.remote.flush-deadline": "1m",
+    "storage.remote.read-sample-limit": "50000000",
+    "storage.remote.read-concurrent-limit": "10",
+    "storage.remote.read-max-bytes-in-frame": "1048576",
+    "rules.alert.for-outage-tolerance": "1h",
+    "rules.alert.for-grace-period": "10m",
+    "rules.alert.resend-delay": "1m",
+    "rules.max-concurrent-evals": "4",
+    "alertmanager.notification-queue-capacity": "10000",
+    "alertmanager.notification-batch-size": "256",
+    "alertmanager.drain-notification-queue-on-shutdown": "true",
+    "scrape.adjust-timestamps": "true",
+    "scrape.timestamp-tolerance": "2ms",
+    "scrape.discovery-reload-interval": "5s",
+    "scrape.name-escaping-scheme": "values",
+    "auto-gomemlimit": "true",
+    "auto-gomemlimit.ratio": "0.9",
+    "auto-gomaxprocs": "true",
+    "agent": "false",
+}
+"""Flags of Prometheus that are not built, with their defaults, at which they are accepted."""
+
+_SWITCHES = frozenset(
+    {flag.name for flag in FLAGS if flag.boolean}
+    | {name for name, default in UNBUILT_FLAGS.items() if default in ("true", "false")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the flags say. `shown` holds every flag with its value in text."""
+
+    config_file: Path = Path("gnomon.yml")
+    listen: tuple[tuple[str, int], ...] = (("0.0.0.0", 9090),)
+    external_url: str = ""
+    route_prefix: str = ""
+    cors_origin: str = ".*"
+    enable_lifecycle: bool = False
+    enable_admin_api: bool = False
+    enable_remote_write_receiver: bool = False
+    data_path: Path = Path("data/")
+    retention_time_ms: int = 0
+    retention_size_bytes: int = 0
+    lookback_ms: int = 300_000
+    query_timeout_ms: int = 120_000
+    query_concurrency_max: int = 20
+    query_samples_max: int = 50_000_000
+    features: frozenset[str] = frozenset()
+    log_level: str = "info"
+    log_format: str = "logfmt"
+    shown: dict[str, str] = field(default_factory=dict)
+
+
+def parse_flags(words: Sequence[str]) -> ServeOptions:
+    """Read a command line; raises FlagError with Prometheus' line for what is wrong."""
+    flags = {flag.name: flag for flag in FLAGS}
+    given: dict[str, list[str]] = {}
+    queue = list(words)
+    while queue:
+        name, value = _take(queue)
+        if name in flags:
+            given.setdefault(name, []).append(value)
+            if len(given[name]) > 1 and not flags[name].repeatable:
+                raise _error(f"flag '{name}' cannot be repeated")
+            try:
+                flags[name].check(value)
+            except ValueError as error:
+                raise _error(f"flag '--{name}': {error}") from error
+        elif name in UNBUILT_FLAGS:
+            if value != UNBUILT_FLAGS[name]:
+                raise _error(
+                    f"flag '--{name}' is known to Prometheus but not supported by Gnomon yet"
+                )
+        else:
+            raise _error(f"unknown long flag '--{name}'")
+    return _options(flags, given)
+
+
+def _error(text: str) -> FlagError:
+    return FlagError(f"Error parsing command line arguments: {text}")
+
+
+def _take(queue: list[str]) -> tuple[str, str]:
+    """Take one flag with its value from the front of the queue."""
+    word = queue.pop(0)
+    if not word.startswith("--"):
+        if word.startswith("-") and len(word) > 1:
+            raise _error(f"unknown short flag '{word[:2]}'")
+        raise _error(f"unexpected {word}")
+    name, equals, value = word[2:].partition("=")
+    if name.startswith("no-") and name.removeprefix("no-") in _SWITCHES:
+        return name.removeprefix("no-"), "false"
+    if name in _SWITCHES:
+        value = value if equals else "true"
+        if value not in ("true", "false"):
+            raise _error(f"flag '--{name}' is a switch, it cannot be '{value}'")
+        return name, value
+    known = any(flag.name == name for flag in FLAGS) or name in UNBUILT_FLAGS
+    if not known:
+        raise _error(f"unknown long flag '--{name}'")
+    if equals:
+        return name, value
+    if not queue:
+        raise _error(f"expected argument for flag '--{name}'")
+    return name, queue.pop(0)
+
+
+def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOptions:
+    texts = {name: given.get(name, [flag.default]) for name, flag in flags.items()}
+    one = {name: values[-1] for name, values in texts.items()}
+    retention_ms = parse_duration(one["storage.tsdb.retention.time"])
+    retention_bytes = parse_size(one["storage.tsdb.retention.size"])
+    shown = {name: ",".join(value for value in values if value) for name, values in texts.items()}
+    shown["storage.tsdb.retention.time"] = format_duration(retention_ms)
+    shown["storage.tsdb.retention.size"] = format_size(retention_bytes)
+    return ServeOptions(
+        config_file=Path(one["config.file"]),
+        listen=tuple(_address(text) for text in texts["web.listen-address"]),
+        external_url=one["web.external-url"],
+        route_prefix=one["web.route-prefix"],
+        cors_origin=one["web.cors.origin"],
+        enable_lifecycle=one["web.enable-lifecycle"] == "true",
+        enable_admin_api=one["web.enable-admin-api"] == "true",
+        enable_remote_write_receiver=one["web.enable-remote-write-receiver"] == "true",
+        data_path=Path(one["storage.tsdb.path"]),
+        retention_time_ms=retention_ms,
+        retention_size_bytes=retention_bytes,
+        lookback_ms=parse_duration(one["query.lookback-delta"]),
+        query_timeout_ms=parse_duration(one["query.timeout"]),
+        query_concurrency_max=int(one["query.max-concurrency"]),
+        query_samples_max=int(one["query.max-samples"]),
+        features=_features(texts["enable-feature"]),
+        log_level=one["log.level"],
+        log_format=one["log.format"],
+        shown=shown,
+    )
+
+
+def _features(values: list[str]) -> frozenset[str]:
+    names = {name.strip() for value in values for name in value.split(",") if name.strip()}
+    for name in sorted(names):
+        if name not in (*PROMQL_FEATURES, *HARMLESS_FEATURES):
+            raise _error(f"feature '{name}' is not supported by Gnomon yet")
+    return frozenset(names)
+
+
+def help_text() -> str:
+    """Return the text of `gnomon serve --help`."""
+    lines = ["usage: gnomon serve [<flags>]", "", "Flags:", "  --help, --version"]
+    for flag in FLAGS:
+        value = f"--[no-]{flag.name}" if flag.boolean else f"--{flag.name}={flag.default!r}"
+        lines += [f"  {value}", f"      {flag.help}"]
+    return "\n".join(lines)
