@@ -1,0 +1,271 @@
+"""Query results -> JSON bytes, without a Python object for each sample.
+
+From: `promql/result.py`, columns.   To: `query.py` and `series.py`, as chunks of bytes.
+
+A chunk is about 1 MiB, and the next one is made only when it is asked for, so that a result is
+never held twice. Label texts are escaped once for each distinct symbol of a result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+import numpy as np
+
+from api.json_kernels import (
+    FRAME_BYTES_MAX,
+    POINT_BYTES_MAX,
+    STAMP_BYTES_MAX,
+    number_symbols,
+    write_label_sets,
+    write_matrix,
+    write_raw,
+    write_stamps,
+    write_vector,
+)
+from api.json_text import dumps, quoted
+from promql.float_text import sample_text
+from promql.result import (
+    MatrixResult,
+    QueryStats,
+    RawResult,
+    ResultValue,
+    ScalarResult,
+    StringResult,
+    VectorResult,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from tsdb.interface import SymbolSource
+
+    Bytes = npt.NDArray[np.uint8]
+    Ints = npt.NDArray[np.int64]
+
+CHUNK_BYTES = 1 << 20
+"""A guess, not measured: large beside a system call, small beside a result."""
+
+_SMALL_BYTES = 1 << 12
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTexts:
+    """Label columns made ready for the kernels: see `write_matrix` for the shapes."""
+
+    texts_of: npt.NDArray[np.int32]
+    names: Bytes
+    name_at: Ints
+    texts: Bytes
+    text_at: Ints
+
+    @property
+    def series_bytes_max(self) -> int:
+        """A bound on the length of one series' labels as JSON."""
+        if not self.texts_of.size:
+            return 2
+        lengths = np.append(np.diff(self.text_at), 0)
+        longest = lengths[self.texts_of].max(axis=1)
+        return int(longest.sum() + self.names.size + self.texts_of.shape[0] + 2)
+
+    @property
+    def bytes_about(self) -> int:
+        """About the length of all labels as JSON, to choose a buffer."""
+        count = self.texts_of.shape[1]
+        each = self.texts.size // max(1, self.text_at.size - 1) * self.texts_of.shape[0]
+        return int(count * (each + self.names.size + FRAME_BYTES_MAX))
+
+
+def label_texts(
+    names: Sequence[str], ids: npt.NDArray[np.uint32], symbols: SymbolSource
+) -> LabelTexts:
+    """Escape every distinct symbol once. Shapes: `ids` uint32[len(names), S], 0 absent."""
+    texts_of = np.empty(ids.shape, dtype=np.int32)
+    ids = np.ascontiguousarray(ids)
+    room = 1 << 10
+    while True:
+        distinct = np.empty(room, dtype=np.uint32)
+        keys = np.zeros(room * 2, dtype=np.uint32)
+        numbers = np.empty(room * 2, dtype=np.int32)
+        count = number_symbols(ids, keys, numbers, texts_of, distinct)
+        if count >= 0:
+            break
+        room *= 8
+    name_bytes, name_at = _joined([quoted(name) + b":" for name in names])
+    text_bytes, text_at = _joined([quoted(text) for text in symbols.texts(distinct[:count])])
+    return LabelTexts(texts_of, name_bytes, name_at, text_bytes, text_at)
+
+
+def _joined(parts: list[bytes]) -> tuple[Bytes, Ints]:
+    at = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(part) for part in parts], out=at[1:])
+    return np.frombuffer(b"".join(parts), dtype=np.uint8), at
+
+
+def result_chunks(
+    value: ResultValue,
+    *,
+    stats: QueryStats | None = None,
+    per_step: bool = False,
+    warnings: Sequence[str] = (),
+    infos: Sequence[str] = (),
+) -> Iterator[bytes]:
+    """Yield the whole success reply of a query. `stats` are shown where given."""
+    tail = b"}"
+    if stats is not None:
+        tail = b',"stats":%b}' % dumps(_stats_members(stats, per_step=per_step))
+    tail += annotation_members(warnings, infos) + b"}"
+    head = b'{"status":"success","data":{"resultType":"%b","result":'
+    match value:
+        case ScalarResult():
+            yield head % b"scalar" + _scalar(value) + tail
+        case StringResult():
+            text = b"[%b,%b]" % (float_seconds(value.time_ms), dumps(value.text))
+            yield head % b"string" + text + tail
+        case VectorResult():
+            yield from _framed(head % b"vector" + b"[", _vector(value), b"]" + tail)
+        case MatrixResult():
+            yield from _framed(head % b"matrix" + b"[", _matrix(value), b"]" + tail)
+        case RawResult():
+            yield from _framed(head % b"matrix" + b"[", _raw(value), b"]" + tail)
+        case _:
+            assert_never(value)
+
+
+def label_set_chunks(
+    names: Sequence[str],
+    ids: npt.NDArray[np.uint32],
+    symbols: SymbolSource,
+    warnings: Sequence[str] = (),
+) -> Iterator[bytes]:
+    """Yield the success reply of /series. Shapes: as in `LabelColumns`."""
+    labels = label_texts(names, ids, symbols)
+
+    def write(state: Ints, out: Bytes) -> int:
+        return write_label_sets(state, *_columns(labels), out)
+
+    body = _series_chunks(write, ids.shape[1], labels, 0)
+    tail = b"]" + annotation_members(warnings, ()) + b"}"
+    yield from _framed(b'{"status":"success","data":[', body, tail)
+
+
+def annotation_members(warnings: Sequence[str], infos: Sequence[str]) -> bytes:
+    """Return the envelope's `warnings` and `infos` with leading commas, b"" for none."""
+    members = b""
+    if warnings:
+        members += b',"warnings":' + dumps(list(warnings))
+    if infos:
+        members += b',"infos":' + dumps(list(infos))
+    return members
+
+
+def float_seconds(time_ms: int) -> bytes:
+    """Return a time as a plain JSON number, what scalars and strings have.
+
+    >>> float_seconds(1435781451110), float_seconds(4000)
+    (b'1435781451.11', b'4')
+    """
+    seconds, millis = divmod(abs(time_ms), 1000)
+    sign = b"-" if time_ms < 0 else b""
+    fraction = (b".%03d" % millis).rstrip(b"0") if millis else b""
+    return b"%b%d%b" % (sign, seconds, fraction)
+
+
+def _scalar(value: ScalarResult) -> bytes:
+    return b'[%b,"%b"]' % (float_seconds(value.time_ms), sample_text(value.value).encode())
+
+
+def _columns(labels: LabelTexts) -> tuple[npt.NDArray[np.int32], Bytes, Ints, Bytes, Ints]:
+    return labels.texts_of, labels.names, labels.name_at, labels.texts, labels.text_at
+
+
+def _bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    return np.ascontiguousarray(values).view(np.uint64)
+
+
+def _vector(value: VectorResult) -> Iterator[bytes]:
+    labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
+    bits = _bits(value.values)
+
+    def write(state: Ints, out: Bytes) -> int:
+        return write_vector(state, value.time_ms, bits, *_columns(labels), out)
+
+    return _series_chunks(write, bits.size, labels, bits.size)
+
+
+def _matrix(value: MatrixResult) -> Iterator[bytes]:
+    labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
+    bits, present = _bits(value.values), np.ascontiguousarray(value.present)
+    steps = np.ascontiguousarray(value.steps_ms)
+    stamps = np.empty(steps.size * STAMP_BYTES_MAX, dtype=np.uint8)
+    stamp_at = np.empty(steps.size + 1, dtype=np.int64)
+    stamps = stamps[: write_stamps(steps, stamps, stamp_at)]
+
+    def write(state: Ints, out: Bytes) -> int:
+        columns = _columns(labels)
+        return write_matrix(state, bits, present, stamps, stamp_at, *columns, out)
+
+    return _series_chunks(write, bits.shape[0], labels, bits.size)
+
+
+def _raw(value: RawResult) -> Iterator[bytes]:
+    labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
+    times, bits = np.ascontiguousarray(value.times), _bits(value.values)
+    time_start = np.ascontiguousarray(value.time_start)
+    value_start = np.ascontiguousarray(value.value_start)
+    count = np.ascontiguousarray(value.count)
+
+    def write(state: Ints, out: Bytes) -> int:
+        columns = _columns(labels)
+        return write_raw(state, times, time_start, bits, value_start, count, *columns, out)
+
+    return _series_chunks(write, count.size, labels, int(count.sum()))
+
+
+def _series_chunks(
+    write: Callable[[Ints, Bytes], int], series_count: int, labels: LabelTexts, points: int
+) -> Iterator[bytes]:
+    """Yield what a kernel writes, one buffer after the other."""
+    state = np.zeros(2, dtype=np.int64)
+    wanted = labels.bytes_about + points * POINT_BYTES_MAX + _SMALL_BYTES
+    needed = labels.series_bytes_max + FRAME_BYTES_MAX + 2 * POINT_BYTES_MAX
+    out = np.empty(max(min(wanted, CHUNK_BYTES), needed), dtype=np.uint8)
+    while state[0] < series_count:
+        length = write(state, out)
+        assert length > 0 or state[0] == series_count, "the buffer holds at least one series' head"
+        yield out[:length].tobytes()
+
+
+def _framed(head: bytes, body: Iterator[bytes], tail: bytes) -> Iterator[bytes]:
+    """Yield the body with head and tail, joined to its first and last chunk."""
+    held = head
+    for number, chunk in enumerate(body):
+        if number:
+            yield held
+            held = chunk
+        else:
+            held += chunk
+    yield held + tail
+
+
+def _stats_members(stats: QueryStats, *, per_step: bool) -> dict[str, object]:
+    samples: dict[str, object] = {
+        "totalQueryableSamples": stats.samples_total,
+        "peakSamples": stats.samples_peak,
+    }
+    if per_step and stats.samples_per_step:
+        samples["totalQueryableSamplesPerStep"] = stats.samples_per_step
+    return {
+        "timings": {
+            "evalTotalTime": stats.eval_total_s,
+            "resultSortTime": stats.sort_s,
+            "queryPreparationTime": stats.prepare_s,
+            "innerEvalTime": stats.inner_eval_s,
+            "execQueueTime": stats.queue_s,
+            "execTotalTime": stats.total_s,
+        },
+        "samples": samples,
+    }

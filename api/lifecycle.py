@@ -1,0 +1,145 @@
+"""Handlers outside the API: probes, reload, quit, own metrics, the landing page.
+
+From: `routes.py`.   To: `views.AppView`.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api.errors import ApiError
+from api.json_text import dumps
+from api.parts import PARTS
+from api.replies import text, whole
+from api.status import build_members
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
+
+
+def when_ready(handler: Handler) -> Handler:
+    """Return the handler, answering 503 as long as storage is not open or is closing."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        view = request.app[PARTS].view
+        if view.ready():
+            return await handler(request)
+        response = text("Service Unavailable", 503)
+        response.headers["X-Prometheus-Stopping"] = "true" if view.stopping() else "false"
+        return response
+
+    return guarded
+
+
+async def healthy(_request: web.Request) -> web.Response:
+    """Answer /-/healthy: the process answers."""
+    return text("Prometheus Server is Healthy.\n")
+
+
+async def ready(_request: web.Request) -> web.Response:
+    """Answer /-/ready; `when_ready` guards it."""
+    return text("Prometheus Server is Ready.\n")
+
+
+async def only_post(_request: web.Request) -> web.Response:
+    """Answer GET of a command."""
+    return text("Only POST or PUT requests allowed", 405)
+
+
+async def reload(request: web.Request) -> web.Response:
+    """Answer /-/reload: the configuration file is read anew."""
+    parts = request.app[PARTS]
+    if not parts.options.enable_lifecycle:
+        return text("Lifecycle API is not enabled.", 403)
+    try:
+        await parts.view.reload()
+    except ValueError as error:
+        return text(f"failed to reload config: {error}\n", 500)
+    return web.Response(status=200)
+
+
+async def quit_server(request: web.Request) -> web.Response:
+    """Answer /-/quit: a graceful shutdown begins."""
+    parts = request.app[PARTS]
+    if not parts.options.enable_lifecycle:
+        return text("Lifecycle API is not enabled.", 403)
+    parts.view.quit()
+    return text("Requesting termination... Goodbye!")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Answer /metrics: the server's own."""
+    parts = request.app[PARTS]
+    body = await parts.gate.call(parts.view.metrics_text)
+    return whole(request, body, content_type=_METRICS_TYPE)
+
+
+async def version(request: web.Request) -> web.Response:
+    """Answer /version: what /api/v1/status/buildinfo says, without envelope."""
+    members = build_members(request.app[PARTS].view.build())
+    return text(dumps(members).decode() + "\n")
+
+
+_PAGES = (
+    ("api/v1/targets", "Targets and their health"),
+    ("api/v1/query?query=up", "A query: up"),
+    ("api/v1/label/__name__/values", "Metric names"),
+    ("api/v1/metadata", "Metric metadata"),
+    ("api/v1/status/tsdb", "Cardinality"),
+    ("api/v1/status/config", "Configuration"),
+    ("api/v1/status/flags", "Flags"),
+    ("api/v1/status/runtimeinfo", "Runtime"),
+    ("api/v1/status/buildinfo", "Build"),
+    ("federate?match[]=up", "Federation"),
+    ("metrics", "Own metrics"),
+    ("-/healthy", "Health"),
+    ("-/ready", "Readiness"),
+)
+
+
+async def landing(request: web.Request) -> web.Response:
+    """Answer /: links to what there is."""
+    parts = request.app[PARTS]
+    prefix = parts.options.route_prefix.rstrip("/")
+    build = parts.view.build()
+    links = "\n".join(
+        f'<li><a href="{html.escape(prefix)}/{html.escape(path)}">{html.escape(title)}</a></li>'
+        for path, title in _PAGES
+    )
+    version_text = html.escape(build.gnomon_version)
+    page = f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Gnomon</title></head>
+<body>
+<h1>Gnomon {version_text}</h1>
+<p>A time-series database that speaks Prometheus' API. In Grafana, add a Prometheus data source
+with the address of this page.</p>
+<ul>
+{links}
+</ul>
+</body>
+</html>
+"""
+    return text(page, content_type=_HTML)
+
+
+async def to_landing(request: web.Request) -> web.Response:
+    """Send browsers that know Prometheus' pages to the landing page."""
+    prefix = request.app[PARTS].options.route_prefix.rstrip("/")
+    return web.Response(status=302, headers={"Location": f"{prefix}/"})
+
+
+async def admin(request: web.Request) -> web.Response:
+    """Answer the admin API: disabled unless its flag is set, and then still to be built."""
+    if not request.app[PARTS].options.enable_admin_api:
+        raise ApiError("unavailable", "admin APIs disabled")
+    action = request.path.rpartition("/")[2]
+    raise ApiError("unavailable", f"the admin API {action} is not supported yet")

@@ -1,0 +1,207 @@
+"""Handlers of queries: instant, range, exemplars, and what the parser says of a query.
+
+From: `routes.py`.   To: `promql.engine` through `gate.py`; `json_writer.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from aiohttp import web
+
+from api.errors import BAD_DATA, ApiError, BadParameterError
+from api.json_text import JsonBytes
+from api.json_writer import result_chunks
+from api.params import POINTS_MAX, Form, read_form
+from api.parts import PARTS
+from api.replies import accepted_encoding, compressed, streamed, success, whole
+from api.times import MAX_TIME, MIN_TIME, Instant
+from promql.errors import ExecutionError, ParseError, QueryTimeoutError
+from promql.format import prettify
+from promql.parse import parse
+from promql.result import MatrixResult, QueryResult, RawResult, ResultValue, VectorResult
+from promql.syntax import VectorSelector
+from promql.tree_json import tree_json
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+    from promql.syntax import Expr
+
+    Evaluate = Callable[[str, threading.Event, float], QueryResult]
+
+TRUNCATED = "results truncated due to limit"
+
+
+async def instant(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/query: one time."""
+    parts, form = request.app[PARTS], await read_form(request)
+    limit = form.limit()
+    now = Instant.of(0, int(parts.now() * 1_000_000_000))
+    at = form.time("time", now)
+    timeout_s, lookback_ms = form.timeout_s(), form.lookback_ms()
+
+    def evaluate(text: str, canceled: threading.Event, left_s: float) -> QueryResult:
+        return parts.engine.instant(
+            text, at.query_ms, timeout_s=left_s, lookback_ms=lookback_ms, canceled=canceled
+        )
+
+    return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit)
+
+
+async def over_range(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/query_range: many times."""
+    parts, form = request.app[PARTS], await read_form(request)
+    limit = form.limit()
+    start, end = form.time("start"), form.time("end")
+    if end.before(start):
+        raise BadParameterError("end", "end timestamp must not be before start time")
+    step_ns = form.duration_ns("step")
+    if step_ns <= 0:
+        raise BadParameterError(
+            "step",
+            "zero or negative query resolution step widths are not accepted. "
+            "Try a positive integer",
+        )
+    if end.since_ns(start) // step_ns > POINTS_MAX:
+        raise ApiError(
+            BAD_DATA,
+            "exceeded maximum resolution of 11,000 points per timeseries. "
+            "Try decreasing the query resolution (?step=XX)",
+        )
+    timeout_s, lookback_ms = form.timeout_s(), form.lookback_ms()
+    step_ms = step_ns // 1_000_000
+
+    def evaluate(text: str, canceled: threading.Event, left_s: float) -> QueryResult:
+        if step_ms == 0:
+            raise ExecutionError("query resolution step widths below 1ms are not supported")
+        return parts.engine.range(
+            text,
+            start.query_ms,
+            end.query_ms,
+            step_ms,
+            timeout_s=left_s,
+            lookback_ms=lookback_ms,
+            canceled=canceled,
+        )
+
+    return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit)
+
+
+async def _answer(
+    request: web.Request,
+    form: Form,
+    evaluate: Evaluate,
+    *,
+    timeout_s: float | None,
+    limit: int,
+) -> web.StreamResponse:
+    """Evaluate in a thread and send the result, whole if it is small, else in chunks."""
+    parts = request.app[PARTS]
+    longest_s = parts.options.query_timeout_s
+    timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
+    stats = form.text("stats")
+    encoding = accepted_encoding(request)
+
+    def run(
+        canceled: threading.Event, left_s: float, queue_s: float
+    ) -> tuple[bytes, bytes, Iterator[bytes]]:
+        if left_s <= 0:
+            raise QueryTimeoutError("query execution")
+        result = evaluate(form.text("query"), canceled, left_s)
+        value, warnings = result.value, result.warnings
+        if limit:
+            value, cut = _truncated(value, limit)
+            warnings = [*warnings, TRUNCATED] if cut else warnings
+        chunks = compressed(
+            result_chunks(
+                value,
+                stats=replace(result.stats, queue_s=queue_s) if stats else None,
+                per_step=stats == "all",
+                warnings=warnings,
+                infos=result.infos,
+            ),
+            encoding,
+        )
+        # The first chunk is made here: it is all there is of most answers.
+        return next(chunks), next(chunks, b""), chunks
+
+    try:
+        first, second, rest = await parts.gate.query(request, run, timeout_s)
+    except ParseError as error:
+        raise BadParameterError("query", str(error)) from None
+    if not second:
+        return whole(request, first, encoded=encoding)
+    return await streamed(request, first + second, rest, encoding)
+
+
+def _truncated(value: ResultValue, limit: int) -> tuple[ResultValue, bool]:
+    """Return the first `limit` series, and whether there were more."""
+    if not isinstance(value, VectorResult | MatrixResult | RawResult):
+        return value, False
+    if value.labels.series_count <= limit:
+        return value, False
+    labels = value.labels.take(np.arange(limit))
+    if isinstance(value, RawResult):
+        return replace(
+            value,
+            labels=labels,
+            time_start=value.time_start[:limit],
+            value_start=value.value_start[:limit],
+            count=value.count[:limit],
+        ), True
+    if isinstance(value, MatrixResult):
+        present = value.present[:limit]
+        return replace(value, labels=labels, values=value.values[:limit], present=present), True
+    return replace(value, labels=labels, values=value.values[:limit]), True
+
+
+async def exemplars(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/query_exemplars: exemplars are not stored, so no series has any.
+
+    The query and the times are checked all the same: clients decide by errors here.
+    """
+    parts, form = request.app[PARTS], await read_form(request)
+    start, end = form.time("start", MIN_TIME), form.time("end", MAX_TIME)
+    if end.before(start):
+        raise ApiError(BAD_DATA, "end timestamp must not be before start timestamp")
+    expr = parse(form.text("query"), parts.engine.options.features)
+    if not _selects(expr):
+        return web.Response(status=204)
+    return success(request, [])
+
+
+def _selects(expr: Expr) -> bool:
+    """Say whether there is a selector anywhere in an expression, however deep."""
+    waiting: list[object] = [expr]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, VectorSelector):
+            return True
+        if isinstance(node, tuple):
+            waiting += node
+        else:
+            waiting += [getattr(node, name) for name in getattr(node, "__dataclass_fields__", ())]
+    return False
+
+
+async def format_text(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/format_query: the query, laid out."""
+    parts, form = request.app[PARTS], await read_form(request)
+    try:
+        return success(request, prettify(parse(form.text("query"), parts.engine.options.features)))
+    except ParseError as error:
+        raise BadParameterError("query", str(error)) from None
+
+
+async def parse_tree(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/parse_query: the query's syntax tree."""
+    parts, form = request.app[PARTS], await read_form(request)
+    try:
+        body = tree_json(parse(form.text("query"), parts.engine.options.features))
+    except ParseError as error:
+        raise BadParameterError("query", str(error)) from None
+    return success(request, JsonBytes(body))

@@ -1,0 +1,123 @@
+"""Every path in one table, and the application made of it.
+
+From: `gnomon/wiring.py`, which hands over the engines and runs the application.
+To:   the handlers of this package.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api import federate, lifecycle, query, series, status
+from api.gate import Gate
+from api.lifecycle import when_ready
+from api.parts import PARTS, Parts
+from api.remote_write import WriteReceiver, write
+from api.replies import outermost
+from api.request_stats import RequestCounter
+from api.views import ApiOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from api.views import AppView
+    from promql.engine import Engine
+    from tsdb.interface import Storage
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+GET, GET_POST, COMMAND = ("GET",), ("GET", "POST"), ("POST", "PUT")
+
+API = "/api/v1"
+
+API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
+    (GET_POST, "/query", query.instant),
+    (GET_POST, "/query_range", query.over_range),
+    (GET_POST, "/query_exemplars", query.exemplars),
+    (GET_POST, "/format_query", query.format_text),
+    (GET_POST, "/parse_query", query.parse_tree),
+    (GET_POST, "/series", series.series),
+    (GET_POST, "/labels", series.label_names),
+    (GET, "/label/{name}/values", series.label_values),
+    (GET, "/targets", status.targets),
+    (GET, "/targets/metadata", status.targets_metadata),
+    (GET, "/scrape_pools", status.scrape_pools),
+    (GET, "/metadata", status.metadata),
+    (GET, "/rules", status.rules),
+    (GET, "/alerts", status.alerts),
+    (GET, "/alertmanagers", status.alertmanagers),
+    (GET, "/notifications", status.notifications),
+    (GET, "/status/config", status.config),
+    (GET, "/status/flags", status.flags),
+    (GET, "/status/runtimeinfo", status.runtimeinfo),
+    (GET, "/status/buildinfo", status.buildinfo),
+    (GET, "/status/tsdb", status.tsdb),
+    (("POST",), "/write", write),
+    (COMMAND, "/admin/tsdb/delete_series", lifecycle.admin),
+    (COMMAND, "/admin/tsdb/snapshot", lifecycle.admin),
+    (COMMAND, "/admin/tsdb/clean_tombstones", lifecycle.admin),
+)
+"""Methods, path below /api/v1, handler; all of them answer 503 until storage is open."""
+
+OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
+    (GET, f"{API}/status/walreplay", status.walreplay),
+    (("GET", "HEAD"), "/-/healthy", lifecycle.healthy),
+    (("GET", "HEAD"), "/-/ready", when_ready(lifecycle.ready)),
+    (COMMAND, "/-/reload", lifecycle.reload),
+    (GET, "/-/reload", lifecycle.only_post),
+    (COMMAND, "/-/quit", lifecycle.quit_server),
+    (GET, "/-/quit", lifecycle.only_post),
+    (GET, "/metrics", lifecycle.metrics),
+    (GET, "/federate", when_ready(federate.federate)),
+    (GET, "/version", lifecycle.version),
+    (("GET", "HEAD"), "/", lifecycle.landing),
+    (GET, "/graph", lifecycle.to_landing),
+    (GET, "/query", lifecycle.to_landing),
+)
+
+
+def make_app(
+    storage: Storage,
+    engine: Engine,
+    view: AppView,
+    options: ApiOptions | None = None,
+    *,
+    now: Callable[[], float] = time.time,
+) -> web.Application:
+    """Return the application; run it with `web.AppRunner`.
+
+    `app[PARTS]` holds what telemetry asks: `gate.stats()`, `writes.stats()`, `requests.stats()`.
+    Cleaning the application up cancels running queries and ends its threads; storage and engine
+    stay open, they are the caller's.
+    """
+    options = options or ApiOptions()
+    prefix = options.route_prefix.rstrip("/")
+    routes = [
+        *((methods, prefix + API + path, when_ready(run)) for methods, path, run in API_ROUTES),
+        *((methods, prefix + path, run) for methods, path, run in OTHER_ROUTES),
+    ]
+    app = web.Application(middlewares=[outermost])
+    for methods, path, handler in routes:
+        for method in methods:
+            app.router.add_route(method, path, handler)
+    app[PARTS] = Parts(
+        storage=storage,
+        engine=engine,
+        view=view,
+        options=options,
+        gate=Gate(options.concurrency_max),
+        writes=WriteReceiver(storage, now),
+        requests=RequestCounter(),
+        now=now,
+        paths=frozenset(path for _, path, _ in routes if "{" not in path),
+    )
+    app.cleanup_ctx.append(_gate_open)
+    return app
+
+
+async def _gate_open(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[PARTS].gate.close()

@@ -1,0 +1,105 @@
+"""Handlers of what storage knows besides samples: series, label names, label values; federation.
+
+From: `routes.py`.   To: `tsdb.interface.SeriesReader`, in threads.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from aiohttp import web
+
+from api.errors import BAD_DATA, ApiError, BadParameterError
+from api.json_writer import label_set_chunks
+from api.params import matcher_sets, read_form
+from api.parts import PARTS
+from api.query import TRUNCATED
+from api.replies import accepted_encoding, compressed, streamed, success, whole
+from promql.errors import ParseError
+from promql.quoting import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ESCAPED = re.compile(r"_(?:_|([0-9a-fA-F]{1,6})_)")
+
+
+async def series(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/series: the label sets that match."""
+    parts, form = request.app[PARTS], await read_form(request)
+    if not form.all("match[]"):
+        raise ApiError(BAD_DATA, "no match[] parameter provided")
+    limit = form.limit()
+    start_ms, end_ms = form.time_range_ms()
+    try:
+        matchers = matcher_sets(form.all("match[]"))
+    except (ParseError, ApiError) as error:
+        raise BadParameterError("match[]", str(error)) from None
+    encoding = accepted_encoding(request)
+
+    def run() -> tuple[bytes, bytes, Iterator[bytes]]:
+        found = parts.storage.series(matchers, start_ms, end_ms)
+        ids, cut = found.ids, 0 < limit < found.series_count
+        if cut:
+            ids = np.ascontiguousarray(ids[:, :limit])
+        warnings = (TRUNCATED,) if cut else ()
+        chunks = label_set_chunks(found.names, ids, found.symbols, warnings)
+        packed = compressed(chunks, encoding)
+        return next(packed), next(packed, b""), packed
+
+    first, second, rest = await parts.gate.call(run)
+    if not second:
+        return whole(request, first, encoded=encoding)
+    return await streamed(request, first + second, rest, encoding)
+
+
+async def label_names(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/labels: the names in use."""
+    parts, form = request.app[PARTS], await read_form(request)
+    limit = form.limit()
+    start_ms, end_ms = form.time_range_ms()
+    matchers = matcher_sets(form.all("match[]"))
+    names = await parts.gate.call(lambda: parts.storage.label_names(matchers, start_ms, end_ms))
+    return _limited(request, names, limit)
+
+
+async def label_values(request: web.Request) -> web.StreamResponse:
+    """Answer /api/v1/label/<name>/values; `U__` names are decoded."""
+    parts, form = request.app[PARTS], await read_form(request)
+    name = request.match_info["name"]
+    if "/" in name:
+        raise web.HTTPNotFound
+    if name.startswith("U__"):
+        name = unescape_name(name)
+    if not name or re.search("[\ud800-\udfff\ufffd]", name):
+        raise ApiError(BAD_DATA, f"invalid label name: {quote(name)}")
+    limit = form.limit()
+    start_ms, end_ms = form.time_range_ms()
+    matchers = matcher_sets(form.all("match[]"))
+    values = await parts.gate.call(
+        lambda: parts.storage.label_values(name, matchers, start_ms, end_ms)
+    )
+    return _limited(request, values, limit)
+
+
+def _limited(request: web.Request, texts: list[str], limit: int) -> web.Response:
+    if 0 < limit < len(texts):
+        return success(request, texts[:limit], warnings=(TRUNCATED,))
+    return success(request, texts)
+
+
+def unescape_name(name: str) -> str:
+    """Return the name behind a `U__` form; one that is not well-formed stays as it is.
+
+    >>> unescape_name("U__http_2e_status"), unescape_name("U__a__b"), unescape_name("U__a_b")
+    ('http.status', 'a_b', 'U__a_b')
+    """
+    rest = name.removeprefix("U__")
+    if "_" in _ESCAPED.sub("", rest):
+        return name
+    try:
+        return _ESCAPED.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else "_", rest)
+    except ValueError:
+        return name

@@ -1,0 +1,312 @@
+"""A storage in plain lists and an app that shows fixed facts, so that the API stands alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import re2
+from aiohttp.test_utils import TestClient, TestServer
+
+from api.routes import make_app
+from api.views import (
+    ActiveTargetView,
+    ApiOptions,
+    BuildView,
+    DroppedTargetView,
+    MetricMetadata,
+    RuntimeView,
+    TargetsView,
+    TsdbStatsView,
+)
+from promql.engine import Engine
+from tsdb.errors import TooManySamplesError
+from tsdb.interface import AppendStatus, LabelColumns, MatchOp, SeriesBatch
+
+NOW_S = 1_795_470_000.0
+
+
+class ListSymbols:
+    def __init__(self):
+        self._texts, self._ids = [""], {"": 0}
+
+    def intern(self, text):
+        if text not in self._ids:
+            self._ids[text] = len(self._texts)
+            self._texts.append(text)
+        return self._ids[text]
+
+    def text(self, symbol):
+        return self._texts[symbol]
+
+    def texts(self, symbols):
+        return [self._texts[symbol] for symbol in symbols.tolist()]
+
+    def find(self, text):
+        return self._ids.get(text)
+
+
+def _satisfies(labels, matcher):
+    value = labels.get(matcher.name, "")
+    if matcher.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):
+        return (value == matcher.value) == (matcher.op is MatchOp.EQUAL)
+    found = re2.fullmatch(f"(?s:{matcher.value})", value) is not None
+    return found == (matcher.op is MatchOp.MATCHES)
+
+
+class ListStorage:
+    """Both sides of storage. Refuses like a head without an out-of-order window."""
+
+    def __init__(self):
+        self.symbols = ListSymbols()
+        self.refs: dict[tuple, int] = {}
+        self.samples: list[dict[int, float]] = []
+        self.lost_refs: set[int] = set()
+
+    def add(self, labels, samples):
+        key = tuple(sorted(labels.items()))
+        ref = self.refs.setdefault(key, len(self.samples))
+        if ref == len(self.samples):
+            self.samples.append({})
+        self.samples[ref].update(samples)
+        return self
+
+    def resolve(self, labels):
+        refs = []
+        for series in range(labels.series_count):
+            rows = labels.spans[labels.first[series] : labels.first[series + 1]].tolist()
+            data = labels.data.tobytes()
+            pairs = [(data[a:b], data[c:d]) for a, b, c, d in rows]
+            names = [name for name, _ in pairs]
+            assert names == sorted(set(names))
+            assert all(name and value for name, value in pairs)
+            key = tuple((name.decode(), value.decode()) for name, value in pairs)
+            self.add(dict(key), {})
+            refs.append(self.refs[key])
+        return np.array(refs, dtype=np.int64)
+
+    def append(self, refs, times_ms, values, *, time_max_ms=None):
+        statuses = []
+        for ref, time, value in zip(
+            refs.tolist(), times_ms.tolist(), values.tolist(), strict=True
+        ):
+            held = self.samples[ref]
+            if ref in self.lost_refs:
+                self.lost_refs.discard(ref)
+                statuses.append(AppendStatus.UNKNOWN_SERIES)
+            elif time_max_ms is not None and time > time_max_ms:
+                statuses.append(AppendStatus.TOO_FAR_AHEAD)
+            elif time in held:
+                same = np.float64(held[time]).tobytes() == np.float64(value).tobytes()
+                statuses.append(AppendStatus.DUPLICATE if same else AppendStatus.CONFLICT)
+            elif held and time < max(held):
+                statuses.append(AppendStatus.OUT_OF_ORDER)
+            else:
+                held[time] = value
+                statuses.append(AppendStatus.STORED)
+        return np.array(statuses, dtype=np.uint8)
+
+    def select(self, selections, *, samples_max=None):
+        batches = [self._batch(selection) for selection in selections]
+        total = sum(batch.sample_count for batch in batches)
+        if samples_max is not None and total > samples_max:
+            raise TooManySamplesError(samples_max)
+        return batches
+
+    def _batch(self, selection):
+        rows, times, values, starts, counts = [], [], [], [], []
+        for key, ref in sorted(self.refs.items()):
+            if not all(_satisfies(dict(key), matcher) for matcher in selection.matchers):
+                continue
+            inside = [
+                (time, value)
+                for time, value in sorted(self.samples[ref].items())
+                if selection.start_ms <= time <= selection.end_ms
+            ]
+            if inside:
+                rows.append(dict(key))
+                starts.append(len(times))
+                counts.append(len(inside))
+                times += [time for time, _ in inside]
+                values += [value for _, value in inside]
+        start = np.array(starts, dtype=np.int64)
+        return SeriesBatch(
+            labels=self._columns(rows),
+            times=np.array(times, dtype=np.int64),
+            time_start=start,
+            values=np.array(values, dtype=np.float64),
+            value_start=start,
+            count=np.array(counts, dtype=np.int64),
+        )
+
+    def _columns(self, rows):
+        names = tuple(sorted({name for row in rows for name in row}))
+        ids = np.zeros((len(names), len(rows)), dtype=np.uint32)
+        for at, name in enumerate(names):
+            for series, row in enumerate(rows):
+                ids[at, series] = self.symbols.intern(row.get(name, ""))
+        return LabelColumns(names, ids, self.symbols)
+
+    def _matching(self, matcher_sets, start_ms, end_ms):
+        for key, ref in sorted(self.refs.items()):
+            labels = dict(key)
+            sets = matcher_sets or [()]
+            chosen = any(all(_satisfies(labels, m) for m in matchers) for matchers in sets)
+            if chosen and any(start_ms <= time <= end_ms for time in self.samples[ref]):
+                yield labels
+
+    def series(self, matcher_sets, start_ms, end_ms):
+        return self._columns(list(self._matching(matcher_sets, start_ms, end_ms)))
+
+    def label_names(self, matcher_sets, start_ms, end_ms):
+        found = self._matching(matcher_sets, start_ms, end_ms)
+        return sorted({name for labels in found for name in labels})
+
+    def label_values(self, name, matcher_sets, start_ms, end_ms):
+        found = self._matching(matcher_sets, start_ms, end_ms)
+        return sorted({labels[name] for labels in found if name in labels})
+
+
+@dataclass
+class FixedView:
+    """An app that stands still."""
+
+    is_ready: bool = True
+    is_stopping: bool = False
+    reloads: list[str] = field(default_factory=list)
+    reload_error: str = ""
+    quits: int = 0
+
+    def ready(self):
+        return self.is_ready
+
+    def stopping(self):
+        return self.is_stopping
+
+    def config_yaml(self):
+        return "global:\n  scrape_interval: 1m\n"
+
+    def flags(self):
+        return {"web.enable-lifecycle": "false", "config.file": "gnomon.yml"}
+
+    def runtime(self):
+        return RuntimeView(NOW_S, "/srv", "host", True, NOW_S, 0, "15d")
+
+    def build(self):
+        return BuildView(version="3.5.0", gnomon_version="0.1.0")
+
+    def targets(self):
+        labels = {"instance": "a:9100", "job": "node"}
+        active = ActiveTargetView(
+            discovered_labels={"__address__": "a:9100"},
+            labels=labels,
+            scrape_pool="node",
+            scrape_url="http://a:9100/metrics",
+            global_url="http://a:9100/metrics",
+            last_error="",
+            last_scrape_s=NOW_S + 0.5,
+            last_scrape_duration_s=0.01,
+            health="up",
+            scrape_interval="1m",
+            scrape_timeout="10s",
+        )
+        dropped = DroppedTargetView({"__address__": "b:9100"}, "node")
+        return TargetsView([active], [dropped], {"node": 1, "other": 0})
+
+    def scrape_pools(self):
+        return ["node", "other"]
+
+    def metadata(self):
+        up = MetricMetadata("up_total", "counter", "How <often>.", "")
+        heat = MetricMetadata("heat", "gauge", "Heat.", "celsius")
+        return [
+            ({"instance": "a:9100", "job": "node"}, [up, heat]),
+            ({"instance": "b:9100", "job": "other"}, [up]),
+        ]
+
+    def tsdb_stats(self, limit):
+        pairs = [(f"m{i}", 100 - i) for i in range(20)]
+        return TsdbStatsView(20, 40, 5, 1000, 2000, pairs, pairs, pairs, pairs)
+
+    def metrics_text(self):
+        return b"# TYPE up gauge\nup 1\n"
+
+    async def reload(self):
+        if self.reload_error:
+            raise ValueError(self.reload_error)
+        self.reloads.append("done")
+
+    def quit(self):
+        self.quits += 1
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def text(self):
+        return self.body.decode()
+
+
+class ApiHarness:
+    """The application behind a real socket, asked from synchronous tests."""
+
+    def __init__(self):
+        self.storage, self.view = ListStorage(), FixedView()
+        self.engine = Engine(self.storage)
+        self.options = ApiOptions(enable_remote_write_receiver=True)
+        self.app = None
+
+    def run(self, scenario):
+        """Run `scenario(client)` against a fresh server."""
+
+        async def main():
+            self.app = make_app(
+                self.storage, self.engine, self.view, self.options, now=lambda: NOW_S
+            )
+            async with TestClient(TestServer(self.app), auto_decompress=False) as client:
+                return await scenario(client)
+
+        return asyncio.run(main())
+
+    def ask(self, method, path, **kwargs):
+        """Send one request as it is, without following redirects."""
+        return self.ask_all([(method, path, kwargs)])[0]
+
+    def ask_all(self, requests):
+        """Send requests one after the other to one server."""
+
+        async def scenario(client):
+            replies = []
+            for method, path, kwargs in requests:
+                headers = {"Accept-Encoding": "identity", **kwargs.pop("headers", {})}
+                from yarl import URL
+
+                url = URL(str(client.make_url("/")).rstrip("/") + path, encoded=True)
+                async with client.session.request(
+                    method, url, headers=headers, allow_redirects=False, **kwargs
+                ) as response:
+                    replies.append(
+                        Reply(response.status, response.headers, await response.read())
+                    )
+            return replies
+
+        return self.run(scenario)
+
+
+@pytest.fixture
+def api():
+    harness = ApiHarness()
+    yield harness
+    harness.engine.close()
