@@ -20,9 +20,9 @@ from promql.aggregate_kernels import (
     variance_rows,
 )
 from promql.count_values import count_values
-from promql.float_text import general_text
 from promql.grouping import group_series, rows_by_group
 from promql.matrix import Matrix, ScalarSteps, StringValue
+from promql.quantiles import warn_quantile
 from promql.ranking import SELECTIONS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
-    from promql.syntax import Aggregation, Span
+    from promql.syntax import Aggregation
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -62,18 +62,6 @@ def aggregate(
     else:
         _FOLDS[node.op](operand, groups.of_series, out, counts)
     return Matrix(groups.labels, out, counts > 0, groups.drop_name)
-
-
-def warn_quantile(quantiles: Floats, span: Span, ctx: EvalContext) -> None:
-    """Warn about quantiles that are none: NaN, the largest above 1, the smallest below 0."""
-    numbers = quantiles[~np.isnan(quantiles)]
-    worst = [np.nan] if numbers.size < quantiles.size else []
-    worst += [numbers.max()] if numbers.max(initial=0.0) > 1 else []
-    worst += [numbers.min()] if numbers.min(initial=0.0) < 0 else []
-    for value in worst:
-        ctx.annotations.warn(
-            f"quantile value should be between 0 and 1, got {general_text(float(value))}", span
-        )
 
 
 def _sum(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:

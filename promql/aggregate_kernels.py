@@ -220,7 +220,7 @@ def quantile_rows(
                 ranked.sort()
                 rank = q * (total - 1)
                 low = np.int64(rank)  # q is in 0..1, so cutting is rounding down
-                high = min(total - 1, low + 1)
+                high = low + 1 if low + 1 < total else low
                 weight = rank - math.floor(rank)
                 below = math.nan if low < nans else ranked[low - nans]
                 above = math.nan if high < nans else ranked[high - nans]

@@ -9,6 +9,7 @@ import numpy as np
 from promql.errors import ExecutionError
 from promql.float_text import fixed_text
 from promql.grouping import group_labels
+from promql.label_names import is_label_name
 from promql.matrix import Matrix
 from promql.quoting import quote
 from promql.same_labels import merge_same_labels
@@ -50,8 +51,3 @@ def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContex
     totals = np.zeros((first.size, steps), dtype=np.int64)
     np.add.at(totals, keys // max(distinct.size, 1), counts)
     return Matrix(bare.take(first), totals.astype(np.float64), totals > 0, operand.drop_name[first])
-
-
-def is_label_name(text: str) -> bool:
-    """Tell whether a label may be called so: not empty, and valid UTF-8."""
-    return bool(text) and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -58,3 +58,13 @@ def sample_text(value: float) -> str:
     if magnitude != 0 and (magnitude < 1e-6 or magnitude >= 1e21):
         return np.format_float_scientific(value, trim="-", exp_digits=2)
     return np.format_float_positional(value, trim="-")
+
+
+def openmetrics_text(value: float) -> str:
+    """Return a float as OpenMetrics writes label values: never without a point or an exponent.
+
+    >>> [openmetrics_text(v) for v in (1.0, 0.25, 1e20, math.nan)]
+    ['1.0', '0.25', '1e+20', 'NaN']
+    """
+    text = general_text(value)
+    return text if _special(value) or "." in text or "e" in text else f"{text}.0"
