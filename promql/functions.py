@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from promql import over_time, rate
+from promql import (
+    calendar,
+    conversions,
+    elementwise,
+    histogram,
+    label_functions,
+    over_time,
+    rate,
+    sorting,
+)
 from promql.errors import ExecutionError
 
 if TYPE_CHECKING:
@@ -25,6 +34,12 @@ if TYPE_CHECKING:
 FUNCTIONS: dict[str, Implementation] = {
     **rate.FUNCTIONS,
     **over_time.FUNCTIONS,
+    **elementwise.FUNCTIONS,
+    **conversions.FUNCTIONS,
+    **calendar.FUNCTIONS,
+    **label_functions.FUNCTIONS,
+    **sorting.FUNCTIONS,
+    **histogram.FUNCTIONS,
 }
 
 
