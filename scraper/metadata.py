@@ -1,0 +1,79 @@
+"""What a target says of its metric families: type, help and unit.
+
+From: the metadata lines of `exposition.py`.   To: the app's metadata view, and the rule that `le`
+and `quantile` values are rewritten for histograms and summaries.
+
+Lines are parsed when their text is new. A target repeats the same lines in every scrape, so a
+scrape whose lines hash to the same keyed 64 bits as those of the last one costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scraper.entry import MetadataLine, parse_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORGET_AFTER = 10
+"""Scrapes after which a family that is not exposed any more is forgotten; as in Prometheus."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyMetadata:
+    """What a target said of one metric family; a type that was not said is "unknown"."""
+
+    family: str
+    type: str = "unknown"
+    help: str = ""
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class TargetMetadata:
+    """The metadata of one target. `families` is replaced, never changed: safe to read any time."""
+
+    families: dict[str, FamilyMetadata] = field(default_factory=dict)
+    _lines: dict[bytes, MetadataLine] = field(default_factory=dict)
+    _hash: int = -1
+    _age: dict[str, int] = field(default_factory=dict)
+
+    def knows(self, comment_hash: int) -> bool:
+        """Say whether the last scrape had just these lines."""
+        return comment_hash == self._hash
+
+    def parse(self, line: bytes, *, openmetrics: bool) -> MetadataLine:
+        """Return what a line says, parsed once for each text. Raises ParseError."""
+        found = self._lines.get(line)
+        if found is None:
+            found = self._lines[line] = parse_metadata(line, openmetrics=openmetrics)
+        return found
+
+    def update(self, lines: Sequence[bytes], comment_hash: int, *, openmetrics: bool) -> None:
+        """Take the lines of one accepted scrape as what holds now."""
+        parsed = {line: self.parse(line, openmetrics=openmetrics) for line in lines}
+        self._lines = parsed
+        self._hash = comment_hash
+        said: dict[str, dict[str, str]] = {}
+        for line in parsed.values():
+            said.setdefault(line.family, {})[line.kind.lower()] = line.text
+        families = dict(self.families)
+        for family, parts in said.items():
+            families[family] = FamilyMetadata(family, **parts)
+            self._age.pop(family, None)
+        self.families = families
+
+    def end_scrape(self) -> None:
+        """Count a scrape; forget families that have been absent for `FORGET_AFTER` of them."""
+        absent = self.families.keys() - {line.family for line in self._lines.values()}
+        if not absent:
+            return
+        for family in absent:
+            self._age[family] = self._age.get(family, 0) + 1
+        gone = {family for family in absent if self._age[family] > FORGET_AFTER}
+        if gone:
+            self.families = {f: m for f, m in self.families.items() if f not in gone}
+            for family in gone:
+                del self._age[family]

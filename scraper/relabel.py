@@ -1,0 +1,226 @@
+"""Relabelling: a list of rules turns one label set into another, or drops it.
+
+From: `job.py` (checked rules).   To: `targets.py` (targets), `labelling.py` (samples), and the app,
+for alerts and remote writing.
+Source: Prometheus documentation, `relabel_config`; regular expressions are RE2, anchored.
+Invariant: label sets in and out hold no empty value: empty and absent are the same thing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import re2
+
+from scraper.job import RelabelAction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from scraper.job import RelabelRule
+
+    Step = Callable[[dict[str, str]], bool]
+
+_QUIET = re2.Options()
+_QUIET.log_errors = False
+
+
+class BadRegexError(ValueError):
+    """A rule's regular expression does not compile under RE2."""
+
+
+class CompiledRules(NamedTuple):
+    """Rules with their expressions compiled; immutable, shared by threads.
+
+    >>> from scraper.job import RelabelRule
+    >>> compile_rules([RelabelRule(source_labels=("a",), target_label="b")]).apply({"a": "x"})
+    {'a': 'x', 'b': 'x'}
+    """
+
+    steps: tuple[Step, ...]
+
+    def apply(self, labels: Mapping[str, str]) -> dict[str, str] | None:
+        """Return the labels after all rules, or None if a rule drops them. The input stays."""
+        result = {name: value for name, value in labels.items() if value}
+        for step in self.steps:
+            if not step(result):
+                return None
+        return result
+
+
+def compile_rules(rules: Iterable[RelabelRule]) -> CompiledRules:
+    """Compile rules once for many label sets. Raises `BadRegexError`."""
+    return CompiledRules(tuple(_step(rule) for rule in rules))
+
+
+def apply_rules(rules: Sequence[RelabelRule], labels: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the labels after all rules, or None if dropped; compiles anew at each call."""
+    return compile_rules(rules).apply(labels)
+
+
+def valid_label_name(name: str) -> bool:
+    """Say whether a text may name a label: not empty and encodable (UTF-8 names are allowed)."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def expand(template: str, match: re2._Match) -> str:
+    """Expand `$1`, `${1}`, `$name` and `$$` of Go's `Regexp.Expand` from a match.
+
+    A group that does not exist, or took no part in the match, expands to nothing. The name is as
+    long as it can be: `$1x` is the group called `1x`. A `$` that starts no name stands for itself.
+    """
+    return _expander(template)(match)
+
+
+def _expander(template: str) -> Callable[[re2._Match], str]:
+    """Split a template once into literals and group names."""
+    parts: list[tuple[str, str | int | None]] = []
+    rest = template
+    while True:
+        before, dollar, after = rest.partition("$")
+        if not dollar:
+            break
+        if after.startswith("$"):
+            parts.append((before + "$", None))
+            rest = after[1:]
+            continue
+        name, tail = _group_name(after)
+        if name is None:
+            parts.append((before + "$", None))
+            rest = after
+            continue
+        parts.append((before, int(name) if name.isascii() and name.isdigit() else name))
+        rest = tail
+    last = before
+    if not parts:
+        return lambda match: last
+
+    def run(match: re2._Match) -> str:
+        groups, named = match.re.groups, match.re.groupindex
+        out = []
+        for literal, group in parts:
+            out.append(literal)
+            number = named.get(group, -1) if isinstance(group, str) else group
+            if number is not None and 0 <= number <= groups:
+                out.append(match.group(number) or "")
+        out.append(last)
+        return "".join(out)
+
+    return run
+
+
+def _group_name(text: str) -> tuple[str | None, str]:
+    """Return the group name at the start of `text` (after a dollar) and what follows it."""
+    braced = text.startswith("{")
+    start = end = 1 if braced else 0
+    while end < len(text) and (text[end] == "_" or text[end].isalnum()):
+        end += 1
+    if end == start or (braced and text[end : end + 1] != "}"):
+        return None, text
+    return text[start:end], text[end + 1 if braced else end :]
+
+
+def _pattern(source: str) -> re2._Regexp:
+    try:
+        return re2.compile(f"^(?s:{source})$", _QUIET)
+    except re2.error as e:
+        reason = e.args[0].decode(errors="replace") if isinstance(e.args[0], bytes) else e.args[0]
+        raise BadRegexError(f"error parsing regexp: {reason}") from e
+
+
+def _set(labels: dict[str, str], name: str, value: str) -> None:
+    """Set a label; an empty value deletes it."""
+    if value:
+        labels[name] = value
+    else:
+        labels.pop(name, None)
+
+
+def _step(rule: RelabelRule) -> Step:
+    """Return a function that changes labels in place and says whether they are kept."""
+    action = rule.action
+    if action in _BY_NAME:
+        return _BY_NAME[action](rule, _pattern(rule.regex))
+    names, separator = rule.source_labels, rule.separator
+
+    def joined(labels: dict[str, str]) -> str:
+        return separator.join([labels.get(name, "") for name in names])
+
+    if action in (RelabelAction.KEEP, RelabelAction.DROP):
+        matches = _pattern(rule.regex).search
+        keep = action is RelabelAction.KEEP
+        return lambda labels: (matches(joined(labels)) is not None) is keep
+    if action is RelabelAction.REPLACE:
+        return _replace(rule, joined)
+    target = rule.target_label
+    if action is RelabelAction.KEEP_EQUAL:
+        return lambda labels: labels.get(target, "") == joined(labels)
+    if action is RelabelAction.DROP_EQUAL:
+        return lambda labels: labels.get(target, "") != joined(labels)
+    convert: Callable[[str], str]
+    if action is RelabelAction.HASHMOD:
+        modulus = rule.modulus
+
+        def convert(text: str) -> str:
+            digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+            return str(int.from_bytes(digest[8:16], "big") % modulus)
+
+    else:
+        convert = str.lower if action is RelabelAction.LOWERCASE else str.upper
+
+    def store(labels: dict[str, str]) -> bool:
+        _set(labels, target, convert(joined(labels)))
+        return True
+
+    return store
+
+
+def _replace(rule: RelabelRule, joined: Callable[[dict[str, str]], str]) -> Step:
+    matches = _pattern(rule.regex).search
+    target, value = _expander(rule.target_label), _expander(rule.replacement)
+
+    def step(labels: dict[str, str]) -> bool:
+        match = matches(joined(labels))
+        if match is not None:
+            name = target(match)
+            if valid_label_name(name):
+                _set(labels, name, value(match))
+        return True
+
+    return step
+
+
+def _labelmap(rule: RelabelRule, pattern: re2._Regexp) -> Step:
+    new_name = _expander(rule.replacement)
+
+    def step(labels: dict[str, str]) -> bool:
+        for name, value in list(labels.items()):
+            match = pattern.search(name)
+            if match is not None:
+                _set(labels, new_name(match), value)
+        return True
+
+    return step
+
+
+def _name_filter(rule: RelabelRule, pattern: re2._Regexp) -> Step:
+    drop = rule.action is RelabelAction.LABELDROP
+
+    def step(labels: dict[str, str]) -> bool:
+        for name in [n for n in labels if (pattern.search(n) is not None) is drop]:
+            del labels[name]
+        return True
+
+    return step
+
+
+_BY_NAME = {
+    RelabelAction.LABELMAP: _labelmap,
+    RelabelAction.LABELDROP: _name_filter,
+    RelabelAction.LABELKEEP: _name_filter,
+}
+"""Actions whose expression looks at label names rather than at values."""

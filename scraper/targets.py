@@ -1,0 +1,222 @@
+"""Target groups and a job become the targets to scrape, each with its labels and its URL.
+
+From: `discovery/groups.py` and `job.py`.   To: `pool.py`, and the app's view of targets.
+Source: Prometheus documentation, configuration; the order of steps is that of `PopulateLabels`.
+Invariant: two targets of a job never share both labels and URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+from scraper.duration import format_duration_ms, parse_duration_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from discovery.groups import TargetGroup
+    from scraper.job import ScrapeJob
+    from scraper.relabel import CompiledRules
+
+ADDRESS = "__address__"
+SCHEME = "__scheme__"
+METRICS_PATH = "__metrics_path__"
+SCRAPE_INTERVAL = "__scrape_interval__"
+SCRAPE_TIMEOUT = "__scrape_timeout__"
+UNIX_SOCKET = "__unix_socket__"
+PARAM = "__param_"
+META = "__meta_"
+_HIDDEN = "__"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to scrape. `labels` go onto its samples, `discovered` is what relabelling saw.
+
+    `key` identifies it: equal keys mean equal labels and URL. `phase_hash` is 64 bits of the key.
+    """
+
+    scrape_pool: str
+    labels: Mapping[str, str]
+    discovered: Mapping[str, str]
+    url: str
+    interval_ms: int
+    timeout_ms: int
+    unix_socket: str
+    key: str
+    phase_hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTarget:
+    """What may be shown of a target that is scraped; fields as in `api.views`."""
+
+    discovered_labels: Mapping[str, str]
+    labels: Mapping[str, str]
+    scrape_pool: str
+    scrape_url: str
+    global_url: str
+    last_error: str
+    last_scrape_s: float
+    last_scrape_duration_s: float
+    health: str
+    scrape_interval: str
+    scrape_timeout: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedTarget:
+    """What may be shown of a target that relabelling dropped."""
+
+    discovered_labels: Mapping[str, str]
+    scrape_pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """All targets at one moment; `dropped_counts` is exact where `dropped` is capped."""
+
+    active: Sequence[ActiveTarget]
+    dropped: Sequence[DroppedTarget]
+    dropped_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSet:
+    """What a job's groups came to. `failures` are log lines, one for each broken target."""
+
+    active: Sequence[Target]
+    dropped: Sequence[DroppedTarget]
+    dropped_count: int
+    failures: Sequence[str]
+
+
+class BadTargetError(ValueError):
+    """A target's labels cannot be scraped; the text says why."""
+
+
+def targets_of(job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGroup]) -> TargetSet:
+    """Return the targets of all groups: relabelled, checked and without doubles.
+
+    `rules` are the job's `relabel_rules`, compiled. A target that fails its checks is left out
+    and described in `failures`; the others are not affected.
+    """
+    active: dict[str, Target] = {}
+    dropped: list[DroppedTarget] = []
+    failures: list[str] = []
+    dropped_count, keep = 0, job.limits.keep_dropped_targets
+    for group in groups:
+        for position, own in enumerate(group.targets):
+            discovered = discovered_labels(job, own, group.labels)
+            labels = rules.apply(discovered)
+            if not labels:
+                dropped_count += 1
+                if not keep or len(dropped) < keep:
+                    dropped.append(DroppedTarget(discovered, job.job_name))
+                continue
+            try:
+                target = build_target(job, labels, discovered)
+            except BadTargetError as e:
+                failures.append(f"instance {position} in group {group.source}: {e}")
+                continue
+            active.setdefault(target.key, target)
+    return TargetSet(tuple(active.values()), tuple(dropped), dropped_count, tuple(failures))
+
+
+def discovered_labels(
+    job: ScrapeJob, own: Mapping[str, str], group: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the labels relabelling starts from: the target's, the group's, the job's defaults."""
+    labels = {name: value for name, value in (dict(group) | dict(own)).items() if value}
+    defaults = {
+        "job": job.job_name,
+        SCRAPE_INTERVAL: format_duration_ms(job.scrape_interval_ms),
+        SCRAPE_TIMEOUT: format_duration_ms(job.scrape_timeout_ms),
+        METRICS_PATH: job.metrics_path,
+        SCHEME: job.scheme,
+    }
+    for name, values in job.params.items():
+        if values:
+            defaults[PARAM + name] = values[0]
+    for name, value in defaults.items():
+        if value:
+            labels.setdefault(name, value)
+    return labels
+
+
+def build_target(
+    job: ScrapeJob, labels: Mapping[str, str], discovered: Mapping[str, str]
+) -> Target:
+    """Check relabelled labels and make the target of them. Raises `BadTargetError`."""
+    address = labels.get(ADDRESS, "")
+    if not address:
+        raise BadTargetError("no address")
+    if "/" in address:
+        raise BadTargetError(f'"{address}" is not a valid hostname')
+    interval_ms = _duration(labels, SCRAPE_INTERVAL, "interval")
+    timeout_ms = _duration(labels, SCRAPE_TIMEOUT, "timeout")
+    if timeout_ms > interval_ms:
+        raise BadTargetError(
+            "scrape timeout cannot be greater than scrape interval "
+            f'("{labels[SCRAPE_TIMEOUT]}" > "{labels[SCRAPE_INTERVAL]}")'
+        )
+    for name, value in labels.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise BadTargetError(f"invalid label value for {json.dumps(name)}: {value!r}") from None
+    public = {n: v for n, v in labels.items() if not n.startswith(_HIDDEN)}
+    public.setdefault("instance", address)
+    public = dict(sorted(public.items()))
+    url = scrape_url(job, labels)
+    socket = labels.get(UNIX_SOCKET, "")
+    identity = json.dumps([public, url, socket])
+    return Target(
+        scrape_pool=job.job_name,
+        labels=public,
+        discovered=discovered,
+        url=url,
+        interval_ms=interval_ms,
+        timeout_ms=timeout_ms,
+        unix_socket=socket,
+        key=identity,
+        phase_hash=stable_hash(identity),
+    )
+
+
+def scrape_url(job: ScrapeJob, labels: Mapping[str, str]) -> str:
+    """Return the URL as Prometheus prints it: parameters sorted by name, `__param_*` first."""
+    params = {name: list(values) for name, values in job.params.items()}
+    for label, value in labels.items():
+        if label.startswith(PARAM):
+            params.setdefault(label.removeprefix(PARAM), [""])[:1] = [value]
+    query = "&".join(
+        f"{quote_plus(name)}={quote_plus(value)}"
+        for name in sorted(params)
+        for value in params[name]
+    )
+    path = quote(labels.get(METRICS_PATH, ""), safe="/$&+,:;=@")
+    if path and not path.startswith("/"):
+        path = "/" + path
+    scheme = labels.get(SCHEME, "")
+    start = f"{scheme}://" if scheme else "//"
+    return f"{start}{labels[ADDRESS]}{path}" + (f"?{query}" if query else "")
+
+
+def stable_hash(text: str) -> int:
+    """Return 64 bits that are the same in every process, for phases."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _duration(labels: Mapping[str, str], label: str, what: str) -> int:
+    try:
+        duration_ms = parse_duration_ms(labels.get(label, ""))
+    except ValueError as e:
+        raise BadTargetError(f"error parsing scrape {what}: {e}") from e
+    if duration_ms == 0:
+        raise BadTargetError(f"scrape {what} cannot be 0")
+    return duration_ms

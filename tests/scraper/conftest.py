@@ -1,0 +1,91 @@
+"""Storage that only remembers, and a scraped server on loopback."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from tsdb.interface import AppendStatus
+from tsdb.staleness import is_stale
+
+
+class FakeAppender:
+    """An `Appender` that keeps every sample, by labels, in the order it was given."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.refs = {}
+        self.labels = []
+        self.samples = {}
+        self.batches = []
+        self.forgotten = set()
+        self.resolved = 0
+
+    def resolve(self, labels):
+        data = labels.data.tobytes()
+        out = []
+        with self.lock:
+            for n in range(labels.series_count):
+                rows = labels.spans[labels.first[n] : labels.first[n + 1]].tolist()
+                key = tuple((data[a:b].decode(), data[c:d].decode()) for a, b, c, d in rows)
+                assert key == tuple(sorted(key))
+                if key not in self.refs or self.refs[key] in self.forgotten:
+                    self.refs[key] = len(self.labels)
+                    self.labels.append(dict(key))
+                out.append(self.refs[key])
+                self.resolved += 1
+        return np.array(out, np.int64)
+
+    def append(self, refs, times_ms, values, *, time_max_ms=None):
+        assert refs.size == times_ms.size == values.size
+        statuses = np.zeros(refs.size, np.uint8)
+        with self.lock:
+            self.batches.append((refs.copy(), times_ms.copy(), values.copy()))
+            for n, (ref, time, value) in enumerate(
+                zip(refs.tolist(), times_ms.tolist(), values, strict=True)
+            ):
+                if ref in self.forgotten:
+                    statuses[n] = AppendStatus.UNKNOWN_SERIES
+                    continue
+                if time_max_ms is not None and time > time_max_ms:
+                    statuses[n] = AppendStatus.TOO_FAR_AHEAD
+                    continue
+                of_series = self.samples.setdefault(ref, {})
+                if time in of_series:
+                    same = np.float64(of_series[time]).tobytes() == np.float64(value).tobytes()
+                    statuses[n] = AppendStatus.DUPLICATE if same else AppendStatus.CONFLICT
+                else:
+                    of_series[time] = value
+        return statuses
+
+    def series(self):
+        """Labels (as a frozenset of pairs) to [(time, value or "stale")], in time order."""
+        with self.lock:
+            return {
+                frozenset(self.labels[ref].items()): [
+                    (t, "stale" if is_stale(np.array([v]))[0] else float(v))
+                    for t, v in sorted(samples.items())
+                ]
+                for ref, samples in self.samples.items()
+            }
+
+    def of(self, name, **labels):
+        """The samples of the one series of this name that has these labels."""
+        wanted = {"__name__": name, **labels}.items()
+        found = [s for key, s in self.series().items() if wanted <= dict(key).items()]
+        assert len(found) <= 1, found
+        return found[0] if found else []
+
+
+@pytest.fixture
+def appender():
+    return FakeAppender()
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
