@@ -7,6 +7,7 @@ alecthomas/units base-2 sizes; error texts are theirs.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -96,7 +97,7 @@ def parse_size(text: str) -> int:
     """
     if text in ("", "0"):
         return 0
-    total = 0.0
+    total = 0
     at = 0
     while at < len(text):
         part = _SIZE.match(text, at)
@@ -105,9 +106,9 @@ def parse_size(text: str) -> int:
         number, unit = part.groups()
         if unit not in _SIZE_UNITS:
             raise ValueError(f"units: unknown unit {unit} in {text}")
-        total += float(number) * _SIZE_UNITS[unit]
+        total += int(Fraction(number) * _SIZE_UNITS[unit])
         at = part.end()
-    return int(total)
+    return total
 
 
 def format_size(size_bytes: int) -> str:

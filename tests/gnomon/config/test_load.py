@@ -1,0 +1,224 @@
+"""What the corpus does not show: places in messages, our own rules, secrets, included files."""
+
+from pathlib import Path
+
+import pytest
+
+from gnomon.config.document import ConfigError
+from gnomon.config.effective import effective_yaml
+from gnomon.config.load import load_file, load_text
+from scraper.job import RelabelAction, RelabelRule
+
+JOB = "scrape_configs:\n  - job_name: a\n"
+
+
+def load(text):
+    return load_text(text, Path("conf"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            "global:\n  nope: 1\n",
+            "line 2: field nope not found in type config.plain (at global.nope)",
+            id="an unknown field",
+        ),
+        pytest.param(
+            JOB + "    honor_labels: maybe\n",
+            "line 3: cannot unmarshal !!str `maybe` into bool (at scrape_configs[0].honor_labels)",
+            id="a word for a boolean",
+        ),
+        pytest.param(
+            JOB + "    sample_limit: -1\n",
+            "line 3: cannot unmarshal !!int `-1` into uint (at scrape_configs[0].sample_limit)",
+            id="a negative limit",
+        ),
+        pytest.param(
+            JOB + "    static_configs: {targets: [a]}\n",
+            "line 3: cannot unmarshal !!map into list (at scrape_configs[0].static_configs)",
+            id="a map for a list",
+        ),
+        pytest.param(
+            JOB + "    scrape_interval: 5\n",
+            'not a valid duration string: "5" (line 3, scrape_configs[0].scrape_interval)',
+            id="a duration without unit",
+        ),
+        pytest.param(
+            "global:\n  external_labels:\n    a: x\n    a: y\n",
+            'line 4: key "a" already set in map (at global.external_labels)',
+            id="a label twice",
+        ),
+        pytest.param("- a\n", "line 1: cannot unmarshal !!seq into config.plain", id="a list"),
+        pytest.param("global: {\n", "yaml: line 2", id="no YAML"),
+        pytest.param("a: 1\n---\nb: 1\n", "line 3: a second document", id="two documents"),
+        pytest.param(
+            "alerting:\n  alertmanagers:\n  - static_configs: []\n",
+            "line 1: alerting is known to Prometheus but not supported by Gnomon yet (at alerting)",
+            id="a section that is not built",
+        ),
+        pytest.param(
+            JOB + "    consul_sd_configs: []\n",
+            "line 3: consul_sd_configs is known to Prometheus but not supported",
+            id="a discovery that is not built",
+        ),
+        pytest.param(
+            "global:\n  scrape_protocols: [PrometheusProto]\n",
+            "scrape protocol PrometheusProto is known to Prometheus but not supported",
+            id="a protocol that is not built",
+        ),
+        pytest.param(
+            "global: {scrape_interval: 5s, scrape_timeout: 6s}\n",
+            "global scrape timeout greater than scrape interval",
+            id="a global timeout above the interval",
+        ),
+        pytest.param(
+            "global:\n  scrape_protocols: []\n",
+            "scrape_protocols cannot be empty for global config",
+            id="no protocol at all",
+        ),
+        pytest.param(
+            JOB + "    relabel_configs: [{action: jump}]\n",
+            'unknown relabel action "jump"',
+            id="an unknown relabel action",
+        ),
+        pytest.param(
+            JOB + "    http_headers: {authorization: {values: [x]}}\n",
+            'setting header "Authorization" is not allowed',
+            id="a reserved header",
+        ),
+        pytest.param(
+            JOB + "    tls_config: {cert_file: x}\n",
+            "exactly one of key or key_file must be configured",
+            id="a certificate without key",
+        ),
+        pytest.param(
+            JOB + "    tls_config: {min_version: TLS9}\n", "unknown TLS version: TLS9", id="TLS9"
+        ),
+        pytest.param(
+            JOB + "    authorization: {type: basic, credentials: x}\n",
+            'authorization type cannot be set to "basic", use "basic_auth" instead',
+            id="basic as a type of authorization",
+        ),
+        pytest.param(
+            JOB + "    proxy_from_environment: true\n    proxy_url: http://x\n",
+            "if proxy_from_environment is configured, proxy_url must not be configured",
+            id="two proxies",
+        ),
+        pytest.param(
+            JOB + "    file_sd_configs: [{files: [a.txt]}]\n",
+            'path name "a.txt" is not valid for file discovery',
+            id="a target file of another kind",
+        ),
+        pytest.param(
+            JOB + "    http_sd_configs: [{refresh_interval: 5s}]\n", "URL is missing", id="no URL"
+        ),
+    ],
+)
+def test_messages_name_the_place(text, message):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert message in str(caught.value)
+
+
+def test_all_unknown_fields_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load("one: 1\n" + JOB + "    two: 2\n")
+    assert "line 1: field one" in str(caught.value)
+    assert "line 4: field two" in str(caught.value)
+
+
+def test_what_is_unbuilt_is_accepted_where_it_says_nothing():
+    config = load(
+        "alerting:\n  alertmanagers: []\nrule_files: []\nremote_write:\notlp:\n"
+        "global:\n  scrape_native_histograms: false\n  query_log_file: ''\n"
+        "runtime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 100000}}\n"
+    )
+    assert config.gogc == 50
+
+
+def test_a_job_inherits_from_global_wherever_it_stands():
+    (job,) = load(
+        JOB + "    static_configs: [{targets: ['h:1', 'h:2'], labels: {x: y}}]\n"
+        "global: {scrape_interval: 5s, sample_limit: 7, scrape_protocols: [PrometheusText0.0.4]}\n"
+    ).jobs
+    assert (job.job.scrape_interval_ms, job.job.scrape_timeout_ms) == (5_000, 5_000)
+    assert job.job.limits.sample_limit == 7
+    assert job.job.scrape_protocols == ("PrometheusText0.0.4",)
+    assert [target["__address__"] for target in job.static[0].targets] == ["h:1", "h:2"]
+    assert job.static[0].labels == {"x": "y"}
+
+
+def test_anchors_and_merges():
+    config = load(
+        "scrape_configs:\n"
+        "  - &base {job_name: a, metrics_path: /x, static_configs: [{targets: [h]}]}\n"
+        "  - {<<: *base, job_name: b}\n"
+    )
+    assert [(job.job.job_name, job.job.metrics_path) for job in config.jobs] == [
+        ("a", "/x"),
+        ("b", "/x"),
+    ]
+
+
+def test_relabel_rules():
+    (job,) = load(
+        JOB + "    relabel_configs:\n"
+        "    - {source_labels: [a, b], regex: 'x(.*)', target_label: t, replacement: '$1-'}\n"
+        "    - {action: KEEP, source_labels: [c], regex: 1}\n"
+    ).jobs
+    assert job.job.relabel_rules == (
+        RelabelRule(source_labels=("a", "b"), regex="x(.*)", target_label="t", replacement="$1-"),
+        RelabelRule(RelabelAction.KEEP, source_labels=("c",), regex="1"),
+    )
+
+
+def test_storage_settings():
+    storage = load(
+        "storage: {tsdb: {out_of_order_time_window: 30m, retention: {time: 1d, size: 1GB}}}"
+    ).storage
+    assert storage.out_of_order_time_window_ms == 1_800_000
+    assert storage.retention_time_ms == 86_400_000
+    assert storage.retention_size_bytes == 1024**3
+
+
+def test_no_secret_is_printed():
+    config = load(
+        JOB + "    basic_auth: {username: u, password: hush1}\n"
+        "    tls_config: {cert: pem, key: hush2}\n"
+        "    http_headers: {X-A: {values: [seen], secrets: [hush3]}}\n"
+        "    proxy_url: http://u:hush4@proxy\n"
+        "    http_sd_configs: [{url: 'http://u:hush5@h/', authorization: {credentials: hush6}}]\n"
+        "  - {job_name: b, bearer_token: hush7}\n"
+    )
+    text = effective_yaml(config)
+    assert "hush" not in text
+    assert text.count("<secret>") == 5
+    assert text.count("xxxxx") == 2
+    assert "seen" in text
+    assert config.jobs[1].job.http_client.authorization.credentials == "hush7"
+
+
+def test_files_are_relative_to_the_configuration():
+    (job,) = load(
+        JOB + "    authorization: {credentials_file: token}\n"
+        "    tls_config: {ca_file: /abs/ca}\n"
+        "    file_sd_configs: [{files: ['t/*.yml'], refresh_interval: 1m}]\n"
+    ).jobs
+    assert job.job.http_client.authorization.credentials_file == Path("conf/token")
+    assert job.job.http_client.tls_config.ca_file == Path("/abs/ca")
+    assert job.files[0].files == (Path("conf/t/*.yml"),)
+
+
+def test_included_files(tmp_path):
+    (tmp_path / "main.yml").write_text("scrape_config_files: ['more/*.yml']\n" + JOB)
+    (tmp_path / "more").mkdir()
+    included = tmp_path / "more" / "b.yml"
+    included.write_text("scrape_configs:\n- job_name: b\n")
+    assert [job.job.job_name for job in load_file(tmp_path / "main.yml").jobs] == ["a", "b"]
+    included.write_text(JOB)
+    with pytest.raises(ConfigError, match="first found in main config file"):
+        load_file(tmp_path / "main.yml")
+    included.write_text("global: {}\n")
+    with pytest.raises(ConfigError, match="field global not found"):
+        load_file(tmp_path / "main.yml")
