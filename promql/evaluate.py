@@ -18,9 +18,8 @@ import numpy as np
 from promql.aggregate import aggregate
 from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
-from promql.errors import ExecutionError
+from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
-from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.syntax import (
     Aggregation,
@@ -106,6 +105,8 @@ class Evaluator:
         bare = _unwrapped(arg)
         if node.func == "timestamp" and isinstance(bare, VectorSelector):
             return self._vector(bare, ctx, keep_time=True)
+        if isinstance(bare, MatrixSelector) and bare.vector.extension:
+            refuse_extension(bare.vector.extension, node.func)
         return self.operand(arg, ctx)
 
     def _aggregation(self, node: Aggregation, ctx: EvalContext) -> Matrix:
@@ -116,24 +117,32 @@ class Evaluator:
         return aggregate(node, inner, param, ctx)
 
     def _vector(self, node: VectorSelector, ctx: EvalContext, *, keep_time: bool = False) -> Matrix:
-        _refuse_extension(node)
-        samples = self._selected[self._plan.selection_of[id(node)]]
-        look = self._plan.looks[id(node)]
-        result = newest_samples(samples, look.points(ctx.steps_ms), ctx, keep_time=keep_time)
+        number = self._plan.selection_of[id(node)]
+        points = self._plan.looks[id(node)].points(ctx.steps_ms)
+        if node.extension == "smoothed":
+            result = smoothed_samples(self._without_stale(number), points, ctx)
+        else:
+            result = newest_samples(self._selected[number], points, ctx, keep_time=keep_time)
         ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
         return result
 
     def _range(self, node: MatrixSelector, ctx: EvalContext) -> Windows:
-        _refuse_extension(node.vector)
-        number = self._plan.selection_of[id(node)]
-        if number not in self._clean:
-            self._clean[number] = self._selected[number].without_stale()
-        samples = self._clean[number]
+        samples = self._without_stale(self._plan.selection_of[id(node)])
         look = self._plan.looks[id(node)]
-        kept = np.zeros(samples.count.size, dtype=np.bool_)
-        view = windows(samples, look.points(ctx.steps_ms), look.range_ms, kept, ctx)
+        ends, kept = look.points(ctx.steps_ms), np.zeros(samples.count.size, dtype=np.bool_)
+        extension = node.vector.extension
+        if extension:
+            view = extended_windows(samples, ends, look.range_ms, extension, kept, ctx)
+        else:
+            view = windows(samples, ends, look.range_ms, kept, ctx)
         ctx.counts.per_step += samples_per_step(view)
         return view
+
+    def _without_stale(self, number: int) -> Samples:
+        """Return a selection without its stale markers; the work is done once a query."""
+        if number not in self._clean:
+            self._clean[number] = self._selected[number].without_stale()
+        return self._clean[number]
 
     def _subquery(self, node: Subquery, ctx: EvalContext) -> Windows:
         inner = self._plan.inner[id(node)]
@@ -146,8 +155,6 @@ class Evaluator:
             counts=SampleCounts(inner.steps_ms.size),
         )
         points = self.operand(node.expr, inside)
-        if isinstance(points, ScalarSteps):
-            points = _as_vector(points, ctx)
         assert isinstance(points, Matrix)
         samples = Samples.from_matrix(points, inner.steps_ms).without_stale()
         ends = inner.look.points(ctx.steps_ms)
@@ -156,25 +163,10 @@ class Evaluator:
         return view
 
 
-def _refuse_extension(node: VectorSelector) -> None:
-    if node.extension:
-        raise ExecutionError(f'selector modifier "{node.extension}" is not supported yet')
-
-
 def _unwrapped(node: Expr) -> Expr:
     while isinstance(node, Paren):
         node = node.expr
     return node
-
-
-def _as_vector(scalar: ScalarSteps, ctx: EvalContext) -> Matrix:
-    """Return the one series without labels that a scalar is inside a subquery."""
-    return Matrix(
-        labels=SeriesLabels.empty(1, ctx.symbols),
-        values=scalar.values[np.newaxis, :].copy(),
-        present=np.ones((1, scalar.values.size), dtype=np.bool_),
-        drop_name=np.zeros(1, dtype=np.bool_),
-    )
 
 
 def _spread(result: Operand, ctx: EvalContext) -> Operand:

@@ -71,7 +71,8 @@ class Windows:
     offsets within a series' run, rising along T; `window_of[s]` names the row of `first` and
     `stop` that serves series s (series with equal times share one). `end_ms` int64[T] is the
     right edge of each window (offset and @ applied), so its left edge is `end_ms - range_ms`, left
-    open. Units: milliseconds.
+    open. Units: milliseconds. `extension` is that of the selector: "anchored" and "smoothed"
+    windows hold samples beyond their edges, and only functions that know it may read them.
     """
 
     labels: SeriesLabels
@@ -86,6 +87,7 @@ class Windows:
     end_ms: Ints
     range_ms: int
     drop_name: Mask
+    extension: str = ""
 
     @property
     def series_count(self) -> int:

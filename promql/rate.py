@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.matrix import Matrix, ScalarSteps, Windows
-from promql.rate_kernels import count_steps, extrapolated_change, last_change, regress
+from promql.rate_kernels import (
+    change_between_edges,
+    count_steps,
+    extrapolated_change,
+    last_change,
+    regress,
+)
 from promql.windows import run_windows, samples_per_step, window_result
 from tsdb.interface import METRIC_NAME
 
@@ -36,7 +42,25 @@ def _extrapolated(
         view = args[0]
         assert isinstance(view, Windows)
 
-        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+        def between_edges(rows: slice, out: Floats, present: Mask) -> None:
+            change_between_edges(
+                view.times,
+                view.time_start[rows],
+                view.values,
+                view.value_start[rows],
+                view.window_of[rows],
+                view.first,
+                view.stop,
+                view.end_ms,
+                view.range_ms,
+                view.extension == "smoothed",
+                is_counter,
+                per_second,
+                out,
+                present,
+            )
+
+        def extrapolated(rows: slice, out: Floats, present: Mask) -> None:
             extrapolated_change(
                 view.times,
                 view.time_start[rows],
@@ -53,6 +77,7 @@ def _extrapolated(
                 present,
             )
 
+        kernel = between_edges if view.extension else extrapolated
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
         if is_counter:
             _hint_no_counter(node, view, present, ctx)

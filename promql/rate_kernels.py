@@ -111,6 +111,98 @@ def extrapolated_change(
 
 
 @njit(
+    types.float64(
+        types.int64, types.float64, types.int64, types.float64, types.int64, types.boolean
+    ),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _on_line(
+    left_ms: int, left: float, right_ms: int, right: float, at_ms: int, is_counter: bool
+) -> float:
+    """Return the value at `at_ms` on the line between two samples; a reset counts from zero."""
+    if is_counter and right < left:
+        left = 0.0
+    return left + (right - left) * (at_ms - left_ms) / (right_ms - left_ms)
+
+
+@njit(
+    types.void(
+        *_WINDOWS,
+        _INTS,
+        types.int64,
+        types.boolean,
+        types.boolean,
+        types.boolean,
+        _OUT,
+        _PRESENT,
+    ),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def change_between_edges(
+    times: Ints,
+    time_start: Ints,
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    end_ms: Ints,
+    range_ms: int,
+    smoothed: bool,
+    is_counter: bool,
+    per_second: bool,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write the change from edge to edge of windows that are anchored or smoothed.
+
+    Windows hold the samples beyond their edges that count (`extended.py`); empty ones are absent.
+    """
+    for s in range(value_start.size):
+        base, time_base, w = value_start[s], time_start[s], window_of[s]
+        for t in range(first.shape[1]):
+            low, high = first[w, t], stop[w, t]
+            present[s, t] = high > low
+            if high <= low:
+                continue
+            begin, end = end_ms[t] - range_ms, end_ms[t]
+            left, right = values[base + low], values[base + high - 1]
+            if smoothed and times[time_base + low] < begin:
+                left = _on_line(
+                    times[time_base + low],
+                    values[base + low],
+                    times[time_base + low + 1],
+                    values[base + low + 1],
+                    begin,
+                    is_counter,
+                )
+            if smoothed and times[time_base + high - 1] > end:
+                right = _on_line(
+                    times[time_base + high - 2],
+                    values[base + high - 2],
+                    times[time_base + high - 1],
+                    values[base + high - 1],
+                    end,
+                    is_counter,
+                )
+            change = right - left
+            if is_counter:
+                previous = left
+                for i in range(low, high):
+                    if begin < times[time_base + i] < end:
+                        if values[base + i] < previous:
+                            change += previous
+                        previous = values[base + i]
+                if right < previous:
+                    change += previous
+            out[s, t] = change / (range_ms / 1000.0) if per_second else change
+
+
+@njit(
     types.void(*_WINDOWS, types.boolean, _OUT, _PRESENT),
     cache=True,
     nogil=True,

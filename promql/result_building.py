@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.errors import ExecutionError
+from promql.extended import with_edges
 from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.result import MatrixResult, RawResult, ScalarResult, StringResult, VectorResult
@@ -61,6 +62,8 @@ def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
 
 def _raw(view: Windows) -> RawResult:
     """Return the samples of the only step's windows."""
+    if view.extension:
+        view = with_edges(view)
     first = view.first[view.window_of, 0].astype(np.int64)
     count = view.stop[view.window_of, 0] - first
     rows = np.flatnonzero(count > 0)
