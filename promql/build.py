@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from promql import literals
 from promql.errors import ParseError
+from promql.float_text import fixed_text
+from promql.label_names import is_label_name
 from promql.lexing import KIND_OF
 from promql.matchers import make_matcher
+from promql.quoting import quote
 from promql.signatures import EXPERIMENTAL_AGGREGATIONS, SIGNATURES
 from promql.syntax import (
     PARAMETER_AGGREGATIONS,
@@ -272,8 +275,8 @@ def _label_word(builder: Builder, pieces: Pieces) -> str:
 
 def _label_string(builder: Builder, pieces: Pieces) -> str:
     name = literals.unquote(builder.value(pieces[0]))
-    if not literals.is_utf8(name) or not name:
-        message = f"invalid label name for grouping: {literals.quote(name)}"
+    if not is_label_name(name):
+        message = f"invalid label name for grouping: {quote(name)}"
         raise builder.fault(message, builder.starts[pieces[0]])
     return name
 
@@ -380,9 +383,10 @@ def _matrix_selector(builder: Builder, pieces: Pieces) -> MatrixSelector:
     vector, bracket, length, closing = pieces
     if type(vector) is not VectorSelector:
         message = "ranges only allowed for vector selectors"
-    elif vector.offset_ms or vector.offset_expr is not None:
+    # As in Prometheus, `@ start()`, `@ end()` and an offset that is an expression may stand here.
+    elif vector.offset_ms:
         message = "no offset modifiers allowed before range"
-    elif vector.at is not None:
+    elif vector.at is not None and vector.at.timestamp_ms is not None:
         message = "no @ modifiers allowed before range"
     else:
         range_ms, range_expr = _milliseconds(length)
@@ -411,7 +415,7 @@ def _subquery_default_step(builder: Builder, pieces: Pieces) -> Subquery:
 
 def _offset(builder: Builder, pieces: Pieces) -> Expr:
     node, _, offset = pieces
-    offset_ms, offset_expr = _milliseconds(offset)
+    offset_ms, offset_expr = _milliseconds(_literal(offset) or _after_offset(offset))
     holder = node.vector if type(node) is MatrixSelector else node
     if not isinstance(holder, _SELECTOR_NODES):
         raise builder.fault(f"offset {_BEFORE_MODIFIER}", _position(node))
@@ -420,6 +424,23 @@ def _offset(builder: Builder, pieces: Pieces) -> Expr:
         raise builder.fault("offset may not be set multiple times", _position(node))
     changed = replace(holder, offset_ms=offset_ms, offset_expr=offset_expr)
     return _modified(node, changed, offset.span.stop)
+
+
+def _after_offset(duration: Expr) -> Expr:
+    """Return a duration that reads the same after `offset` when it is printed.
+
+    There a sum goes on only after a leading parenthesis; `offset --1 + 2` must print as
+    `offset (1 + 2)`, since `offset 1 + 2` adds 2 to the values.
+    """
+    first: Expr = duration
+    while isinstance(first, Binary):
+        first = first.lhs
+    bare: Expr | None = first if first is not duration else None
+    if isinstance(duration, Unary) and isinstance(duration.expr, Binary):
+        bare = duration.expr
+    if bare is None or isinstance(bare, Paren):
+        return duration
+    return Paren(duration, span=duration.span)
 
 
 def _modified(node: Expr, changed: VectorSelector | Subquery, stop: int) -> Expr:
@@ -443,7 +464,7 @@ def _at_timestamp(builder: Builder, pieces: Pieces) -> Expr:
     node, _, (seconds, stop) = pieces
     # The bounds are those of 64 bits before the factor of 1000, as in Prometheus.
     if not -(2.0**63) < seconds < 2.0**63:
-        written = f"{seconds:f}" if math.isfinite(seconds) else literals.format_float(seconds)
+        written = f"{seconds:f}" if math.isfinite(seconds) else fixed_text(seconds)
         message = f"timestamp out of bounds for @ modifier: {written}"
         raise builder.fault(message, _position(node))
     return _at(builder, node, At(timestamp_ms=_rounded(seconds * 1000)), stop)
@@ -498,6 +519,13 @@ def _milliseconds(node: Expr) -> tuple[int, Expr | None]:
     return (-whole if nanoseconds < 0 else whole), None
 
 
+def _literal(node: Expr) -> NumberLiteral | None:
+    """Return the number that a duration comes down to, through parentheses."""
+    while isinstance(node, Paren):
+        node = node.expr
+    return node if isinstance(node, NumberLiteral) else None
+
+
 def _in_range(builder: Builder, node: NumberLiteral, position: int) -> NumberLiteral:
     if not abs(node.value) <= literals.DURATION_SECONDS_MAX:
         raise builder.fault("duration out of range", position)
@@ -511,9 +539,12 @@ def _duration_number(builder: Builder, pieces: Pieces) -> NumberLiteral:
 
 def _positive_duration(builder: Builder, pieces: Pieces) -> Expr:
     node: Expr = pieces[0]
-    if type(node) is NumberLiteral and node.value <= 0:
-        raise builder.fault("duration must be greater than 0", node.span.start)
-    return node
+    number = _literal(node)
+    if number is None:
+        return node
+    if number.value <= 0:
+        raise builder.fault("duration must be greater than 0", number.span.start)
+    return number
 
 
 def _duration_signed(builder: Builder, pieces: Pieces) -> Expr:
@@ -521,9 +552,10 @@ def _duration_signed(builder: Builder, pieces: Pieces) -> Expr:
     start = builder.starts[sign]
     minus = builder.kinds[sign] == _SUB
     span = Span(start, node.span.stop)
-    if type(node) is NumberLiteral:
-        value = -node.value if minus else node.value
-        return _in_range(builder, NumberLiteral(value, node.is_duration, span), start)
+    number = _literal(node)
+    if number is not None:
+        value = -number.value if minus else number.value
+        return _in_range(builder, NumberLiteral(value, number.is_duration, span), start)
     if minus:
         return Unary("-", node, span)
     kept: Expr = replace(node, span=span)
@@ -538,7 +570,8 @@ def _duration_signed_twice(builder: Builder, pieces: Pieces) -> Expr:
 def _duration_binary(builder: Builder, pieces: Pieces) -> Binary:
     left, sign, right = pieces
     op = builder.value(sign)
-    if op in "/%" and type(right) is NumberLiteral and right.value == 0:
+    number = _literal(right) if op in "/%" else None
+    if number is not None and number.value == 0:
         what = "division" if op == "/" else "modulo"
         raise builder.fault(f"{what} by zero", builder.starts[sign])
     span = Span(left.span.start, right.span.stop)

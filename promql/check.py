@@ -6,11 +6,12 @@ fifty thousand additions is a deep tree, and must end in an answer or an error, 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from promql import literals
 from promql.errors import ParseError
 from promql.matchers import matches_empty
+from promql.quoting import quote
 from promql.signatures import AGGREGATIONS, SIGNATURES
 from promql.syntax import (
     COMPARISON_OPERATORS,
@@ -19,6 +20,7 @@ from promql.syntax import (
     Binary,
     Call,
     Cardinality,
+    DurationCall,
     MatrixSelector,
     Paren,
     Subquery,
@@ -36,7 +38,12 @@ if TYPE_CHECKING:
     from tsdb.interface import Matcher
 
 DEPTH_MAX = 1000
-"""How many nodes deep an expression may be; the evaluator recurses once per level."""
+"""How many nodes deep an expression may be. Prometheus has no such limit, dashboards need ten."""
+
+_FRAMES_PER_LEVEL = 8
+# Planning, evaluating, comparing and hashing recurse through an expression, with up to five frames
+# a level (measured); Python's own limit would stop them at a depth of 200.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + _FRAMES_PER_LEVEL * DEPTH_MAX))
 
 _SCALAR, _VECTOR = ValueType.SCALAR, ValueType.VECTOR
 _TOO_DEEP = f"expression is nested too deeply, more than {DEPTH_MAX} levels"
@@ -83,6 +90,7 @@ class _Checker:
             work.append((self.visit, (node.lhs, deeper)))
         elif isinstance(node, VectorSelector):
             self.check_selector(node, lenient)
+            self.measure(depth, node.offset_expr)
             self.types.append(_VECTOR)
         elif isinstance(node, Call):
             self.plan_call(node, deeper)
@@ -101,8 +109,10 @@ class _Checker:
             work.append((self.visit, (node.expr, deeper)))
         elif isinstance(node, MatrixSelector):
             self.check_selector(node.vector, lenient=False)
+            self.measure(depth, node.range_expr, node.vector.offset_expr)
             self.types.append(ValueType.MATRIX)
         elif isinstance(node, Subquery):
+            self.measure(depth, node.range_expr, node.step_expr, node.offset_expr)
             work.append((self.judge_subquery, (node,)))
             work.append((self.visit, (node.expr, deeper)))
         else:
@@ -117,10 +127,24 @@ class _Checker:
         if node.name:
             for matcher in node.matchers[:-1]:
                 if matcher.name == METRIC_NAME:
-                    names = f"{literals.quote(node.name)} or {literals.quote(matcher.value)}"
+                    names = f"{quote(node.name)} or {quote(matcher.value)}"
                     raise self.fault(f"metric name must not be set twice: {names}", node)
         elif not lenient and not selects_something(node.matchers):
             raise self.fault(_NO_MATCHER, node)
+
+    def measure(self, depth: int, *durations: Expr | None) -> None:
+        """Refuse duration expressions that are too deep; there is nothing else to check."""
+        waiting = [(node, depth + 1) for node in durations if node is not None]
+        while waiting:
+            node, at = waiting.pop()
+            if at > DEPTH_MAX:
+                raise self.fault(_TOO_DEEP, node)
+            if isinstance(node, Binary):
+                waiting += ((node.lhs, at + 1), (node.rhs, at + 1))
+            elif isinstance(node, Paren | Unary):
+                waiting.append((node.expr, at + 1))
+            elif isinstance(node, DurationCall):
+                waiting += ((argument, at + 1) for argument in node.args)
 
     def judge_unary(self, node: Unary) -> None:
         got = self.types[-1]
@@ -192,8 +216,7 @@ class _Checker:
                 if label in matching.include:
                     raise self.at_operator(
                         node,
-                        f"label {literals.quote(label)} must not occur in ON and GROUP clause "
-                        "at once",
+                        f"label {quote(label)} must not occur in ON and GROUP clause at once",
                     )
         for side, got in ((node.lhs, left), (node.rhs, right)):
             if got is not _SCALAR and got is not _VECTOR:

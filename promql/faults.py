@@ -6,7 +6,6 @@ which the grammar marks with ERROR; elsewhere there is just an unexpected token.
 
 from __future__ import annotations
 
-from promql import literals
 from promql.lexing import (
     AGGREGATOR_KINDS,
     END_OF_INPUT,
@@ -14,6 +13,7 @@ from promql.lexing import (
     KIND_OF,
     OPERATOR_KINDS,
 )
+from promql.quoting import quote
 
 _DURATIONS = "number, duration, step(), or range()"
 
@@ -66,8 +66,8 @@ def _describe(kind: int, text: str) -> str:
     if kind in AGGREGATOR_KINDS:
         return f"<aggr:{text}>"
     if kind not in _NEVER_CUT and len(text.encode("utf-8", "surrogateescape")) > 10:
-        shown = f"{literals.quote(text[:10])}..."
+        shown = f"{quote(text[:10])}..."
     else:
-        shown = literals.quote(text)
+        shown = quote(text)
     name = _NAMED.get(kind)
     return f"{name} {shown}" if name else shown

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from promql.literals import format_duration, format_float, quote
+from promql.float_text import fixed_text
+from promql.literals import format_duration
+from promql.quoting import quote
 from promql.syntax import (
     Aggregation,
     Binary,
@@ -175,7 +177,7 @@ def _joined(nodes: Iterable[Expr]) -> Pieces:
 
 def _number(node: NumberLiteral) -> str:
     if not node.is_duration:
-        return format_float(node.value)
+        return fixed_text(node.value)
     # Whole milliseconds are all that a duration literal can say.
     return format_duration(round(node.value * 1000))
 
@@ -211,11 +213,11 @@ def _matching(matching: VectorMatching) -> str:
         text += f" group_{side} ({_labels(matching.include)})"
     left, right = matching.fill_left, matching.fill_right
     if left is not None and right is not None and (left == right or (left != left != right)):
-        return f"{text} fill ({format_float(left)})"
+        return f"{text} fill ({fixed_text(left)})"
     if left is not None:
-        text += f" fill_left ({format_float(left)})"
+        text += f" fill_left ({fixed_text(left)})"
     if right is not None:
-        text += f" fill_right ({format_float(right)})"
+        text += f" fill_right ({fixed_text(right)})"
     return text
 
 

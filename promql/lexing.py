@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from promql.literals import code_point, quote, quote_character
+from promql.literals import code_point, quote_character
+from promql.quoting import quote
 
 
 def _names(text: str) -> list[str]:

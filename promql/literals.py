@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 
+from promql.quoting import quote
+
 DURATION_SECONDS_MAX = (1 << 63) / 1e9
 """A duration is a 64-bit count of nanoseconds in Prometheus; beyond that it is out of range."""
 
@@ -52,16 +54,6 @@ _SIMPLE_ESCAPES = {
 _ESCAPE = re.compile(
     r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"
 )
-_WRITTEN_ESCAPES = {
-    ord("\a"): "\\a",
-    ord("\b"): "\\b",
-    ord("\f"): "\\f",
-    ord("\n"): "\\n",
-    ord("\r"): "\\r",
-    ord("\t"): "\\t",
-    ord("\v"): "\\v",
-    ord("\\"): "\\\\",
-}
 
 
 def parse_number(text: str) -> float:
@@ -160,30 +152,6 @@ def format_duration(milliseconds: int) -> str:
     return "".join(parts)
 
 
-def format_float(value: float) -> str:
-    """Write a float like Go's 'f' format with the shortest digits: never an exponent.
-
-    >>> format_float(1e21), format_float(-0.5), format_float(float("inf"))
-    ('1000000000000000000000', '-0.5', '+Inf')
-    """
-    if value != value:
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    if "e" not in text:
-        return text.removesuffix(".0")
-    sign = "-" if text[0] == "-" else ""
-    mantissa, exponent = text.lstrip("-").split("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits, point = whole + fraction, len(whole) + int(exponent)
-    if point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
-    if point >= len(digits):
-        return f"{sign}{digits}{'0' * (point - len(digits))}"
-    return f"{sign}{digits[:point]}.{digits[point:]}"
-
-
 def unquote(text: str) -> str:
     r"""Return the value of a STRING token, quotes and escapes taken off.
 
@@ -216,17 +184,6 @@ def is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def quote(text: str) -> str:
-    r"""Write a string in double quotes, with Go's escapes.
-
-    >>> print(quote('a "b"' + chr(10) + chr(0)))
-    "a \"b\"\n\x00"
-    """
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return '"' + "".join('\\"' if c == '"' else _written(c) for c in text) + '"'
-
-
 def quote_character(character: str) -> str:
     r"""Write one character in single quotes, with Go's escapes; "" (no more input) is U+FFFD.
 
@@ -235,7 +192,8 @@ def quote_character(character: str) -> str:
     """
     if not character:
         return "'\ufffd'"
-    return "'" + ("\\'" if character == "'" else _written(character)) + "'"
+    inner = quote(character)[1:-1]
+    return "'" + {"'": "\\'", '\\"': '"'}.get(inner, inner) + "'"
 
 
 def code_point(character: str) -> str:
@@ -244,16 +202,3 @@ def code_point(character: str) -> str:
         return "U+FFFFFFFFFFFFFFFF"
     name = f"U+{ord(character):04X}"
     return f"{name} '{character}'" if character.isprintable() else name
-
-
-def _written(character: str) -> str:
-    if character.isprintable() and character != "\\":
-        return character
-    code = ord(character)
-    if code in _WRITTEN_ESCAPES:
-        return _WRITTEN_ESCAPES[code]
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

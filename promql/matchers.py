@@ -5,11 +5,12 @@ From: `build.py`.   To: `tsdb.interface.Matcher`, `check.py`.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import re2
 
-from promql import literals
+from promql.literals import is_utf8
 from tsdb.interface import Matcher, MatchOp
 
 _REGEX_OPS = frozenset({MatchOp.MATCHES, MatchOp.NOT_MATCHES})
@@ -24,6 +25,8 @@ _REASONS = {
     "invalid named capture group": "invalid named capture",
 }
 """What RE2 and Go call the same fault."""
+_SINGLE_BYTE = re.compile(r"(?:[^\\]|\\Q.*?(?:\\E|\Z)|\\[^CQ])*+\\C", re.DOTALL)
+"""`\\C` not quoted: any one byte in RE2, no escape in Go, whose strings it would cut."""
 
 
 def make_matcher(name: str, op: MatchOp, value: str) -> Matcher:
@@ -45,9 +48,11 @@ def matches_empty(matcher: Matcher) -> bool:
 @lru_cache(maxsize=4096)
 def _accepts_empty(pattern: str) -> bool:
     """Return whether an anchored regular expression matches "". Raises ValueError if it is bad."""
-    if not literals.is_utf8(pattern):
+    if not is_utf8(pattern):
         shown = pattern.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         raise ValueError(f"error parsing regexp: invalid UTF-8: `{shown}`")
+    if "\\C" in pattern and _SINGLE_BYTE.match(pattern):
+        raise ValueError("error parsing regexp: invalid escape sequence: `\\C`")
     options = re2.Options()
     options.log_errors = False
     options.dot_nl = True
@@ -56,11 +61,16 @@ def _accepts_empty(pattern: str) -> bool:
     except re2.error as error:
         reason = error.args[0]
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"error parsing regexp: {_in_go_words(text)}") from None
+        raise ValueError(f"error parsing regexp: {_in_go_words(text, pattern)}") from None
 
 
-def _in_go_words(reason: str) -> str:
+def _in_go_words(reason: str, pattern: str) -> str:
     """Turn RE2's `missing ): (` into Go's words, its fragment in backquotes."""
+    look_behind = reason.removeprefix("invalid perl operator: ")
+    if look_behind.startswith("(?<"):
+        # Go takes it for a named group.
+        rest = pattern[max(pattern.find(look_behind), 0) :]
+        return f"invalid named capture: `{rest[: rest.find('>') + 1] or rest}`"
     for code, words in _REASONS.items():
         if reason == code:
             return f"{words}: ``"

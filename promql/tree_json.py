@@ -10,8 +10,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from promql.float_text import fixed_text
 from promql.format import format_expr
-from promql.literals import format_float
 from promql.signatures import SIGNATURES
 from promql.syntax import (
     Aggregation,
@@ -64,7 +64,7 @@ def tree_json(expr: Expr) -> bytes:
 def _pieces(node: Expr) -> Pieces:
     match node:
         case NumberLiteral():
-            return [f'{{"type":"numberLiteral","val":"{format_float(node.value)}"}}']
+            return [f'{{"type":"numberLiteral","val":"{fixed_text(node.value)}"}}']
         case StringLiteral():
             return [f'{{"type":"stringLiteral","val":{_text(node.value)}}}']
         case VectorSelector():
@@ -166,7 +166,7 @@ def _fill(value: float | None) -> str:
     if value is None:
         return "null"
     # JSON has no infinities, so those are texts, as the values of samples are.
-    return format_float(value) if math.isfinite(value) else f'"{format_float(value)}"'
+    return fixed_text(value) if math.isfinite(value) else f'"{fixed_text(value)}"'
 
 
 def _bool(value: bool) -> str:
