@@ -42,27 +42,34 @@ class UnknownEncodingError(BodyError):
 def decode(body: bytes, encoding: str) -> bytes:
     """Return the body decompressed. Raises BodyError.
 
-    `encoding` is that of the header: snappy, gzip, zstd, identity.
+    `encoding` is that of the header: snappy, gzip, zstd, identity. A gzip or zstd body without
+    the format's magic bytes has been decompressed by the HTTP server and is taken as it is: no
+    protobuf message of ours begins like them.
     """
     match encoding:
         case "snappy":
             return _snappy(body)
         case "gzip":
-            return _gzip(body)
+            return _gzip(body) if body.startswith(b"\x1f\x8b") else body
         case "zstd":
-            return _zstd(body)
+            return _zstd(body) if body.startswith(b"\x28\xb5\x2f\xfd") else body
         case "identity":
             return body
     raise UnknownEncodingError(encoding, "snappy, gzip, zstd or identity")
 
 
+_SNAPPY_GROWTH_MAX = 32
+"""A copy of two bytes gives at most 64: no sound block grows more."""
+
+
 def _snappy(body: bytes) -> bytes:
-    size = shift = 0
-    for byte in body[:5]:
-        size |= (byte & 0x7F) << shift
+    size = 0
+    for place, byte in enumerate(body[:5]):
+        size |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             break
-        shift += 7
+    if size > _SNAPPY_GROWTH_MAX * len(body):
+        raise BodyError("snappy: corrupt input")
     if size > DECODED_BYTES_MAX:
         raise BodyTooLargeError
     try:

@@ -141,7 +141,9 @@ def decode_write_request(body: bytes) -> WriteBatch:
     series_of = np.empty(samples, dtype=np.int64)
     refused = np.empty((series, 2), dtype=np.int32)
     totals = np.zeros(5, dtype=np.int64)
-    read_write_request(data, spans, first, times, values, series_of, refused, totals)
+    bits = values.view(np.uint64)
+    if read_write_request(data, spans, first, times, bits, series_of, refused, totals, fault) < 0:
+        raise WireError(_fault_text(*fault.tolist()))
     kept, kept_labels, kept_samples, refused_series, refused_samples = totals.tolist()
     return WriteBatch(
         labels=LabelSpans(data=data, spans=spans[:kept_labels], first=first[: kept + 1]),

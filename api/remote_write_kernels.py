@@ -2,8 +2,9 @@
 
 From: a decompressed `prometheus.WriteRequest`.   To: `remote_write.py`, as spans and samples.
 
-Two passes: `count_write_request` finds sizes and every fault of structure, `read_write_request`
-then trusts the structure and fills arrays of exactly those sizes. Unknown fields are skipped.
+Two passes: `count_write_request` walks the outer messages and finds sizes, `read_write_request`
+walks the labels and samples and fills arrays of those sizes. Either may find a fault; nothing of
+such a body is used. Unknown fields are skipped.
 Source: protobuf wire format; remote write 1.0 specification.
 """
 
@@ -34,7 +35,7 @@ SERIES_OK, SERIES_NO_NAME, SERIES_DUPLICATE, SERIES_BAD_TEXT = range(4)
 _u8r = types.Array(types.uint8, 1, "C", readonly=True)
 _i64 = types.Array(types.int64, 1, "C")
 _i32_2 = types.Array(types.int32, 2, "C")
-_f64 = types.Array(types.float64, 1, "C")
+_u64 = types.Array(types.uint64, 1, "C")
 
 
 @njit(
@@ -136,9 +137,37 @@ def _check_leaf(data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints
     return 0
 
 
+@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
+def _is_plain(data: Bytes, at: Whole, stop: Whole) -> Whole:
+    """Say whether a label or sample stands at `at` just as every sender writes it.
+
+    That is: lengths of one byte, name before value (or value before time), nothing else. What is
+    plain is sound, and needs no varints to read; all else takes the general way.
+    """
+    if at + 6 > stop:
+        return False
+    size = np.int64(data[at + 1])
+    leaf_stop = at + 2 + size
+    if size > 127 or leaf_stop > stop:
+        return False
+    if data[at] == 10:
+        if size < 4 or data[at + 2] != 10:
+            return False
+        value = at + 4 + np.int64(data[at + 3])
+        if value + 2 > leaf_stop or data[at + 3] > 127 or data[value] != 18:
+            return False
+        return value + 2 + np.int64(data[value + 1]) == leaf_stop
+    if data[at] != 18 or size < 11 or size > 20 or data[at + 2] != 9 or data[at + 11] != 16:
+        return False
+    for i in range(at + 12, leaf_stop - 1):
+        if data[i] < 128:
+            return False
+    return data[leaf_stop - 1] < 128
+
+
 @njit(types.int64(_u8r, _i64, _i64), cache=True, nogil=True)
 def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
-    """Check a WriteRequest's structure and count what is in it; return 0, or -1 for a fault.
+    """Check the outer messages and count what is in them; return 0, or -1 for a fault.
 
     Shapes: `counts` int64[6], zeroed: series, labels, samples, exemplars, histograms, metadata;
     `fault` int64[4]: kind, message, field number, wire type.
@@ -170,6 +199,13 @@ def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
         stop = at + np.int64(size)
         counts[0] += 1
         while at < stop:
+            if at + 1 < stop and data[at + 1] < 128 and (data[at] == 10 or data[at] == 18):
+                # A label or sample of less than 128 bytes, as nearly all are.
+                counts[data[at] >> 3] += 1
+                at += 2 + np.int64(data[at + 1])
+                if at > stop:
+                    return _fault(fault, FAULT_EOF, TIME_SERIES, 0, 0)
+                continue
             at, tag = _varint(data, at, stop)
             if at < 0:
                 return _fault(fault, at, TIME_SERIES, 0, 0)
@@ -191,22 +227,23 @@ def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
             if size > _U(stop - at):
                 return _fault(fault, FAULT_EOF, TIME_SERIES, field, wire)
             counts[field] += 1
-            leaf_stop = at + np.int64(size)
-            if field == 1 or field == 2:
-                message = LABEL if field == 1 else SAMPLE
-                if _check_leaf(data, at, leaf_stop, message, fault) < 0:
-                    return -1
-            at = leaf_stop
+            at += np.int64(size)
     return 0
 
 
-@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True)
-def _valid_utf8(data: Bytes, start: Whole, stop: Whole) -> bool:
-    """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
+@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
+def _is_ascii(data: Bytes, start: Whole, stop: Whole) -> Whole:
+    """Say whether no byte has its top bit set."""
     any_bit = np.uint8(0)
-    for i in range(start, stop):
-        any_bit |= data[i]
-    if any_bit < 128:
+    for byte in data[start:stop]:
+        any_bit |= byte
+    return any_bit < 128
+
+
+@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True)
+def _valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
+    """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
+    if _is_ascii(data, start, stop):
         return True
     at = start
     while at < stop:
@@ -251,7 +288,7 @@ def _compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whol
     return a_size - b_size
 
 
-@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True)
+@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
 def _is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
     """Say whether bytes spell `__name__`."""
     return (
@@ -267,44 +304,49 @@ def _is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
     )
 
 
-@njit(types.int64(_u8r, _i32_2, types.int64, types.int64), cache=True, nogil=True)
-def _settle_labels(data: Bytes, spans: Spans, first: Whole, stop: Whole) -> Whole:
+@njit(types.int64(_u8r, _i32_2, types.int64, types.int64, types.boolean), cache=True, nogil=True)
+def _settle_labels(
+    data: Bytes, spans: Spans, first: Whole, stop: Whole, ascii_only: Whole
+) -> Whole:
     """Sort a series' labels by name and judge them; return a SERIES_ number."""
     named = False
     bad_text = False
+    duplicate = False
     for i in range(first, stop):
-        if i > first and _compare_names(data, spans, i - 1, i) > 0:
-            j = i
-            while j > first and _compare_names(data, spans, j - 1, j) > 0:
-                for column in range(4):
-                    held = spans[j, column]
-                    spans[j, column] = spans[j - 1, column]
-                    spans[j - 1, column] = held
-                j -= 1
-    for i in range(first, stop):
-        name, name_stop = np.int64(spans[i, 0]), np.int64(spans[i, 1])
-        value, value_stop = np.int64(spans[i, 2]), np.int64(spans[i, 3])
-        if _is_name(data, name, name_stop):
+        start, name_stop = np.int64(spans[i, 0]), np.int64(spans[i, 1])
+        if _is_name(data, start, name_stop):
             named = True
-            bad_text |= value == value_stop
-        bad_text |= name == name_stop
-        if not bad_text:
-            # Name and value mostly lie a few bytes apart: one scan serves both.
+            bad_text |= spans[i, 2] == spans[i, 3]
+        bad_text |= start == name_stop
+        if not ascii_only and not bad_text:
             bad_text = not (
-                _valid_utf8(data, name, name_stop) and _valid_utf8(data, value, value_stop)
+                _valid_utf8(data, start, name_stop)
+                and _valid_utf8(data, np.int64(spans[i, 2]), np.int64(spans[i, 3]))
             )
+        if i == first:
+            continue
+        order = _compare_names(data, spans, i - 1, i)
+        duplicate |= order == 0
+        j = i
+        while order > 0:
+            for column in range(4):
+                held = spans[j, column]
+                spans[j, column] = spans[j - 1, column]
+                spans[j - 1, column] = held
+            j -= 1
+            if j == first:
+                break
+            order = _compare_names(data, spans, j - 1, j)
+            duplicate |= order == 0
     if not named:
         return SERIES_NO_NAME
     if bad_text:
         return SERIES_BAD_TEXT
-    for i in range(first + 1, stop):
-        if _compare_names(data, spans, i - 1, i) == 0:
-            return SERIES_DUPLICATE
-    return SERIES_OK
+    return SERIES_DUPLICATE if duplicate else SERIES_OK
 
 
 @njit(
-    types.void(_u8r, _i32_2, _i64, _i64, _f64, _i64, _i32_2, _i64),
+    types.int64(_u8r, _i32_2, _i64, _i64, _u64, _i64, _i32_2, _i64, _i64),
     cache=True,
     nogil=True,
 )
@@ -313,15 +355,16 @@ def read_write_request(
     spans: npt.NDArray[np.int32],
     first: Ints,
     times: Ints,
-    values: npt.NDArray[np.float64],
+    value_bits: npt.NDArray[np.uint64],
     series_of: Ints,
     refused: npt.NDArray[np.int32],
     totals: Ints,
-) -> None:
-    """Read a WriteRequest that `count_write_request` found sound.
+    fault: Ints,
+) -> int:
+    """Read a WriteRequest that `count_write_request` has passed; return 0, or -1 for a fault.
 
     Shapes, from its counts: `spans` int32[labels + 1, 4] and `first` int64[series + 1] as in
-    `LabelSpans`, for the series that are sound and have samples; `times`, `values`, `series_of`
+    `LabelSpans`, for the series that are sound and have samples; `times`, `value_bits`, `series_of`
     [samples], the last numbering those series; `refused` int32[series, 2], start and stop of the
     messages that have samples and are not sound; `totals` int64[5] is set to kept series, their
     labels, their samples, refused series, refused samples.
@@ -344,11 +387,57 @@ def read_write_request(
         start = at
         stop = at + np.int64(size)
         label_from, sample_from = label, sample
+        text_start, text_stop = stop, at
+        empty_values = False
+        # Holds while names rise strictly and none is empty; most senders sort.
+        rising: Whole = True
+        named = False
+        name_byte = np.uint8(0)
         while at < stop:
+            if _is_plain(data, at, stop):
+                leaf_stop = at + 2 + np.int64(data[at + 1])
+                if data[at] == 10:
+                    value = at + 4 + np.int64(data[at + 3])
+                    spans[label, 0] = at + 4
+                    spans[label, 1] = value
+                    spans[label, 2] = value + 2
+                    spans[label, 3] = leaf_stop
+                    empty_values |= value + 2 == leaf_stop
+                    text_start = min(text_start, at + 4)
+                    text_stop = leaf_stop
+                    before, name_byte = name_byte, data[at + 4]
+                    if value == at + 4:
+                        rising = False
+                    elif name_byte <= before:
+                        rising &= name_byte == before and label > label_from
+                        if rising:
+                            rising = _compare_names(data, spans, label - 1, label) < 0
+                    if _is_name(data, at + 4, value):
+                        named = value + 2 < leaf_stop
+                    label += 1
+                else:
+                    bits = _U(0)
+                    for i in range(8):
+                        bits |= _U(data[at + 3 + i]) << _U(8 * i)
+                    value_bits[sample] = bits
+                    time = _U(0)
+                    shift = _U(0)
+                    for i in range(at + 12, leaf_stop):
+                        time |= _U(data[i] & np.uint8(0x7F)) << shift
+                        shift += _U(7)
+                    times[sample] = np.int64(time)
+                    series_of[sample] = kept
+                    sample += 1
+                at = leaf_stop
+                continue
+            rising = False
             at, tag = _varint(data, at, stop)
             if tag == _U(10):
                 at, size = _varint(data, at, stop)
                 leaf_stop = at + np.int64(size)
+                if _check_leaf(data, at, leaf_stop, LABEL, fault) < 0:
+                    return -1
+                text_start = min(text_start, at)
                 for column in range(4):
                     spans[label, column] = at
                 while at < leaf_stop:
@@ -361,19 +450,23 @@ def read_write_request(
                         spans[label, column + 1] = at
                     else:
                         at = _skip(data, at, leaf_stop, np.int64(tag & _U(7)))
+                empty_values |= spans[label, 2] == spans[label, 3]
+                text_stop = leaf_stop
                 label += 1
             elif tag == _U(18):
                 at, size = _varint(data, at, stop)
                 leaf_stop = at + np.int64(size)
+                if _check_leaf(data, at, leaf_stop, SAMPLE, fault) < 0:
+                    return -1
                 times[sample] = 0
-                values[sample] = 0.0
+                value_bits[sample] = 0
                 while at < leaf_stop:
                     at, tag = _varint(data, at, leaf_stop)
                     if tag == _U(9):
                         bits = _U(0)
                         for i in range(8):
                             bits |= _U(data[at + i]) << _U(8 * i)
-                        values.view(np.uint64)[sample] = bits
+                        value_bits[sample] = bits
                         at += 8
                     elif tag == _U(16):
                         at, size = _varint(data, at, leaf_stop)
@@ -386,7 +479,9 @@ def read_write_request(
                 at = _skip(data, at, stop, np.int64(tag & _U(7)))
         verdict = SERIES_OK
         if sample > sample_from:
-            verdict = _settle_labels(data, spans, label_from, label)
+            ascii_only = _is_ascii(data, text_start, max(text_start, text_stop))
+            if not (rising and named and ascii_only):
+                verdict = _settle_labels(data, spans, label_from, label, ascii_only)
         if verdict != SERIES_OK:
             refused[refused_count, 0] = start
             refused[refused_count, 1] = stop
@@ -396,16 +491,16 @@ def read_write_request(
             label, sample = label_from, sample_from
             continue
         # Labels without a value are no labels; they counted for the verdict all the same.
-        keep = label_from
-        for i in range(label_from, label):
-            if spans[i, 2] == spans[i, 3]:
-                continue
-            if keep != i:
-                for column in range(4):
-                    spans[keep, column] = spans[i, column]
-            keep += 1
-        label = keep
+        if empty_values:
+            keep = label_from
+            for i in range(label_from, label):
+                if spans[i, 2] < spans[i, 3]:
+                    for column in range(4):
+                        spans[keep, column] = spans[i, column]
+                    keep += 1
+            label = keep
         kept += 1
         first[kept] = label
     totals[0], totals[1], totals[2] = kept, label, sample
     totals[3], totals[4] = refused_count, refused_samples
+    return 0

@@ -90,12 +90,19 @@ async def streamed(
     if encoded:
         response.headers["Content-Encoding"] = encoded
     set_cors(request, response)
-    await response.prepare(request)
-    await response.write(first)
     gate = request.app[PARTS].gate
-    while chunk := await gate.call(lambda: next(rest, b"")):
-        await response.write(chunk)
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        await response.write(first)
+        while chunk := await gate.call(lambda: next(rest, b"")):
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        logger.debug("client went away while %s was sent", request.path)
+    except Exception:  # too late for a status: break off, so that the client sees it
+        logger.exception("unexpected error in the middle of the reply to %s", request.path)
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 
@@ -173,6 +180,8 @@ async def _answered(request: web.Request, handler: Handler, *, in_api: bool) -> 
         return _redirected(request) or text("404 page not found\n", 404)
     except web.HTTPRequestEntityTooLarge:
         return text("request body too large\n", 413)
+    except web.RequestPayloadError as error:
+        return text(f"request body: {error}\n", 400)
     except web.HTTPException:
         raise
     except Exception as error:  # the last resort of all handlers: logged, told

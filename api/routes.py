@@ -7,7 +7,7 @@ To:   the handlers of this package.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -79,6 +79,19 @@ OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
 )
 
 
+RUNNER_OPTIONS: dict[str, Any] = {
+    "auto_decompress": False,
+    "max_line_size": 1 << 20,
+    "max_field_size": 1 << 20,
+    "access_log": None,
+}
+"""How to run the application: `web.AppRunner(app, **RUNNER_OPTIONS)`.
+
+Push receivers decompress in threads and within limits of their own; queries of many kilobytes
+come in URLs (Go allows 1 MiB); requests are counted, not logged.
+"""
+
+
 def make_app(
     storage: Storage,
     engine: Engine,
@@ -87,7 +100,7 @@ def make_app(
     *,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
-    """Return the application; run it with `web.AppRunner`.
+    """Return the application; run it with `web.AppRunner(app, **RUNNER_OPTIONS)`.
 
     `app[PARTS]` holds what telemetry asks: `gate.stats()`, `writes.stats()`, `requests.stats()`.
     Cleaning the application up cancels running queries and ends its threads; storage and engine
