@@ -191,9 +191,7 @@ class Engine:
         if not selections:
             return [], QuerySymbols(None)
         try:
-            # A sample costs 8 bytes here, a point of Prometheus' limit 16; and Prometheus counts
-            # what windows hold, not what is read for them. Twice the limit is the same memory.
-            batches = self._reader.select(selections, samples_max=2 * self.options.samples_max)
+            batches = self._reader.select(selections, samples_max=self._read_max())
         except storage_errors.TooManySamplesError as error:
             raise TooManySamplesError from error
         except storage_errors.StorageError as error:
@@ -203,6 +201,15 @@ class Engine:
             Samples.from_batch(batch, SeriesLabels.from_columns(batch.labels, symbols))
             for batch in batches
         ], symbols
+
+    def _read_max(self) -> int:
+        """Return how many stored samples a query may read.
+
+        Prometheus counts what it holds while it evaluates, not what it reads on the way. Here all
+        is read first: a sample costs 8 bytes, a point of Prometheus' limit 16, so twice the limit
+        is the same memory; and a million samples are not worth a refusal.
+        """
+        return max(2 * self.options.samples_max, 1_000_000)
 
 
 class _Clock:
