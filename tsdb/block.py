@@ -30,6 +30,13 @@ from tsdb.block_writer import INDEX_FILE, PAGES_FILE
 from tsdb.errors import ClosedError, CorruptFileError
 from tsdb.interface import LabelColumns, Matcher, SeriesBatch
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
+from tsdb.tombstones import (
+    DeletedRange,
+    Tombstone,
+    mask_deleted,
+    read_tombstones,
+    write_tombstones,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +55,7 @@ def _raise(error: CorruptFileError) -> None:
 
 
 class Block:
-    """One block. Thread-safe: nothing in it changes but the flag that it is closed."""
+    """One block. Thread-safe: nothing in it changes but its tombstones and whether it is closed."""
 
     def __init__(self, path: Path, meta: BlockMeta, index: ArrayFile) -> None:
         """Use `open`."""
@@ -58,6 +65,8 @@ class Block:
         self._closed = False
         self._index_checked = False
         self._lock = threading.Lock()
+        self._delete_lock = threading.Lock()
+        self._tombstones: tuple[tuple[Tombstone, Ints], ...] | None = None
 
     @staticmethod
     def open(path: Path) -> Block:
@@ -148,15 +157,17 @@ class Block:
         directory = self._directory
         plan = directory.plan(rows, start_ms, end_ms, on_corrupt)
         values, damaged = directory.decode_values(plan, on_corrupt)
-        if damaged is not None:
+        plan, values = plan.without(damaged, values)
+        times, time_start, damaged = directory.decode_times(plan, rows.size, on_corrupt)
+        while damaged.size:
             plan, values = plan.without(damaged, values)
+            times, time_start, damaged = directory.decode_times(plan, rows.size, on_corrupt)
         count = np.bincount(plan.row, weights=plan.take, minlength=rows.size).astype(np.int64)
         kept = np.flatnonzero(count)
         if not kept.size:
             return None
         value_start = np.cumsum(count) - count
-        times, time_start = directory.decode_times(plan, rows.size)
-        return SeriesBatch(
+        batch = SeriesBatch(
             labels=self._rows.labels(rows[kept]),
             times=times,
             time_start=time_start[kept],
@@ -164,21 +175,80 @@ class Block:
             value_start=value_start[kept],
             count=count[kept],
         )
+        return self._mask_deleted(batch, rows[kept]) if self._deleted else batch
+
+    def select_all(
+        self, first: int, stop: int, *, on_corrupt: OnCorrupt | None = None
+    ) -> SeriesBatch | None:
+        """Return the rows [first, stop) with all their samples, None for none."""
+        rows = np.arange(first, stop, dtype=np.int64)
+        low, high = self.meta.min_time_ms, self.meta.max_time_ms - 1
+        return self.select_rows(rows, low, high, on_corrupt=on_corrupt or _raise)
+
+    def metrics(self) -> list[tuple[str, int, int]]:
+        """Return name, first and stop row of every metric, in series order."""
+        self._check_open()
+        return self._rows.metrics()
+
+    def row_samples(self) -> Ints:
+        """Return the number of samples of every row, int64[series]; tombstones not applied."""
+        self._check_open()
+        return self._directory.row_samples()
+
+    @property
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """What has been deleted from this block."""
+        return tuple(tombstone for tombstone, _ in self._deleted)
+
+    @cached_property
+    def _tombstones_on_disk(self) -> tuple[tuple[Tombstone, Ints], ...]:
+        return tuple((one, self._rows.match(one.matchers)) for one in read_tombstones(self.path))
+
+    @property
+    def _deleted(self) -> tuple[tuple[Tombstone, Ints], ...]:
+        """Tombstones, each with the rows it hits: a tuple that is replaced, never changed."""
+        return self._tombstones_on_disk if self._tombstones is None else self._tombstones
+
+    def delete(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> bool:
+        """Delete samples in [start_ms, end_ms]: durable and visible to every later read.
+
+        Returns whether any series of the block is concerned. Raises `BadMatcherError`, `OSError`.
+        """
+        self._check_open()
+        start_ms = max(start_ms, self.meta.min_time_ms)
+        end_ms = min(end_ms, self.meta.max_time_ms - 1)
+        rows = self.match(matchers)
+        if start_ms > end_ms or not rows.size:
+            return False
+        with self._delete_lock:
+            added = (Tombstone(tuple(matchers), start_ms, end_ms), rows)
+            deleted = (*self._deleted, added)
+            write_tombstones(self.path, [tombstone for tombstone, _ in deleted])
+            self._tombstones = deleted
+        self.__dict__.pop("size_bytes", None)
+        return True
+
+    def _mask_deleted(self, batch: SeriesBatch, rows: Ints) -> SeriesBatch | None:
+        """Leave out what tombstones delete; `rows` are those of the batch, rising."""
+        ranges = []
+        for tombstone, hit in self._deleted:
+            series = np.flatnonzero(np.isin(rows, hit, assume_unique=True))
+            if series.size:
+                ranges.append(DeletedRange(series, tombstone.start_ms, tombstone.end_ms))
+        return mask_deleted(batch, ranges) if ranges else batch
 
     def chunks(
         self, *, samples_max: int = CHUNK_SAMPLES, on_corrupt: OnCorrupt = _raise
     ) -> Iterator[SeriesBatch]:
         """Yield all series with all samples, in series order, a bounded number at a time."""
         self._check_open()
-        low, high = self.meta.min_time_ms, self.meta.max_time_ms - 1
         counts = self._directory.row_samples()
         ends = np.cumsum(counts)
         first = 0
         while first < counts.size:
             limit = (ends[first - 1] if first else 0) + samples_max
             stop = max(first + 1, int(np.searchsorted(ends, limit, side="right")))
-            rows = np.arange(first, stop, dtype=np.int64)
-            batch = self.select_rows(rows, low, high, on_corrupt=on_corrupt)
+            batch = self.select_all(first, stop, on_corrupt=on_corrupt)
             if batch is not None:
                 yield batch
             first = stop
@@ -196,7 +266,7 @@ class Block:
                 self._verify_times(batch, found)
         except CorruptFileError as error:
             return [*found, error]
-        if not found and samples != self.meta.stats.num_samples:
+        if not found and not self._deleted and samples != self.meta.stats.num_samples:
             text = f"{samples} samples, and {self.meta.stats.num_samples} in the meta"
             found.append(CorruptFileError(self.path / META_FILE, 0, text))
         return found
@@ -208,7 +278,7 @@ class Block:
         if any(a >= b for a, b in pairwise(texts)):
             found.append(CorruptFileError(index_path, 0, "symbols are not sorted"))
             return
-        for first, stop in self._rows.tables():
+        for _, first, stop in self._rows.metrics():
             labels = self._rows.labels(np.arange(first, stop, dtype=np.int64))
             _, ranks = text_ranks(labels.ids, labels.symbols)
             if not is_strictly_ordered(ranks[column_order(labels.names)]) and stop - first > 1:
@@ -242,6 +312,8 @@ class _Plan:
 
     def without(self, damaged: Ints, values: Floats) -> tuple[_Plan, Floats]:
         """Return plan and values with some pages (places in the plan) left out."""
+        if not damaged.size:
+            return self, values
         keep = np.ones(self.row.size, dtype=np.bool_)
         keep[damaged] = False
         kept_values = values[np.repeat(keep, self.take)]
@@ -354,7 +426,7 @@ class _Directory:
             on_corrupt,
         )
 
-    def decode_values(self, plan: _Plan, on_corrupt: OnCorrupt) -> tuple[Floats, Ints | None]:
+    def decode_values(self, plan: _Plan, on_corrupt: OnCorrupt) -> tuple[Floats, Ints]:
         """Return the values of all pages of the plan, in its order, and the damaged places."""
         values = np.empty(int(plan.take.sum()), dtype=np.float64)
         bad = self._decode(
@@ -368,31 +440,34 @@ class _Directory:
             self._frame_offset,
             on_corrupt,
         )
-        return values, bad if bad.size else None
+        return values, bad
 
-    def decode_times(self, plan: _Plan, row_count: int) -> tuple[Ints, Ints]:
-        """Return a pool of times and where each row's begin; rows with one history share it.
+    def decode_times(
+        self, plan: _Plan, row_count: int, on_corrupt: OnCorrupt
+    ) -> tuple[Ints, Ints, Ints]:
+        """Return a pool of times, where each row's begin, and the damaged places of the plan.
 
-        Time frames that are damaged were met by `plan` or are met here: an exception then, since
-        values without times are nothing.
+        Rows with one history share it.
         """
-        group, leader = _group_rows(plan.row, plan.slice, plan.take, row_count)
+        group, leader = _group_rows(plan.row, plan.slice, row_count)
         keep = np.isin(plan.row, leader)
         row, piece, take = plan.row[keep], plan.slice[keep], plan.take[keep]
         times = np.empty(int(take.sum()), dtype=np.int64)
         start = np.cumsum(take) - take
-        self._decode_time_pages(
+        bad = self._decode_time_pages(
             self._slice_page[piece],
             self._slice_skip[piece] + plan.low[keep],
             take,
             times,
             start,
-            _raise,
+            on_corrupt,
         )
+        if bad.size:
+            return times, start, np.flatnonzero(np.isin(plan.slice, piece[bad]))
         first_of_row = np.zeros(row_count, dtype=np.int64)
         edges = np.flatnonzero(np.diff(row, prepend=-1))
         first_of_row[row[edges]] = start[edges]
-        return times, first_of_row[leader[group]]
+        return times, first_of_row[leader[group]], bad
 
     def _decode(
         self,
@@ -406,6 +481,8 @@ class _Directory:
         frame_offset: Ints,
         on_corrupt: OnCorrupt,
     ) -> Ints:
+        if not page.size:
+            return np.zeros(0, dtype=np.int64)
         order = np.argsort(page, kind="stable")
         in_order = page[order]
         frame_of = np.searchsorted(frame_page, in_order, side="right") - 1
@@ -443,7 +520,7 @@ class _Directory:
         return np.concatenate(damaged)
 
 
-def _group_rows(row: Ints, piece: Ints, take: Ints, row_count: int) -> tuple[Ints, Ints]:
+def _group_rows(row: Ints, piece: Ints, row_count: int) -> tuple[Ints, Ints]:
     """Group the rows that have the same sequence of slices.
 
     Returns the group of each row int64[row_count] and for each group its first row. Rows are runs
@@ -454,7 +531,6 @@ def _group_rows(row: Ints, piece: Ints, take: Ints, row_count: int) -> tuple[Int
     group = np.zeros(row_count, dtype=np.int64)
     # One round for each page of the longest row: rows are told apart by (group so far, next slice).
     bound = int(piece.max()) + 2 if piece.size else 1
-    del take
     for nth in range(int(count.max()) if count.size else 0):
         has = count > nth
         slice_of = np.zeros(row_count, dtype=np.int64)

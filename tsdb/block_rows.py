@@ -172,10 +172,11 @@ class BlockRows:
         """Return the names of all labels that some of the rows have, sorted."""
         return list(self.labels(rows).names)
 
-    def tables(self) -> list[tuple[int, int]]:
-        """Return first and stop row of every metric, in order."""
-        edges = self._table_row.tolist()
-        return list(pairwise(edges))
+    def metrics(self) -> list[tuple[str, int, int]]:
+        """Return name, first and stop row of every metric, in order."""
+        names = self.symbols.texts(self._table_metric)
+        ranges = pairwise(self._table_row.tolist())
+        return [(name, first, stop) for name, (first, stop) in zip(names, ranges, strict=True)]
 
 
 class _Test:

@@ -120,10 +120,8 @@ def weave_runs(
             base = start[g, best]
             if has_next and pool[base + stop - 1] >= next_time:
                 stop = first + 1
-                while pool[base + stop] < next_time:
+                while stop < count[g, best] and pool[base + stop] < next_time:
                     stop += 1
-                    if stop == count[g, best]:
-                        break
             if fill:
                 for i in range(first, stop):
                     out_times[time_to + i - first] = pool[base + i]

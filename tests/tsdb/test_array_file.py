@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tsdb.array_file import ArrayFile, write_arrays
+from tsdb.errors import CorruptFileError
+
+ARRAYS = {
+    "narrow": np.array([1, 2, 3], dtype=np.uint8),
+    "none": np.zeros(0, dtype=np.float64),
+    "times": np.array([-(2**63), 2**63 - 1], dtype=np.int64),
+    "wide": np.array([2**64 - 1], dtype=np.uint64),
+}
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    size = write_arrays(tmp_path / "file", ARRAYS)
+    assert size == (tmp_path / "file").stat().st_size
+    file = ArrayFile(tmp_path / "file")
+    file.verify()
+    for name, array in ARRAYS.items():
+        got = file.array(name)
+        assert got.dtype == array.dtype
+        np.testing.assert_array_equal(got, array)
+        assert not got.flags.writeable
+    with pytest.raises(CorruptFileError, match="missing"):
+        file.array("other")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        pytest.param(lambda data: data[:10], "too short for its header", id="cut in the header"),
+        pytest.param(lambda data: data[:40], "too short for its table", id="cut in the table"),
+        pytest.param(lambda data: b"X" + data[1:], "not an array file", id="another file"),
+        pytest.param(
+            lambda data: data[:30] + b"X" + data[31:],
+            "in the table",
+            id="a flipped byte in the table",
+        ),
+        pytest.param(lambda data: data[:-8], "checksum mismatch", id="the last array is cut off"),
+        pytest.param(
+            lambda data: data[:-1] + b"X", "checksum mismatch", id="a flipped byte in an array"
+        ),
+    ],
+)
+def test_damage_is_found(tmp_path, damage, reason):
+    path = tmp_path / "file"
+    write_arrays(path, ARRAYS)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CorruptFileError, match=reason):
+        ArrayFile(path).verify()
+
+
+def test_an_array_that_is_cut_off_is_not_handed_out(tmp_path):
+    path = tmp_path / "file"
+    write_arrays(path, ARRAYS)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CorruptFileError, match="cut off"):
+        ArrayFile(path).array("wide")

@@ -1,0 +1,179 @@
+"""Deleted ranges: remembered beside the data, masked when it is read, gone when it is rewritten.
+
+From: the delete API, through `database.py`.
+To:   `block.py` (masks what it reads; `compaction.py` reads through it), `head.py` likewise.
+
+A tombstone names its series by matchers, as the request did, so that deleting writes a line and not
+a list of a million rows. What it matches in a block is found once, since a block never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.errors import CorruptFileError
+from tsdb.interface import Matcher, MatchOp, SeriesBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tsdb.interface import Ints
+
+TOMBSTONES_FILE = "tombstones"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Samples in [start_ms, end_ms], inclusive, of the series that satisfy all matchers."""
+
+    matchers: tuple[Matcher, ...]
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedRange:
+    """One tombstone resolved for one batch: `series` int64[any], places of series in the batch."""
+
+    series: Ints
+    start_ms: int
+    end_ms: int
+
+
+def write_tombstones(directory: Path, tombstones: Sequence[Tombstone]) -> None:
+    """Replace the tombstones of a block, atomically and durably."""
+    entries = [
+        {
+            "matchers": [[m.name, m.op.value, m.value] for m in tombstone.matchers],
+            "start": tombstone.start_ms,
+            "end": tombstone.end_ms,
+        }
+        for tombstone in tombstones
+    ]
+    body = json.dumps({"version": _VERSION, "deleted": entries}).encode()
+    tmp = directory / (TOMBSTONES_FILE + ".tmp")
+    with tmp.open("wb") as file:
+        file.write(f"{zlib.crc32(body):08x}\n".encode() + body + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    tmp.rename(directory / TOMBSTONES_FILE)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_tombstones(directory: Path) -> tuple[Tombstone, ...]:
+    """Return the tombstones of a block; none if it has no such file. Raises `CorruptFileError`."""
+    path = directory / TOMBSTONES_FILE
+    try:
+        checksum, _, body = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return ()
+    body = body.removesuffix(b"\n")
+    if f"{zlib.crc32(body):08x}".encode() != checksum:
+        raise CorruptFileError(path, 0, "checksum mismatch")
+    try:
+        content = json.loads(body)
+        if content["version"] != _VERSION:
+            raise CorruptFileError(path, 0, f"version {content['version']} is not known")
+        return tuple(
+            Tombstone(
+                tuple(Matcher(name, MatchOp(op), value) for name, op, value in entry["matchers"]),
+                int(entry["start"]),
+                int(entry["end"]),
+            )
+            for entry in content["deleted"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFileError(path, 0, f"not tombstones: {error!r}") from error
+
+
+def mask_deleted(batch: SeriesBatch, deleted: Sequence[DeletedRange]) -> SeriesBatch | None:
+    """Return the batch without the deleted samples, None if none are left.
+
+    Series that lose nothing keep their place in the pools; series that shared their times and
+    lose the same ranges share them still.
+    """
+    hit = np.zeros((len(deleted), batch.series_count), dtype=np.bool_)
+    first, last = _time_bounds(batch)
+    for at, one in enumerate(deleted):
+        hit[at, one.series] = True
+        hit[at] &= (first <= one.end_ms) & (last >= one.start_ms)
+    touched = np.flatnonzero(hit.any(axis=0))
+    if not touched.size:
+        return batch
+    count = batch.count[touched]
+    start = np.cumsum(count) - count
+    of_series = np.repeat(np.arange(touched.size), count)
+    inside = np.arange(of_series.size) - start[of_series]
+    times = batch.times[batch.time_start[touched][of_series] + inside]
+    keep = np.ones(times.size, dtype=np.bool_)
+    for at, one in enumerate(deleted):
+        if hit[at].any():
+            in_range = (times >= one.start_ms) & (times <= one.end_ms)
+            keep &= ~(hit[at, touched][of_series] & in_range)
+    kept = np.bincount(of_series[keep], minlength=touched.size).astype(np.int64)
+    kept_values = batch.values[batch.value_start[touched][of_series] + inside][keep]
+    # One run of times for each distinct (run, ranges lost).
+    keys = np.column_stack(
+        [batch.time_start[touched], count, np.packbits(hit[:, touched], axis=0).T.astype(np.int64)]
+    )
+    _, leader, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    leads = np.zeros(touched.size, dtype=np.bool_)
+    leads[leader] = True
+    kept_times = times[keep & leads[of_series]]
+    run_start = np.cumsum(np.where(leads, kept, 0)) - np.where(leads, kept, 0)
+    time_start, value_start, all_count = (
+        column.copy() for column in (batch.time_start, batch.value_start, batch.count)
+    )
+    time_start[touched] = batch.times.size + run_start[leader][group]
+    value_start[touched] = batch.values.size + np.cumsum(kept) - kept
+    all_count[touched] = kept
+    left = np.flatnonzero(all_count)
+    if not left.size:
+        return None
+    return take_series(
+        SeriesBatch(
+            batch.labels,
+            np.concatenate([batch.times, kept_times]),
+            time_start,
+            np.concatenate([batch.values, kept_values]),
+            value_start,
+            all_count,
+        ),
+        left,
+    )
+
+
+def take_series(batch: SeriesBatch, series: Ints) -> SeriesBatch:
+    """Return some series of a batch, with its pools, and without columns that became empty."""
+    labels = batch.labels
+    if series.size != batch.series_count:
+        ids = labels.ids[:, series]
+        used = np.atleast_1d(ids.any(axis=1))
+        names = tuple(n for n, keep in zip(labels.names, used.tolist(), strict=True) if keep)
+        labels = type(labels)(names, np.ascontiguousarray(ids[used]), labels.symbols)
+    return SeriesBatch(
+        labels,
+        batch.times,
+        batch.time_start[series],
+        batch.values,
+        batch.value_start[series],
+        batch.count[series],
+    )
+
+
+def _time_bounds(batch: SeriesBatch) -> tuple[Ints, Ints]:
+    first: Ints = batch.times[batch.time_start]
+    last: Ints = batch.times[batch.time_start + batch.count - 1]
+    return first, last
