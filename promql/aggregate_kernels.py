@@ -29,7 +29,7 @@ _OUT_INTS = types.int64[:, ::1]
 _FOLD = types.void(_FLOATS2, _MASK2, _INTS1, _OUT, _OUT_INTS)
 
 
-@njit(types.void(_MASK2, _INTS1, _OUT_INTS), cache=True, nogil=True)
+@njit(types.void(_MASK2, _INTS1, _OUT_INTS), cache=True, nogil=True, error_model="numpy")
 def count_rows(present: Mask, group_of: Ints, counts: Ints) -> None:
     """Count the rows of each group that are present at each step.
 
@@ -42,7 +42,7 @@ def count_rows(present: Mask, group_of: Ints, counts: Ints) -> None:
                 counts[g, t] += 1
 
 
-@njit(_FOLD, cache=True, nogil=True)
+@njit(_FOLD, cache=True, nogil=True, error_model="numpy")
 def sum_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
     """Sum the rows of each group, compensated after Kahan and Neumaier; count them as well.
 
@@ -74,7 +74,7 @@ def sum_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts:
             out[g, t] += lost[g, t]
 
 
-@njit(_FOLD, cache=True, nogil=True)
+@njit(_FOLD, cache=True, nogil=True, error_model="numpy")
 def mean_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
     """Average the rows of each group: compensated sum, or running mean once the sum overflows.
 
@@ -128,7 +128,12 @@ def mean_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts
                 out[g, t] = out[g, t] / count + lost[g, t] / count
 
 
-@njit(types.void(_FLOATS2, _MASK2, _INTS1, types.boolean, _OUT, _OUT_INTS), cache=True, nogil=True)
+@njit(
+    types.void(_FLOATS2, _MASK2, _INTS1, types.boolean, _OUT, _OUT_INTS),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
 def extreme_rows(
     values: Floats, present: Mask, group_of: Ints, largest: bool, out: Floats, counts: Ints
 ) -> None:
@@ -146,7 +151,7 @@ def extreme_rows(
                 out[g, t] = value
 
 
-@njit(_FOLD, cache=True, nogil=True)
+@njit(_FOLD, cache=True, nogil=True, error_model="numpy")
 def variance_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
     """Write the population variance of each group, after Welford.
 
@@ -227,7 +232,12 @@ def quantile_rows(
                 out[g, t] = below * (1.0 - weight) + above * weight
 
 
-@njit(types.boolean(types.float64, types.float64, types.boolean), cache=True, nogil=True)
+@njit(
+    types.boolean(types.float64, types.float64, types.boolean),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
 def _ranks_below(a: float, b: float, smallest: bool) -> bool:
     """Tell whether `a` goes before `b` out of the heap; NaN goes first."""
     if math.isnan(a):
@@ -248,6 +258,7 @@ def _ranks_below(a: float, b: float, smallest: bool) -> bool:
     ),
     cache=True,
     nogil=True,
+    error_model="numpy",
 )
 def select_top(
     values: Floats,

@@ -79,13 +79,13 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
     many, one = (rhs, lhs) if swapped else (lhs, rhs)
     compares = node.op in COMPARISON
     pairs = pair_up(many, one, matching, drop_name=not compares)
-    refuse_ambiguous(pairs, matching)
     if node.op in HISTOGRAM_TRIM:
         met = Matrix(pairs.labels, pairs.many, pairs.present, pairs.drop_name)
         return _no_floats(node, met, ctx)
     left, right = (pairs.one, pairs.many) if swapped else (pairs.many, pairs.one)
     values, holds = combine(node.op, left, right, return_bool=node.return_bool)
     present = pairs.present if holds is None else pairs.present & holds
+    refuse_ambiguous(pairs, present, matching)
     result = Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
     if compares and node.return_bool:
         return without_name(result, delayed=ctx.delayed_name_removal)

@@ -3,6 +3,8 @@
 From: `histogram.py`.   `order` holds the bucket rows group by group, and in a group by upper
 bound (NaN last); `start` int64[groups + 1] says where each group begins. A step sees the buckets
 that are present at it. Plain Python twins are in the tests.
+
+Divisions by zero are the rule here (an empty bucket, a zero rank), hence NumPy's error model.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ _TOLERANCE = 1e-12
     ),
     cache=True,
     nogil=True,
+    error_model="numpy",
 )
 def _gather(
     values: Floats,
@@ -66,7 +69,7 @@ def _gather(
     return n
 
 
-@njit(types.boolean(types.float64, types.float64), cache=True, nogil=True)
+@njit(types.boolean(types.float64, types.float64), cache=True, nogil=True, error_model="numpy")
 def _almost_equal(a: float, b: float) -> bool:
     """Tell whether two counts differ by no more than rounding; NaN equals NaN."""
     if math.isnan(a) and math.isnan(b):
@@ -80,7 +83,7 @@ def _almost_equal(a: float, b: float) -> bool:
     return difference / min(total, _LARGEST) < _TOLERANCE
 
 
-@njit(types.boolean(_BUFFER, types.int64), cache=True, nogil=True)
+@njit(types.boolean(_BUFFER, types.int64), cache=True, nogil=True, error_model="numpy")
 def _force_rising(count: Floats, n: int) -> bool:
     """Make cumulative counts rise; tell whether more than rounding had to be undone."""
     forced = False
@@ -99,7 +102,12 @@ def _force_rising(count: Floats, n: int) -> bool:
     return forced
 
 
-@njit(types.float64(types.float64, _BUFFER, _BUFFER, types.int64), cache=True, nogil=True)
+@njit(
+    types.float64(types.float64, _BUFFER, _BUFFER, types.int64),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
 def _quantile(q: float, upper: Floats, count: Floats, n: int) -> float:
     """Interpolate in the bucket that holds the rank; counts rise, the last bound is +Inf."""
     if n < 2 or count[n - 1] == 0:
@@ -127,6 +135,7 @@ def _quantile(q: float, upper: Floats, count: Floats, n: int) -> float:
     ),
     cache=True,
     nogil=True,
+    error_model="numpy",
 )
 def quantiles_of_buckets(
     values: Floats,
@@ -172,6 +181,7 @@ def quantiles_of_buckets(
     types.float64(types.float64, types.float64, _BUFFER, _BUFFER, types.int64),
     cache=True,
     nogil=True,
+    error_model="numpy",
 )
 def _fraction(lower: float, upper_value: float, upper: Floats, count: Floats, n: int) -> float:
     """Return the share of observations between two values, linear inside a bucket.
@@ -219,6 +229,7 @@ def _fraction(lower: float, upper_value: float, upper: Floats, count: Floats, n:
     types.void(_FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _FLOATS1, _FLOATS1, _OUT, _OUT_MASK),
     cache=True,
     nogil=True,
+    error_model="numpy",
 )
 def fractions_of_buckets(
     values: Floats,

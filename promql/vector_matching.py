@@ -131,12 +131,15 @@ def pair_up(many: Matrix, one: Matrix, matching: VectorMatching, *, drop_name: b
     return parts[0] if len(parts) == 1 else _concat(parts)
 
 
-def refuse_ambiguous(pairs: Pairs, matching: VectorMatching) -> None:
+def refuse_ambiguous(pairs: Pairs, kept: Mask, matching: VectorMatching) -> None:
     """Raise ExecutionError where the result would hold a series of one match group twice.
 
-    What a comparison filters away still counts.
+    `kept` is what of the pairs' presence a comparison leaves: that alone counts among the series
+    of a many side, while one to one what is filtered away counts as well.
     """
+    present = kept
     if matching.cardinality is Cardinality.ONE_TO_ONE:
+        present = pairs.present
         key = pairs.group_of
         message = "many-to-one matching must be explicit (group_left/group_right)"
     else:
@@ -146,7 +149,7 @@ def refuse_ambiguous(pairs: Pairs, matching: VectorMatching) -> None:
     distinct, dense = np.unique(key, return_inverse=True)
     if distinct.size == key.size:
         return
-    if first_collision(pairs.present, dense.astype(np.int64), int(distinct.size)) >= 0:
+    if first_collision(present, dense.astype(np.int64), int(distinct.size)) >= 0:
         raise ExecutionError(f"multiple matches for labels: {message}")
 
 
