@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import re2
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, web
+from yarl import URL
 
-from api.routes import make_app
+from api.routes import RUNNER_OPTIONS, make_app
 from api.views import (
     ActiveTargetView,
     ApiOptions,
@@ -26,6 +27,9 @@ from api.views import (
 from promql.engine import Engine
 from tsdb.errors import TooManySamplesError
 from tsdb.interface import AppendStatus, LabelColumns, MatchOp, SeriesBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NOW_S = 1_795_470_000.0
 
@@ -91,9 +95,7 @@ class ListStorage:
 
     def append(self, refs, times_ms, values, *, time_max_ms=None):
         statuses = []
-        for ref, time, value in zip(
-            refs.tolist(), times_ms.tolist(), values.tolist(), strict=True
-        ):
+        for ref, time, value in zip(refs.tolist(), times_ms.tolist(), values.tolist(), strict=True):
             held = self.samples[ref]
             if ref in self.lost_refs:
                 self.lost_refs.discard(ref)
@@ -269,14 +271,22 @@ class ApiHarness:
         self.app = None
 
     def run(self, scenario):
-        """Run `scenario(client)` against a fresh server."""
+        """Run `scenario(session, address)` against a fresh server."""
 
         async def main():
             self.app = make_app(
                 self.storage, self.engine, self.view, self.options, now=lambda: NOW_S
             )
-            async with TestClient(TestServer(self.app), auto_decompress=False) as client:
-                return await scenario(client)
+            runner = web.AppRunner(self.app, **RUNNER_OPTIONS)
+            await runner.setup()
+            try:
+                site = web.TCPSite(runner, "127.0.0.1", 0)
+                await site.start()
+                host, port = runner.addresses[0][:2]
+                async with ClientSession(auto_decompress=False) as session:
+                    return await scenario(session, f"http://{host}:{port}")
+            finally:
+                await runner.cleanup()
 
         return asyncio.run(main())
 
@@ -287,19 +297,15 @@ class ApiHarness:
     def ask_all(self, requests):
         """Send requests one after the other to one server."""
 
-        async def scenario(client):
+        async def scenario(session, address):
             replies = []
             for method, path, kwargs in requests:
                 headers = {"Accept-Encoding": "identity", **kwargs.pop("headers", {})}
-                from yarl import URL
-
-                url = URL(str(client.make_url("/")).rstrip("/") + path, encoded=True)
-                async with client.session.request(
+                url = URL(address + path, encoded=True)
+                async with session.request(
                     method, url, headers=headers, allow_redirects=False, **kwargs
                 ) as response:
-                    replies.append(
-                        Reply(response.status, response.headers, await response.read())
-                    )
+                    replies.append(Reply(response.status, response.headers, await response.read()))
             return replies
 
         return self.run(scenario)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 
 def test_instant(api):
     api.storage.add({"__name__": "up", "job": 'a"<'}, {1000: 1.5})
