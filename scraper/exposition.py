@@ -166,13 +166,11 @@ def parse(
     metadata = metadata if metadata is not None else TargetMetadata()
     if len(body) > BODY_BYTES_MAX:
         raise ParseError(f"body of {len(body)} bytes exceeds {BODY_BYTES_MAX}")
-    if body and not openmetrics:
-        body += b"\n"
     scanned = _Scan(body, openmetrics, cache if cache is not None else SeriesCache())
     at = 0
     try:
-        while body and (at := scanned.run(at)) < len(body) + openmetrics:
-            entry = read_entry(body, at, openmetrics=openmetrics)
+        while body and (at := scanned.run(at)) < scanned.stop + openmetrics:
+            entry = read_entry(scanned.text(), at, openmetrics=openmetrics)
             if entry.kind is EntryKind.END:
                 break
             if entry.kind is not EntryKind.COMMENT:
@@ -190,7 +188,11 @@ class _Scan:
 
     def __init__(self, body: bytes, openmetrics: bool, cache: SeriesCache) -> None:
         self.body, self.openmetrics, self.cache = body, openmetrics, cache
-        self.data = np.frombuffer(body + bytes(PADDING), np.uint8)
+        # As in Prometheus' text parser: the last line need not have an end.
+        end = b"" if openmetrics else b"\n"
+        self._text = body if openmetrics else b""
+        self.data = np.frombuffer(b"".join((body, end, bytes(PADDING))), np.uint8)
+        self.stop = len(body) + len(end)
         lines = body.count(b"\n") + 1
         self.state = np.zeros(5, np.uint64)
         self.series_start = np.empty(lines, np.int32)
@@ -209,6 +211,12 @@ class _Scan:
     def sample_count(self) -> int:
         return int(self.state[SAMPLES])
 
+    def text(self) -> bytes:
+        """Return the body as `entry.py` wants it; copied only when something unusual comes."""
+        if not self._text:
+            self._text = self.body + b"\n"
+        return self._text
+
     def run(self, at: int) -> int:
         """Let the kernel read from `at`; return where it stopped."""
         cache = self.cache
@@ -216,7 +224,7 @@ class _Scan:
             scan(
                 self.data,
                 at,
-                len(self.body),
+                self.stop,
                 self.openmetrics,
                 HASH_KEY,
                 cache.table,
