@@ -4,6 +4,7 @@ StorageError
 ├── CorruptFileError      skip the frame, count it, report path and offset, go on
 ├── TooManySamplesError   tell the client; raised before memory is taken
 ├── LockedError           another process owns the directory: stop the start with its text
+├── WriteFailedError      the disk is full or gone: nothing of the call was stored, try it again
 ├── BadMatcherError       the client's fault: a regular expression that does not compile
 └── ClosedError           the caller's bug; never retried
 A refused sample is an `AppendStatus`: one late sample must not cost its ten thousand neighbours.
@@ -39,6 +40,10 @@ class TooManySamplesError(StorageError):
 
 class LockedError(StorageError):
     """Another process holds the lock of the data directory."""
+
+
+class WriteFailedError(StorageError):
+    """The log could not be written; nothing of the call was stored."""
 
 
 class BadMatcherError(StorageError):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tsdb.interface import Ids
+    from tsdb.interface import Ids, LabelColumns
     from tsdb.label_kernels import Slots
     from tsdb.metric_table import SeriesRows
     from tsdb.symbols import SymbolTable
@@ -157,6 +157,22 @@ def match_series(rows: SeriesRows, memory: RegexMemory, matchers: Sequence[Match
         if not chosen.size:
             break
     return slots if chosen is None else slots[chosen]
+
+
+def label_mask(labels: LabelColumns, matcher: Matcher) -> Mask:
+    """Say of each series of a batch whether it satisfies one matcher. Not for hot paths."""
+    if matcher.name in labels.names:
+        ids = labels.ids[labels.names.index(matcher.name)]
+    else:
+        ids = np.zeros(labels.series_count, np.uint32)
+    distinct, inverse = np.unique(ids, return_inverse=True)
+    texts = labels.symbols.texts(distinct)
+    if matcher.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):
+        answers = [text == matcher.value for text in texts]
+    else:
+        answers = list(map(compile_regex(matcher.value), texts))
+    mask = np.array(answers, np.bool_)[inverse]
+    return ~mask if matcher.op in (MatchOp.NOT_EQUAL, MatchOp.NOT_MATCHES) else mask
 
 
 def _test(symbols: SymbolTable, memory: RegexMemory, matcher: Matcher, ids: Ids) -> Mask:

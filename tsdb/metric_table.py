@@ -187,10 +187,25 @@ class SeriesRows:
         metrics = np.flatnonzero(size).astype(np.uint32)
         return metrics, size[metrics].copy()
 
-    def label_names(self) -> Ids:
-        """Return the symbols of all label names in use."""
-        count = int(self._shape_first.array[int(self._counts[1])])
-        return np.unique(self._shape_names.array[:count])
+    def label_pairs(self) -> tuple[Ids, Ids, Ints]:
+        """Return every label in use, sorted by name, as name id, value id, number of series."""
+        slots = self.slots
+        shapes = self._shape_of.array[slots]
+        pairs, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+        for label in np.unique(self._shape_names.array[: self._shape_first.array[self._counts[1]]]):
+            place = self._places_of(int(label))
+            having = slots[place[shapes] >= 0]
+            column = np.empty(having.size, np.uint32)
+            self.fill(int(label), having, column)
+            values, series = np.unique(column, return_counts=True)
+            pairs.append(np.uint64(label) << np.uint64(32) | values.astype(np.uint64))
+            counts.append(series.astype(np.int64))
+        both = np.concatenate(pairs)
+        return (
+            (both >> np.uint64(32)).astype(np.uint32),
+            (both & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+            np.concatenate(counts),
+        )
 
     def fill(self, label: int, slots: Slots, out: Ids) -> None:
         """Write the id of one label of each slot."""

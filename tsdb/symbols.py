@@ -77,6 +77,12 @@ class SymbolTable:
         offsets = self._offsets.array
         return self._text.array[offsets[symbol] : offsets[symbol + 1]].tobytes()
 
+    def lengths(self, symbols: Ids) -> Ints:
+        """Return the bytes of the texts of many ids, in their order: int64."""
+        offsets = self._offsets.array
+        lengths: Ints = offsets[symbols.astype(np.int64) + 1] - offsets[symbols]
+        return lengths
+
     def texts(self, symbols: Ids) -> list[str]:
         """Return the texts of many ids, in their order."""
         return [self.text(symbol) for symbol in symbols.tolist()]

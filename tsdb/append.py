@@ -1,0 +1,231 @@
+"""One batch: look at it, log it, place it, say what became of each sample.
+
+From: scrapers, receivers, rules (`interface.Appender`); `replay.py`. To: `wal.py`, `head.py`,
+`late.py`.
+
+Invariant: nothing can be read that is not in the log, and a batch is one record, so that after a
+crash all of it is there or none. If the log cannot be written, nothing has happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.errors import ClosedError
+from tsdb.head_view import read_view, take_view
+from tsdb.interface import AppendStatus
+from tsdb.kernels import LATE, NO_TIME, STORED
+from tsdb.late import sorted_run
+from tsdb.wal import choose_series
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tsdb.head import Head
+    from tsdb.interface import Floats, Ints, LabelSpans
+    from tsdb.kernels import Small
+    from tsdb.label_kernels import Slots, Words
+    from tsdb.wal import WalWriter
+
+_ALL_MS = np.iinfo(np.int64).max
+_SLOT_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class AppendStats:
+    """Samples by what became of them, and how many of the stored ones came late."""
+
+    by_status: tuple[int, ...]
+    late: int
+
+
+class BatchAppender:
+    """Implements `interface.Appender` on a head and a log."""
+
+    def __init__(
+        self,
+        head: Head,
+        wal: WalWriter | None,
+        *,
+        retention_ms: int | None = None,
+        out_of_order_window_ms: int | None = None,
+    ) -> None:
+        self.head = head
+        self.wal = wal
+        self.retention_ms = retention_ms
+        self.out_of_order_window_ms = out_of_order_window_ms
+        self.newest_ms: int = NO_TIME
+        """The newest time in blocks; retention is counted from this or the head's newest."""
+        self.closed = False
+        self._by_status = np.zeros(len(AppendStatus) + 1, np.int64)
+        self._late = 0
+
+    def resolve(self, labels: LabelSpans) -> Ints:
+        """Return a ref for each series, creating and logging those that are new.
+
+        Raises `WriteFailedError`; then no series was made.
+        """
+        head = self.head
+        low, high = head.index.hash(labels)
+        with head.lock:
+            slots = head.index.find(low, high)
+            missing = np.flatnonzero(slots < 0)
+            if missing.size:
+                self._check_open()
+                slots[missing] = self._create(labels, missing, low[missing], high[missing])
+            return head.refs(slots)
+
+    def append(
+        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Log and store one batch; return the `AppendStatus` of each sample.
+
+        Raises `WriteFailedError`; then nothing was stored.
+        """
+        refs = np.ascontiguousarray(refs, np.int64)
+        times = np.ascontiguousarray(times_ms, np.int64)
+        bits = np.ascontiguousarray(values, np.float64).view(np.uint64)
+        with self.head.lock:
+            self._check_open()
+            return self._append(refs, times, bits, self._limits(time_max_ms))
+
+    def restore_samples(self, refs: Ints, times: Ints, bits: Words) -> npt.NDArray[np.uint8]:
+        """Store a batch from the log: as `append`, without logging, and whatever its age."""
+        with self.head.lock:
+            return self._append(refs, times, bits, (_ALL_MS, NO_TIME, NO_TIME, STORED))
+
+    def restore_series(self, refs: Ints, labels: LabelSpans) -> None:
+        """Make series from the log under the refs that they had."""
+        head = self.head
+        with head.lock:
+            low, high = head.index.hash(labels)
+            slots = (refs & _SLOT_MASK).astype(np.int32)
+            here = head.index.find(low, high)
+            # A series that is there already comes from a checkpoint whose segments were not
+            # deleted. One that is there under another ref was collected, and so is in blocks.
+            known = (here >= 0) & (head.refs(here) == refs)
+            taken = np.zeros(slots.size, np.bool_)
+            taken[slots < head.slot_count] = np.isin(
+                slots[slots < head.slot_count], head.rows.slots
+            )
+            outdated = np.concatenate([here[(here >= 0) & ~known], slots[taken & ~known]])
+            if outdated.size:
+                head.discard(outdated)
+            fresh = np.flatnonzero(~known)
+            if not fresh.size:
+                return
+            slots, chosen = slots[fresh], choose_series(labels, fresh)
+            head.take_slots(slots)
+            head.generation.array[slots] = (refs[fresh] >> 32).astype(np.int32)
+            head.index.claim(low[fresh], high[fresh], slots)
+            head.add_series(slots, *head.symbols.intern_spans(chosen), chosen.first)
+
+    def stats(self) -> AppendStats:
+        """Return counters of everything appended since the start, replay included."""
+        return AppendStats(tuple(self._by_status[:-1].tolist()), self._late)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedError("the database is closed")
+
+    def _limits(self, time_max_ms: int | None) -> tuple[int, int, int, int]:
+        newest = max(self.newest_ms, self.head.max_time_ms)
+        kept, late_floor, refusal = int(NO_TIME), int(NO_TIME), AppendStatus.TOO_OLD
+        window = self.out_of_order_window_ms
+        if newest != NO_TIME:
+            if self.retention_ms is not None:
+                kept = newest - self.retention_ms
+            if window:
+                late_floor = newest - window
+        if window == 0:
+            late_floor, refusal = _ALL_MS, AppendStatus.OUT_OF_ORDER
+            kept = max(kept, self.head.floor_ms)
+        return (_ALL_MS if time_max_ms is None else time_max_ms, kept, late_floor, int(refusal))
+
+    def _append(
+        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+    ) -> npt.NDArray[np.uint8]:
+        head = self.head
+        status, counts, prior = head.admit(refs, times, bits, limits)
+        in_order, late = status, None
+        if counts[LATE]:
+            in_order = status.copy()
+            late = self._decide_late(status, refs, times, bits)
+            counts = np.bincount(status, minlength=counts.size)
+        if self.wal is not None and counts[STORED]:
+            try:
+                if counts[STORED] == refs.size:
+                    self.wal.write_samples(refs, times, bits)
+                else:
+                    stored = status == STORED
+                    self.wal.write_samples(refs[stored], times[stored], bits[stored])
+            except BaseException:
+                head.revoke(refs, in_order, prior)
+                raise
+        head.place(refs, times, bits, in_order)
+        if late is not None:
+            slots = (refs[late] & _SLOT_MASK).astype(np.int32)
+            head.late.add(sorted_run(slots, times[late], bits[late]))
+            self._late += late.size
+        self._by_status += counts
+        return status
+
+    def _decide_late(self, status: Small, refs: Ints, times: Ints, bits: Words) -> Ints:
+        """Turn LATE into what becomes of the sample; return the positions of those to store.
+
+        A late sample may repeat one of this very batch, of the late buffer, or of the head.
+        """
+        head = self.head
+        late = np.flatnonzero(status == LATE)
+        slots = (refs & _SLOT_MASK).astype(np.int32)
+        own = np.flatnonzero((status == STORED) & np.isin(slots, slots[late]))
+        at = np.concatenate([own, late])
+        order = at[np.lexsort((times[at], slots[at]))]
+        first = np.ones(order.size, np.bool_)
+        first[1:] = (slots[order][1:] != slots[order][:-1]) | (
+            times[order][1:] != times[order][:-1]
+        )
+        winner = order[first][np.cumsum(first) - 1]
+        repeated = ~first
+        status[order[repeated]] = _repeat_status(bits[order[repeated]], bits[winner[repeated]])
+        late = np.sort(order[first & (status[order] == LATE)])
+        for buffer in (head.late, head.frozen_late):
+            found, there = buffer.find(slots[late], times[late])
+            status[late[found]] = _repeat_status(bits[late[found]], there[found])
+            late = late[~found]
+        maybe = late[times[late] >= max(head.min_time_ms, head.readable_ms)]
+        if maybe.size:
+            view = take_view(head, np.ascontiguousarray(slots[maybe]))
+            there = read_view(head, view, times[maybe], times[maybe], locked=True)
+            found = there.count > 0
+            old = there.values.view(np.uint64)[there.value_start[found]]
+            status[maybe[found]] = _repeat_status(bits[maybe[found]], old)
+            late = late[status[late] == LATE]
+        status[late] = STORED
+        return late
+
+    def _create(self, labels: LabelSpans, missing: Ints, low: Words, high: Words) -> Slots:
+        """Make the series at `missing`; return the slot of each, equal ones sharing one."""
+        head = self.head
+        fresh = head.fresh_slots(missing.size)
+        slots, new = head.index.claim(low, high, fresh)
+        taken = fresh[: new.size]
+        head.take_slots(taken)
+        chosen = choose_series(labels, missing[new])
+        try:
+            if self.wal is not None:
+                self.wal.write_series(head.refs(taken), chosen)
+        except BaseException:
+            head.index.keep_only(head.rows.slots)
+            head.give_back(taken)
+            raise
+        head.add_series(taken, *head.symbols.intern_spans(chosen), chosen.first)
+        return slots
+
+
+def _repeat_status(bits: Words, first_bits: Words) -> Small:
+    """Say of samples whose time is taken whether they repeat the value or contradict it."""
+    return np.where(bits == first_bits, AppendStatus.DUPLICATE, AppendStatus.CONFLICT).astype("u1")

@@ -1,0 +1,674 @@
+"""A directory opened: lock, log, head, blocks, and the work that goes on behind.
+
+From: `gnomon/wiring.py`, which opens it. To: everybody, as `interface.Storage`.
+
+    data/lock        one process at a time
+    data/wal/        what is not in blocks yet
+    data/head/       sealed pages of the head, scratch
+    data/<ULID>/     sealed blocks
+
+Maintenance runs in one thread at a time, under `_maintenance`: cut the head's older windows into
+blocks, compact blocks, drop what retention does not keep, shorten the log. Readers and writers see
+each step at once, under the head's lock, or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb import compaction
+from tsdb.append import BatchAppender
+from tsdb.block import Block
+from tsdb.block_meta import is_ulid
+from tsdb.block_writer import remove_leftovers
+from tsdb.cardinality import Cardinality, count_cardinality
+from tsdb.directory_lock import DirectoryLock
+from tsdb.errors import CorruptFileError
+from tsdb.head import NEVER_MS, Head
+from tsdb.head_cut import write_windows
+from tsdb.kernels import NO_TIME
+from tsdb.late import LateBuffer
+from tsdb.replay import ReplayProgress, ReplayReport, replay, write_checkpoint
+from tsdb.retention import blocks_to_drop
+from tsdb.select import Reader
+from tsdb.symbols import SymbolTable
+from tsdb.tombstones import Tombstone
+from tsdb.wal import WalStats, WalWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from tsdb.interface import (
+        Floats,
+        Ints,
+        LabelColumns,
+        LabelSpans,
+        Matcher,
+        Selection,
+        SeriesBatch,
+    )
+    from tsdb.late import LateRun
+
+_log = logging.getLogger(__name__)
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+_RESERVED_SLOTS = 1 << 24
+"""Address space for 16 M series; beyond that columns grow by copying."""
+_LATE_SAMPLES_MAX = 2_000_000
+"""Late samples that wait for the next cut at most: 40 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """How a database behaves. Times in milliseconds, intervals in seconds.
+
+    `retention_ms` None: for ever. `out_of_order_window_ms` None: any time within retention is
+    welcome, 0: nothing late at all. `max_block_ms` None: a tenth of retention, 31 days at most.
+    `background` runs maintenance in a thread, every `maintenance_interval_s`.
+    """
+
+    retention_ms: int | None = 15 * DAY_MS
+    retention_bytes: int | None = None
+    min_block_ms: int = 2 * HOUR_MS
+    max_block_ms: int | None = None
+    out_of_order_window_ms: int | None = None
+    wal_segment_bytes: int = 128 << 20
+    wal_fsync_interval_s: float | None = None
+    no_lockfile: bool = False
+    read_only: bool = False
+    background: bool = True
+    maintenance_interval_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStats:
+    """Everything countable, for `telemetry.py`. Times in ms since the epoch, durations in s.
+
+    `appended` counts samples by `AppendStatus`, replayed ones included. Head times are None while
+    it is empty. `clean_start`: 1 the last owner closed it, 0 it crashed, -1 there is no lock.
+    """
+
+    series: int
+    series_created: int
+    series_removed: int
+    appended: tuple[int, ...]
+    late_appended: int
+    late_waiting: int
+    head_min_time_ms: int | None
+    head_max_time_ms: int | None
+    head_pages: int
+    head_page_bytes: int
+    head_memory_bytes: int
+    symbol_count: int
+    symbol_bytes: int
+    wal: WalStats
+    wal_corruptions: int
+    replay_duration_s: float
+    replay_samples: int
+    blocks: int
+    block_bytes: int
+    block_corruptions: int
+    lowest_time_ms: int | None
+    cuts: int
+    cut_duration_s: float
+    compactions: int
+    compactions_failed: int
+    compaction_duration_s: float
+    time_retentions: int
+    size_retentions: int
+    retention_ms: int | None
+    retention_bytes: int | None
+    reloads: int
+    reloads_failed: int
+    clean_start: int
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What maintenance has done."""
+
+    cuts: int = 0
+    cut_s: float = 0.0
+    compactions: int = 0
+    compactions_failed: int = 0
+    compaction_s: float = 0.0
+    time_retentions: int = 0
+    size_retentions: int = 0
+    reloads: int = 0
+    reloads_failed: int = 0
+    failed_ulids: set[str] = field(default_factory=set)
+
+
+class Database:
+    """Implements `interface.Storage`. Made by `open` or `in_memory`; thread-safe."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        options: DatabaseOptions,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Use `open` or `in_memory`."""
+        self.path = path
+        self.options = options
+        self._clock = clock
+        in_memory = path is None or options.read_only
+        reserve = 0 if path is None else _RESERVED_SLOTS
+        pages = None if in_memory or path is None else path / "head"
+        self._head = Head(SymbolTable(reserve=reserve), pages=pages, reserve=reserve)
+        self._reader = Reader(self._head)
+        self._appender = BatchAppender(
+            self._head,
+            None,
+            retention_ms=options.retention_ms,
+            out_of_order_window_ms=options.out_of_order_window_ms,
+        )
+        self._wal: WalWriter | None = None
+        self._lock_file: DirectoryLock | None = None
+        self._maintenance = threading.Lock()
+        self._counts = _Counts()
+        self._replayed = ReplayReport()
+        self._replay_duration_s = 0.0
+        self.replay_progress = ReplayProgress()
+        self._threads: list[threading.Thread] = []
+        self._stop = threading.Event()
+
+    @staticmethod
+    def open(
+        path: Path | str,
+        options: DatabaseOptions | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_progress: Callable[[ReplayProgress], None] | None = None,
+    ) -> Database:
+        """Open a directory, making it if need be, and bring back what the log holds.
+
+        `on_progress` is called while it replays. Raises `LockedError`, OSError. Damage is logged
+        and counted, and does not stop it.
+        """
+        database = Database(Path(path), options or DatabaseOptions(), clock=clock)
+        try:
+            database._open(on_progress)
+        except BaseException:
+            database._abandon()
+            raise
+        return database
+
+    @staticmethod
+    def in_memory(options: DatabaseOptions | None = None) -> Database:
+        """Make a database without files, for tests: nothing is logged, cut or dropped."""
+        chosen = options or DatabaseOptions(retention_ms=None)
+        return Database(None, replace(chosen, background=False))
+
+    def _open(self, on_progress: Callable[[ReplayProgress], None] | None) -> None:
+        assert self.path is not None
+        options, wal_directory = self.options, self.path / "wal"
+        if not options.read_only:
+            wal_directory.mkdir(parents=True, exist_ok=True)
+            if not options.no_lockfile:
+                self._lock_file = DirectoryLock(self.path)
+            self._head.pages.prepare()
+            for leftover in remove_leftovers(self.path):
+                _log.info("removed %s, left by a crash", leftover)
+        self._reader.blocks = self._load_blocks()
+        newest = max((b.meta.max_time_ms for b in self._reader.blocks), default=int(NO_TIME))
+        self._head.floor_ms = newest
+        self._appender.newest_ms = newest - 1 if self._reader.blocks else newest
+
+        def note(progress: ReplayProgress) -> None:
+            self.replay_progress = progress
+            if on_progress is not None:
+                on_progress(progress)
+
+        begin = time.perf_counter()
+        if wal_directory.is_dir():
+            self._replayed = replay(
+                wal_directory,
+                self._appender,
+                repair=not options.read_only,
+                progress=note,
+                on_tombstone=self._restore_deleted,
+            )
+        self._replay_duration_s = time.perf_counter() - begin
+        if options.read_only:
+            return
+        self._wal = WalWriter(
+            wal_directory,
+            segment=self._replayed.next_segment,
+            segment_bytes=options.wal_segment_bytes,
+        )
+        self._appender.wal = self._wal
+        if options.background:
+            self._start("tsdb-maintenance", options.maintenance_interval_s, self._maintain_quietly)
+        if options.wal_fsync_interval_s:
+            self._start("tsdb-sync", options.wal_fsync_interval_s, self._sync_quietly)
+
+    def close(self) -> None:
+        """Stop background work, sync the log, give the directory back. May be called twice."""
+        if self._appender.closed:
+            return
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        with self._maintenance:
+            with self._head.lock:
+                self._appender.closed = self._reader.closed = True
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Give back files and the lock."""
+        try:
+            if self._wal is not None:
+                self._wal.close()
+                self._wal = None
+        finally:
+            self._head.close()
+            for block in self._reader.blocks:
+                block.close()
+            if self._lock_file is not None:
+                self._lock_file.release()
+                self._lock_file = None
+
+    # Storage
+
+    def select(
+        self, selections: Sequence[Selection], *, samples_max: int | None = None
+    ) -> list[SeriesBatch]:
+        """Return one batch per selection; see `interface.SeriesReader`."""
+        return self._reader.select(selections, samples_max=samples_max)
+
+    def series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> LabelColumns:
+        """Return the labels of matching series; see `interface.SeriesReader`."""
+        return self._reader.series(matcher_sets, start_ms, end_ms)
+
+    def label_names(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Return the label names in use; see `interface.SeriesReader`."""
+        return self._reader.label_names(matcher_sets, start_ms, end_ms)
+
+    def label_values(
+        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Return the values of one label; see `interface.SeriesReader`."""
+        return self._reader.label_values(name, matcher_sets, start_ms, end_ms)
+
+    def resolve(self, labels: LabelSpans) -> Ints:
+        """Return a ref for each series; see `interface.Appender`."""
+        return self._appender.resolve(labels)
+
+    def append(
+        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Log and store one batch; see `interface.Appender`."""
+        return self._appender.append(refs, times_ms, values, time_max_ms=time_max_ms)
+
+    # Administration
+
+    def set_limits(
+        self,
+        *,
+        retention_ms: int | None,
+        retention_bytes: int | None,
+        out_of_order_window_ms: int | None,
+    ) -> None:
+        """Change what a configuration reload may change."""
+        self.options = replace(
+            self.options,
+            retention_ms=retention_ms,
+            retention_bytes=retention_bytes,
+            out_of_order_window_ms=out_of_order_window_ms,
+        )
+        self._appender.retention_ms = retention_ms
+        self._appender.out_of_order_window_ms = out_of_order_window_ms
+
+    def delete(self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int) -> None:
+        """Delete the samples in [start_ms, end_ms] of series that satisfy any of the sets.
+
+        Gone from every later read when this returns, and after a restart. Raises
+        `BadMatcherError`, `WriteFailedError`, OSError.
+        """
+        with self._maintenance:
+            for matchers in matcher_sets:
+                for block in self._reader.blocks:
+                    if block.meta.overlaps(start_ms, end_ms):
+                        block.delete(matchers, start_ms, end_ms)
+                with self._head.lock:
+                    stop = min(end_ms, self._head.newest_ms)
+                    if start_ms > stop:
+                        continue
+                    tombstone = Tombstone(tuple(matchers), start_ms, stop)
+                    if self._wal is not None:
+                        self._wal.write_tombstone(tombstone)
+                    self._reader.deleted = (*self._reader.deleted, tombstone)
+
+    def clean_tombstones(self) -> None:
+        """Rewrite every block that has tombstones without what they delete."""
+        with self._maintenance:
+            for block in self._reader.blocks:
+                if block.tombstones:
+                    self._compact([block])
+
+    def snapshot(self, target: Path | str, *, skip_head: bool = False) -> None:
+        """Write all data to a new directory that a database can be opened on.
+
+        Blocks are hard links, the head becomes blocks. Raises OSError.
+        """
+        target = Path(target)
+        target.mkdir(parents=True)
+        with self._maintenance:
+            for block in self._reader.blocks:
+                copy = target / block.path.name
+                copy.mkdir()
+                for source in block.path.iterdir():
+                    os.link(source, copy / source.name)
+            if skip_head:
+                return
+            with self._head.lock:
+                runs = self._head.frozen_late.runs + self._head.late.runs
+                first, stop = self._head.oldest_ms, self._head.newest_ms + 1
+            if first < stop:
+                self._write(target, first, stop, runs)
+
+    def flush(self) -> None:
+        """Write everything that the head holds into blocks, and shorten the log."""
+        with self._maintenance:
+            if self._head.newest_ms != NO_TIME:
+                self._cut(self._head.newest_ms + 1)
+
+    def maintain(self, now_ms: int | None = None) -> None:
+        """Cut, compact, drop and shorten what is due. Raises OSError, `CorruptFileError`.
+
+        `now_ms` replaces the clock in deciding which blocks retention drops.
+        """
+        if self.path is None or self.options.read_only:
+            return
+        with self._maintenance:
+            self._cut_if_due()
+            self._compact_due()
+            self._drop_old(now_ms)
+            if self._wal is not None:
+                self._wal.sync_retired()
+
+    def sync(self) -> None:
+        """Bring all that was acknowledged to the disk. Raises OSError."""
+        if self._wal is not None:
+            self._wal.sync()
+
+    def cardinality(self, limit: int = 10) -> Cardinality:
+        """Return what `/api/v1/status/tsdb` shows: largest first, `limit` entries a list."""
+        head = self._head
+        with head.lock:
+            rows = head.rows
+        return count_cardinality(rows, head, limit)
+
+    def block_metas(self) -> list[bytes]:
+        """Return the `meta.json` of each block."""
+        return [block.meta.to_json() for block in self._reader.blocks]
+
+    def stats(self) -> DatabaseStats:
+        """Return counters and gauges."""
+        head, counts, options = self._head, self._counts, self.options
+        appended = self._appender.stats()
+        blocks = self._reader.blocks
+        newest = head.newest_ms
+        low = head.oldest_ms
+        lowest = min([low, *(block.meta.min_time_ms for block in blocks)])
+        clean = -1 if self._lock_file is None else int(self._lock_file.was_clean)
+        return DatabaseStats(
+            series=len(head.rows),
+            series_created=head.series_created,
+            series_removed=head.series_removed,
+            appended=appended.by_status,
+            late_appended=appended.late,
+            late_waiting=head.late.count + head.frozen_late.count,
+            head_min_time_ms=None if low == NEVER_MS else low,
+            head_max_time_ms=None if newest == NO_TIME else newest,
+            head_pages=head.page_count,
+            head_page_bytes=head.pages.size_bytes,
+            head_memory_bytes=head.memory_bytes(),
+            symbol_count=len(head.symbols),
+            symbol_bytes=head.symbols.size_bytes,
+            wal=WalStats() if self._wal is None else self._wal.stats(),
+            wal_corruptions=self._replayed.corruptions,
+            replay_duration_s=self._replay_duration_s,
+            replay_samples=self._replayed.samples,
+            blocks=len(blocks),
+            block_bytes=_size_of(blocks),
+            block_corruptions=self._reader.corruptions,
+            lowest_time_ms=None if lowest == NEVER_MS else lowest,
+            cuts=counts.cuts,
+            cut_duration_s=counts.cut_s,
+            compactions=counts.compactions,
+            compactions_failed=counts.compactions_failed,
+            compaction_duration_s=counts.compaction_s,
+            time_retentions=counts.time_retentions,
+            size_retentions=counts.size_retentions,
+            retention_ms=options.retention_ms,
+            retention_bytes=options.retention_bytes,
+            reloads=counts.reloads,
+            reloads_failed=counts.reloads_failed,
+            clean_start=clean,
+        )
+
+    # Maintenance; the caller holds `_maintenance`.
+
+    def _cut_if_due(self) -> None:
+        head, window = self._head, self.options.min_block_ms
+        low, high = head.min_time_ms, head.max_time_ms
+        floor = head.floor_ms
+        if low != NEVER_MS and high - low > window * 3 // 2:
+            # The newest block ends half a window to one and a half windows before now.
+            self._cut(-((window * 3 // 2 - high) // window) * window)
+        elif head.late.count > _LATE_SAMPLES_MAX:
+            self._cut(floor if floor != NO_TIME else head.newest_ms + 1)
+
+    def _cut(self, stop_ms: int) -> None:
+        """Move everything older than `stop_ms` from the head into blocks."""
+        if self.path is None or self.options.read_only:
+            return
+        head = self._head
+        begin = time.perf_counter()
+        with head.lock:
+            stop_ms = max(stop_ms, head.floor_ms)
+            segment = None if self._wal is None else self._wal.rotate()
+            floor_before = head.floor_ms
+            head.floor_ms = stop_ms
+            older, rest = head.late.split(stop_ms)
+            head.frozen_late = LateBuffer((older,) if older.count else ())
+            head.late = rest
+            frozen = head.frozen_late.min_time_ms
+            first = head.min_time_ms if frozen is None else min(head.min_time_ms, frozen)
+        try:
+            written = (
+                self._write(self.path, first, stop_ms, head.frozen_late.runs)
+                if first < stop_ms
+                else []
+            )
+            blocks = [Block.open(path) for path in written]
+        except BaseException:
+            with head.lock:
+                head.floor_ms = floor_before
+                head.late.add(older)
+                head.frozen_late = LateBuffer()
+            raise
+        with head.lock:
+            self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
+            head.frozen_late = LateBuffer()
+            head.drop_before(stop_ms)
+            head.collect(stop_ms)
+            self._reader.deleted = tuple(
+                each for each in self._reader.deleted if each.end_ms >= stop_ms
+            )
+        self._counts.cuts += 1
+        if self._wal is not None and segment is not None:
+            write_checkpoint(
+                self.path / "wal", segment, keep_from_ms=stop_ms, is_live=self._is_live
+            )
+            self._wal.remove_before(segment)
+        self._counts.cut_s += time.perf_counter() - begin
+        _log.info("cut the head at %d into %d blocks", stop_ms, len(blocks))
+
+    def _write(
+        self, parent: Path, first_ms: int, stop_ms: int, runs: tuple[LateRun, ...]
+    ) -> list[Path]:
+        return write_windows(
+            self._head,
+            parent,
+            first_ms=first_ms,
+            stop_ms=stop_ms,
+            window_ms=self.options.min_block_ms,
+            late_runs=runs,
+            deleted=self._reader.deleted,
+        )
+
+    def _is_live(self, refs: Ints) -> npt.NDArray[np.bool_]:
+        head = self._head
+        slots = refs & 0xFFFFFFFF
+        live: npt.NDArray[np.bool_] = head.generation.array[slots] == refs >> 32
+        return live
+
+    def _ranges(self) -> tuple[int, ...]:
+        longest = self.options.max_block_ms
+        if longest is None:
+            retention = self.options.retention_ms
+            longest = 31 * DAY_MS if retention is None else min(31 * DAY_MS, retention // 10)
+        return compaction.block_ranges(min_ms=self.options.min_block_ms, max_ms=longest)
+
+    def _compact_due(self) -> None:
+        while not self._stop.is_set():
+            by_ulid = {block.meta.ulid: block for block in self._reader.blocks}
+            metas = [block.meta for block in by_ulid.values()]
+            ulids = compaction.plan(metas, self._ranges(), failed=self._counts.failed_ulids)
+            if not ulids:
+                return
+            chosen = [block for block in self._reader.blocks if block.meta.ulid in ulids]
+            try:
+                self._compact(chosen)
+            except (OSError, CorruptFileError):
+                self._counts.compactions_failed += 1
+                self._counts.failed_ulids.update(ulids)
+                _log.exception("compaction of %s failed", ", ".join(ulids))
+                return
+
+    def _compact(self, blocks: list[Block]) -> None:
+        assert self.path is not None
+        begin = time.perf_counter()
+        path = compaction.compact(blocks, self.path)
+        self._replace_blocks(blocks, [] if path is None else [Block.open(path)])
+        self._counts.compactions += 1
+        self._counts.compaction_s += time.perf_counter() - begin
+
+    def _drop_old(self, now_ms: int | None) -> None:
+        blocks = self._reader.blocks
+        other = 0 if self._wal is None else self._wal.stats().size_bytes
+        newest = (
+            max((block.meta.max_time_ms for block in blocks), default=0)
+            if now_ms is None
+            else now_ms
+        )
+        dropped = blocks_to_drop(
+            [block.meta for block in blocks],
+            retention_ms=self.options.retention_ms or 0,
+            size_limit_bytes=self.options.retention_bytes or 0,
+            sizes={block.meta.ulid: block.size_bytes for block in blocks},
+            other_bytes=other + self._head.pages.size_bytes,
+            newest_max_time_ms=newest,
+        )
+        if dropped.ulids:
+            self._counts.time_retentions += bool(dropped.by_time)
+            self._counts.size_retentions += bool(dropped.by_size)
+            self._replace_blocks([b for b in blocks if b.meta.ulid in dropped.ulids], [])
+
+    def _replace_blocks(self, old: list[Block], new: list[Block]) -> None:
+        """Show the new blocks instead of the old, at once, then delete the old."""
+        gone = {block.meta.ulid for block in old}
+        with self._head.lock:
+            kept = [block for block in self._reader.blocks if block.meta.ulid not in gone]
+            self._reader.blocks = _in_order((*kept, *new))
+        for block in old:
+            # Not closed: a reader may be at it. Its maps live as long as somebody holds it.
+            _delete_block(block.path)
+
+    def _load_blocks(self) -> tuple[Block, ...]:
+        """Open every block of the directory, without those that others replace."""
+        assert self.path is not None
+        self._counts.reloads += 1
+        blocks: list[Block] = []
+        names = self.path.iterdir() if self.path.is_dir() else iter(())
+        for path in sorted(each for each in names if is_ulid(each.name)):
+            try:
+                blocks.append(Block.open(path))
+            except (CorruptFileError, OSError):
+                self._counts.reloads_failed += 1
+                _log.exception("block %s cannot be opened and is left out", path)
+        replaced = compaction.superseded([block.meta for block in blocks])
+        for block in blocks:
+            if block.meta.ulid in replaced and not self.options.read_only:
+                _delete_block(block.path)
+        return _in_order([block for block in blocks if block.meta.ulid not in replaced])
+
+    def _restore_deleted(self, tombstone: Tombstone) -> None:
+        self._reader.deleted = (*self._reader.deleted, tombstone)
+
+    def _start(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
+        def run() -> None:
+            while not self._stop.wait(interval_s):
+                work()
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _maintain_quietly(self) -> None:
+        """Maintain; what fails is logged and tried again the next time."""
+        try:
+            self.maintain()
+        except Exception:  # noqa: BLE001  # a background thread must outlive any failure
+            self._counts.compactions_failed += 1
+            _log.exception("maintenance failed")
+
+    def _sync_quietly(self) -> None:
+        try:
+            self.sync()
+        except OSError:
+            _log.exception("the log cannot be synced")
+
+
+def _in_order(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Sort so that of two blocks that hold a sample of one time the older sample comes first."""
+    return tuple(sorted(blocks, key=lambda block: (-block.meta.level, block.meta.ulid)))
+
+
+def _size_of(blocks: Sequence[Block]) -> int:
+    size = 0
+    for block in blocks:
+        with contextlib.suppress(FileNotFoundError):
+            size += block.size_bytes
+    return size
+
+
+def _delete_block(path: Path) -> None:
+    """Delete a block's directory; under another name first, so that it is never half a block."""
+    doomed = path.with_name(path.name + ".tmp")
+    try:
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError:
+        _log.exception("cannot delete %s", path)

@@ -1,0 +1,293 @@
+"""The newest samples of every series, open for writing.
+
+From: `append.py`, `replay.py`. To: `head_view.py` (reading), `database.py` (cutting windows).
+
+A series is a slot: a row of every column here. A ref is `generation << 32 | slot`; collecting a
+series raises its slot's generation, so that old refs are recognised. The columns are described in
+`kernels.py`. Everything here is called under `lock`, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.columns import GrowingColumn
+from tsdb.head_pages import PageStore
+from tsdb.kernels import (
+    BLOCKS,
+    FRESH,
+    MAX_TIME,
+    MIN_TIME,
+    NO_TIME,
+    PAGES,
+    SLAB,
+    STATE_SIZE,
+    admit,
+    place,
+    revoke,
+)
+from tsdb.late import LateBuffer
+from tsdb.metric_table import SeriesRows
+from tsdb.series_index import SeriesIndex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tsdb.interface import Ids, Ints
+    from tsdb.kernels import Small
+    from tsdb.label_kernels import Slots, Words
+    from tsdb.symbols import SymbolTable
+
+NEVER_MS: int = np.iinfo(np.int64).max
+"""Later than every sample: the least time of a head that has none."""
+
+
+class Head:
+    """Slots, open samples, sealed pages and the late buffer of one database."""
+
+    def __init__(self, symbols: SymbolTable, *, pages: Path | None, reserve: int) -> None:
+        """Make an empty head. `reserve` slots of address space; 0 for small stores.
+
+        `pages` is the directory for sealed pages, None to keep them in memory.
+        """
+        self.lock = threading.Lock()
+        self.symbols = symbols
+        self.index = SeriesIndex(reserve=reserve)
+        self.rows = SeriesRows(symbols, reserve=reserve)
+        self.pages = PageStore(pages)
+        self.late = LateBuffer()
+        self.frozen_late = LateBuffer()
+        self.slot_count = 0
+        self.floor_ms: int = NO_TIME
+        """Samples older than this are late, whatever their series has: they are in blocks."""
+        self.readable_ms: int = NO_TIME
+        """Samples of slots and pages older than this are no longer the head's to show."""
+        self.series_created = 0
+        self.series_removed = 0
+        self._free: list[Slots] = []
+        self._resting: Slots = np.empty(0, np.int32)
+        self._recent: list[Slots] = []
+        self.generation = GrowingColumn(np.int32, reserve=reserve)
+        self.newest_time = GrowingColumn(np.int64, reserve=reserve)
+        self.newest_bits = GrowingColumn(np.uint64, reserve=reserve)
+        self.open_bits = GrowingColumn(np.uint64, width=SLAB, reserve=reserve)
+        self.fill = GrowingColumn(np.uint8, reserve=reserve)
+        self.block_of = GrowingColumn(np.int32, reserve=reserve)
+        self.version = GrowingColumn(np.uint32, reserve=reserve)
+        self.page_head = GrowingColumn(np.int64, reserve=reserve)
+        self.block_times = GrowingColumn(np.int64, width=SLAB, reserve=reserve)
+        self._block_run = GrowingColumn(np.int64, reserve=reserve)
+        self._block_facts = [GrowingColumn(np.int32, reserve=reserve) for _ in range(4)]
+        self._free_blocks = GrowingColumn(np.int32, reserve=reserve)
+        self._scratch = np.empty(SLAB, np.int64)
+        self._state = np.zeros(STATE_SIZE, np.int64)
+        self._state[FRESH] = -1
+        self._state[MIN_TIME], self._state[MAX_TIME] = NEVER_MS, NO_TIME
+
+    @property
+    def min_time_ms(self) -> int:
+        """Least time of a sample in slots and pages; `NEVER_MS` if there is none."""
+        return int(self._state[MIN_TIME])
+
+    @property
+    def max_time_ms(self) -> int:
+        """Greatest time of a sample ever placed; `NO_TIME` if there is none."""
+        return int(self._state[MAX_TIME])
+
+    @property
+    def newest_ms(self) -> int:
+        """Greatest time of a sample, late ones included; `NO_TIME` if there is none."""
+        late = (self.late.max_time_ms, self.frozen_late.max_time_ms)
+        return max(self.max_time_ms, *(NO_TIME if each is None else each for each in late))
+
+    @property
+    def oldest_ms(self) -> int:
+        """Least time of a sample, late ones included; `NEVER_MS` if there is none."""
+        late = (self.late.min_time_ms, self.frozen_late.min_time_ms)
+        return min(self.min_time_ms, *(NEVER_MS if each is None else each for each in late))
+
+    @property
+    def page_count(self) -> int:
+        """Pages sealed since the start."""
+        return int(self._state[PAGES])
+
+    @property
+    def time_block_count(self) -> int:
+        """Time blocks ever made: what sharing did not save."""
+        return int(self._state[BLOCKS])
+
+    def refs(self, slots: Slots) -> Ints:
+        """Return the refs of slots, -1 where the slot is -1."""
+        generation = self.generation.array[slots].astype(np.int64)
+        refs = generation << 32 | slots
+        refs[slots < 0] = -1
+        return refs
+
+    def fresh_slots(self, count: int) -> Slots:
+        """Return slots that may be used for `count` new series; nothing is taken yet."""
+        free = np.concatenate([*self._free, np.empty(0, np.int32)])[:count]
+        more = np.arange(self.slot_count, self.slot_count + count - free.size, dtype=np.int32)
+        return np.concatenate([free, more])
+
+    def take_slots(self, slots: Slots) -> None:
+        """Make slots ready for new series; they came first in `fresh_slots`, or from the WAL."""
+        if not slots.size:
+            return
+        count = max(self.slot_count, int(slots.max()) + 1)
+        skipped = np.arange(self.slot_count, count, dtype=np.int32)
+        free = np.concatenate([*self._free, skipped]) if self._free else skipped
+        self._free = [free[~np.isin(free, slots)]] if free.size else []
+        self.slot_count = count
+        for column in (
+            self.generation,
+            self.newest_time,
+            self.newest_bits,
+            self.open_bits,
+            self.fill,
+            self.block_of,
+            self.version,
+            self.page_head,
+        ):
+            column.ensure(count)
+        self.newest_time.array[slots] = NO_TIME
+        self.fill.array[slots] = 0
+        self.block_of.array[slots] = -1
+        self.version.array[slots] += 1
+        self.page_head.array[slots] = -1
+
+    def give_back(self, slots: Slots) -> None:
+        """Make slots free that were taken and got no series."""
+        self._free.append(slots)
+
+    def discard(self, slots: Slots) -> None:
+        """Forget series at once, with their samples. Only a replay may, nobody reads then."""
+        kept = np.setdiff1d(self.rows.slots, slots).astype(np.int32)
+        self.rows = self.rows.without(kept)
+        self.index.keep_only(kept)
+        self.generation.array[slots] += 1
+        self._free.append(np.unique(slots))
+
+    def add_series(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
+        """Enter the labels of series whose slots were taken."""
+        self.rows.add(slots, names, values, first)
+        self._recent.append(slots)
+        self.series_created += slots.size
+
+    def admit(
+        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+    ) -> tuple[Small, Ints, tuple[Ints, Words]]:
+        """Return statuses, their counts, and what `revoke` needs.
+
+        `limits`: greatest time taken, least time kept, least time taken late, status of what is
+        older than that.
+        """
+        size = refs.size
+        status, counts = np.empty(size, np.uint8), np.zeros(9, np.int64)
+        prior_time, prior_bits = np.empty(size, np.int64), np.empty(size, np.uint64)
+        time_max, kept, late_floor, refusal = limits
+        numbers = np.array([self.slot_count, time_max, kept, self.floor_ms, late_floor, refusal])
+        admit(
+            refs,
+            times,
+            bits,
+            numbers,
+            self.generation.array,
+            self.newest_time.array,
+            self.newest_bits.array,
+            status,
+            prior_time,
+            prior_bits,
+            counts,
+        )
+        return status, counts, (prior_time, prior_bits)
+
+    def revoke(self, refs: Ints, status: Small, prior: tuple[Ints, Words]) -> None:
+        """Take back what `admit` did."""
+        revoke(refs, status, *prior, self.newest_time.array, self.newest_bits.array)
+
+    def place(self, refs: Ints, times: Ints, bits: Words, status: Small) -> None:
+        """Put the samples that are STORED (and in order) into their slots."""
+        done = 0
+        while True:
+            open_bits = self.open_bits.array
+            fill_of, users, fork, fork_at = (column.array for column in self._block_facts)
+            done = place(
+                refs,
+                times,
+                bits,
+                status,
+                done,
+                open_bits.view(np.float64),
+                open_bits,
+                self.fill.array,
+                self.block_of.array,
+                self.version.array,
+                self.page_head.array,
+                self.block_times.array,
+                fill_of,
+                users,
+                fork,
+                fork_at,
+                self._block_run.array,
+                self._free_blocks.array,
+                self.pages.staging,
+                self._scratch,
+                self._state,
+            )
+            self.pages.flush(self._state, self.max_time_ms)
+            if done == refs.size:
+                return
+            blocks = int(self._state[BLOCKS]) + 1
+            if blocks > self.block_times.array.shape[0]:
+                for column in (
+                    self.block_times,
+                    self._block_run,
+                    self._free_blocks,
+                    *self._block_facts,
+                ):
+                    column.ensure(blocks)
+
+    def drop_before(self, time_ms: int) -> None:
+        """Stop showing samples of slots and pages older than `time_ms`; blocks have them."""
+        self.readable_ms = max(self.readable_ms, time_ms)
+        self.floor_ms = max(self.floor_ms, time_ms)
+        if self.min_time_ms < time_ms:
+            newest = self.max_time_ms
+            self._state[MIN_TIME] = time_ms if newest >= time_ms else NEVER_MS
+        self.pages.drop_before(time_ms)
+
+    def collect(self, time_ms: int) -> int:
+        """Forget the series that have no sample at or after `time_ms`; return how many.
+
+        Those made since the last call stay: who resolved them may be about to append.
+        Their slots rest until the next call before they are used again, so that a reader that
+        found them before this call does not see somebody else's samples.
+        """
+        self._free.append(self._resting)
+        self._resting = np.empty(0, np.int32)
+        slots = self.rows.slots
+        keep = self.newest_time.array[slots] >= time_ms
+        for needed in (self.late.slots(), self.frozen_late.slots(), *self._recent):
+            keep |= np.isin(slots, needed)
+        self._recent = []
+        gone = slots[~keep]
+        if gone.size:
+            kept = slots[keep]
+            self.rows = self.rows.without(kept)
+            self.index.keep_only(kept)
+            self.generation.array[gone] += 1
+            self._resting = gone.copy()
+            self.series_removed += gone.size
+        return int(gone.size)
+
+    def memory_bytes(self) -> int:
+        """Estimate the bytes taken by open samples and bookkeeping, pages and labels apart."""
+        row = 8 * SLAB + 4 + 8 + 8 + 1 + 4 + 4 + 8
+        return row * self.slot_count + (8 * SLAB + 28) * self.time_block_count
+
+    def close(self) -> None:
+        """Give back files."""
+        self.pages.close()

@@ -1,0 +1,152 @@
+"""Sealed pages of the head, in segment files that are mapped for reading.
+
+From: `kernels.place` (fills the staging area). To: `head_view.py` (walks the chains).
+
+Pages are written with `pwrite`, so they cost page cache and not memory of this process until a
+query reads them. Segments are scratch: the WAL brings the pages back after a restart, so the
+directory is emptied on open. Without a directory, or when the disk is full, they lie in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.kernels import SEGMENT_WORDS, STAGE_BASE, STAGED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tsdb.interface import Ints
+    from tsdb.label_kernels import Words
+
+_log = logging.getLogger(__name__)
+
+STAGING_WORDS = 1 << 16
+"""Words staged at most between two writes: 512 KiB."""
+
+
+class PageStore:
+    """Segments by number. Not thread-safe: the head's lock guards it.
+
+    A segment that was dropped stays readable for those who took `segments` before.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._segments: dict[int, Words] = {}
+        self._newest_time: dict[int, int] = {}
+        self._file: int | None = None
+        self._memory: mmap.mmap | None = None
+        self._open_number = -1
+        self.staging: Words = np.empty(STAGING_WORDS, np.uint64)
+
+    def prepare(self) -> None:
+        """Make the directory and empty it; only who holds the lock of the database may."""
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for left in self._directory.glob("[0-9]*"):
+                left.unlink()
+
+    @property
+    def segments(self) -> Mapping[int, Words]:
+        """All segments by number: uint64[SEGMENT_WORDS] each, to be read only."""
+        return dict(self._segments)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the segments may grow to."""
+        return 8 * SEGMENT_WORDS * len(self._segments)
+
+    def flush(self, state: Ints, newest_time: int) -> None:
+        """Write what is staged and move the staging area on, to the next segment if need be.
+
+        `newest_time` is the newest time that the pages can hold.
+        """
+        count = int(state[STAGED])
+        if count:
+            number, offset = divmod(int(state[STAGE_BASE]), SEGMENT_WORDS)
+            if number != self._open_number:
+                self._open(number)
+            self._write(offset, self.staging[:count])
+            self._newest_time[number] = newest_time
+            state[STAGED] = 0
+            if offset + count + STAGING_WORDS > SEGMENT_WORDS:
+                state[STAGE_BASE] = (number + 1) * SEGMENT_WORDS
+            else:
+                state[STAGE_BASE] += count
+
+    def drop_before(self, time: int) -> None:
+        """Drop the segments whose pages all end before `time`; never the one being written."""
+        for number in [n for n, newest in self._newest_time.items() if newest < time]:
+            if number == self._open_number:
+                continue
+            del self._segments[number], self._newest_time[number]
+            if self._directory is not None:
+                self._path(self._directory, number).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Drop everything."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._directory is not None:
+            for number in self._segments:
+                self._path(self._directory, number).unlink(missing_ok=True)
+        self._segments.clear()
+        self._open_number = -1
+
+    def _open(self, number: int) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._memory = None
+        self._open_number = number
+        if self._directory is None:
+            self._open_in_memory(number)
+            return
+        try:
+            path = self._path(self._directory, number)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            os.ftruncate(file, 8 * SEGMENT_WORDS)
+            mapped = mmap.mmap(file, 8 * SEGMENT_WORDS, access=mmap.ACCESS_READ)
+        except OSError as error:
+            _log.warning("head pages stay in memory: %s", error)
+            self._open_in_memory(number)
+            return
+        self._file = file
+        self._segments[number] = np.frombuffer(mapped, np.uint64)
+
+    def _open_in_memory(self, number: int) -> None:
+        self._memory = mmap.mmap(-1, 8 * SEGMENT_WORDS)
+        self._segments[number] = np.frombuffer(self._memory, np.uint64)
+
+    def _write(self, offset: int, words: Words) -> None:
+        data = memoryview(words).cast("B")
+        if self._file is not None:
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(self._file, data[written:], 8 * offset + written)
+            except OSError as error:
+                # The samples are in the WAL and must stay readable: go on in memory.
+                _log.warning("head pages move to memory: %s", error)
+                before = self._segments[self._open_number][:offset].tobytes()
+                os.close(self._file)
+                self._file = None
+                self._open_in_memory(self._open_number)
+                assert self._memory is not None
+                self._memory[: len(before)] = before
+            else:
+                return
+        assert self._memory is not None
+        self._memory[8 * offset : 8 * offset + len(data)] = data
+
+    @staticmethod
+    def _path(directory: Path, number: int) -> Path:
+        return directory / f"{number:06d}"

@@ -1,0 +1,253 @@
+"""A consistent look at some series of the head, and their samples as columns.
+
+From: `head.py` (under its lock, for a few ns a row). To: `select.py`, `append.py` (does a late
+sample exist already?).
+
+What a view holds never changes, save open samples, which the writer may seal while they are being
+copied. So they are copied first and checked afterwards: rows whose slot changed meanwhile, a few
+at most, are read again under the lock, up to the newest time that the view had seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.errors import TooManySamplesError
+from tsdb.kernels import SEGMENT_WORDS
+from tsdb.late import LateRun, late_rows
+from tsdb.late_kernels import splice_late
+from tsdb.read_kernels import (
+    changed_rows,
+    copy_open,
+    decode_times,
+    decode_values,
+    open_bounds,
+    share_times,
+    snapshot_rows,
+    walk_pages,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from tsdb.head import Head
+    from tsdb.interface import Floats, Ints
+    from tsdb.kernels import Small
+    from tsdb.label_kernels import Slots, Words
+
+_PAGES_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class RowSamples:
+    """Samples of rows as in `interface.SeriesBatch`; `count` may be 0."""
+
+    times: Ints
+    time_start: Ints
+    values: Floats
+    value_start: Ints
+    count: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """What the head held of the series `slots` at one moment."""
+
+    slots: Slots
+    fill: Small
+    block_of: Slots
+    version: npt.NDArray[np.uint32]
+    page: Ints
+    newest: Ints
+    segments: Mapping[int, Words]
+    readable_ms: int
+    late_runs: tuple[LateRun, ...]
+
+
+def take_view(
+    head: Head, slots: Slots, *, late_runs: tuple[LateRun, ...] | None = None
+) -> HeadView:
+    """Return a view of the given series. The caller holds the head's lock.
+
+    `late_runs` replaces the head's own, for who wants only some of them.
+    """
+    size = slots.size
+    fill, block_of = np.empty(size, np.uint8), np.empty(size, np.int32)
+    version, page = np.empty(size, np.uint32), np.empty(size, np.int64)
+    newest = np.empty(size, np.int64)
+    snapshot_rows(
+        slots,
+        head.fill.array,
+        head.block_of.array,
+        head.version.array,
+        head.page_head.array,
+        head.newest_time.array,
+        fill,
+        block_of,
+        version,
+        page,
+        newest,
+    )
+    return HeadView(
+        slots,
+        fill,
+        block_of,
+        version,
+        page,
+        newest,
+        head.pages.segments,
+        head.readable_ms,
+        head.frozen_late.runs + head.late.runs if late_runs is None else late_runs,
+    )
+
+
+def read_view(
+    head: Head,
+    view: HeadView,
+    start_ms: Ints,
+    end_ms: Ints,
+    *,
+    samples_max: int | None = None,
+    locked: bool = False,
+) -> RowSamples:
+    """Return each row's samples in [start_ms[row], end_ms[row]], late ones merged in.
+
+    Raises `TooManySamplesError` before memory is taken. `locked` says that the caller holds the
+    head's lock.
+    """
+    own_start = np.maximum(start_ms, view.readable_ms)
+    late = late_rows(view.late_runs, view.slots, start_ms, end_ms)
+    late_count = 0 if late is None else late.times.size
+    allowed = None if samples_max is None else samples_max - late_count
+    found = _read_own(head, view, own_start, end_ms, allowed)
+    changed = np.empty(view.slots.size, np.int64)
+    changed = changed[: changed_rows(view.slots, head.version.array, view.version, changed)]
+    if changed.size and not locked:
+        with head.lock:
+            again = take_view(head, np.ascontiguousarray(view.slots[changed]))
+            kept = HeadView(
+                again.slots,
+                again.fill,
+                again.block_of,
+                again.version,
+                again.page,
+                again.newest,
+                {**view.segments, **again.segments},
+                view.readable_ms,
+                (),
+            )
+            end = np.minimum(end_ms[changed], view.newest[changed])
+            repaired = _read_own(head, kept, own_start[changed], end, None)
+        found = _replace(found, changed, repaired)
+    if late is None:
+        return found
+    size = int(late.times.size + found.count[np.diff(late.first) > 0].sum())
+    times = np.concatenate([found.times, np.empty(size, np.int64)])
+    values = np.concatenate([found.values, np.empty(size)])
+    # Both pools continue at one place, so that one number tells where a merged run begins.
+    used = max(found.times.size, found.values.size)
+    times = np.concatenate([times, np.empty(max(0, used + size - times.size), np.int64)])
+    values = np.concatenate([values, np.empty(max(0, used + size - values.size))])
+    time_start, value_start, count = (
+        column.copy() for column in (found.time_start, found.value_start, found.count)
+    )
+    bits = values.view(np.uint64)
+    used = splice_late(
+        late.first, late.times, late.bits, times, bits, used, time_start, value_start, count
+    )
+    return RowSamples(times[:used], time_start, values[:used], value_start, count)
+
+
+def _read_own(
+    head: Head, view: HeadView, start: Ints, end: Ints, samples_max: int | None
+) -> RowSamples:
+    """Read what slots and pages hold; open samples may have changed under the reader."""
+    size = view.slots.size
+    block_times, open_bits = head.block_times.array, head.open_bits.array
+    low, high = np.empty(size, np.uint8), np.empty(size, np.uint8)
+    open_bounds(view.fill, view.block_of, block_times, start, end, low, high)
+    count, sign = np.zeros(size, np.int64), np.zeros((size, 2), np.uint64)
+    pages = _find_pages(view, start, end, count, sign)
+    leader = np.empty(size, np.int32)
+    table = np.full(1 << (2 * size + 1).bit_length(), -1, np.int32)
+    share_times(low, high, view.block_of, count, sign, table, leader)
+    total = int(count.sum())
+    if samples_max is not None and total > samples_max:
+        raise TooManySamplesError(samples_max)
+    value_stop = np.cumsum(count)
+    own_times = np.where(leader == np.arange(size), count, 0)
+    time_stop = np.cumsum(own_times)
+    time_start = (time_stop - own_times)[leader]
+    values, times = np.empty(total), np.empty(int(own_times.sum()), np.int64)
+    bits = values.view(np.uint64)
+    value_dest, time_dest = value_stop.copy(), time_stop.copy()
+    copy_open(
+        view.slots,
+        low,
+        high,
+        view.block_of,
+        open_bits,
+        block_times,
+        leader,
+        value_dest,
+        time_dest,
+        bits,
+        times,
+    )
+    for number, rows, positions, lows, highs in pages:
+        words, base = view.segments[number], number * SEGMENT_WORDS
+        decode_values(words, base, rows, positions, lows, highs, value_dest, values, bits)
+        decode_times(words, base, rows, positions, lows, highs, leader, time_dest, times)
+    return RowSamples(times, time_start, values, value_stop - count, count)
+
+
+_Pages = list[tuple[int, "Slots", "Ints", "Small", "Small"]]
+
+
+def _find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words) -> _Pages:
+    """Return the pages that overlap each row's range by segment, newest first; count samples."""
+    pages: _Pages = []
+    cursor = view.page.copy()
+    for number in sorted(view.segments, reverse=True):
+        row = 0
+        while row < cursor.size:
+            rows, positions = np.empty(_PAGES_AT_ONCE, np.int32), np.empty(_PAGES_AT_ONCE, "i8")
+            lows, highs = np.empty(_PAGES_AT_ONCE, np.uint8), np.empty(_PAGES_AT_ONCE, np.uint8)
+            found = np.zeros(1, np.int64)
+            row = walk_pages(
+                view.segments[number],
+                number * SEGMENT_WORDS,
+                row,
+                cursor,
+                start,
+                end,
+                rows,
+                positions,
+                lows,
+                highs,
+                count,
+                sign,
+                found,
+            )
+            n = int(found[0])
+            if n:
+                pages.append((number, rows[:n], positions[:n], lows[:n], highs[:n]))
+    return pages
+
+
+def _replace(found: RowSamples, rows: npt.NDArray[np.int64], other: RowSamples) -> RowSamples:
+    """Return `found` with the given rows taken from `other`."""
+    time_start, value_start, count = (
+        column.copy() for column in (found.time_start, found.value_start, found.count)
+    )
+    time_start[rows] = other.time_start + found.times.size
+    value_start[rows] = other.value_start + found.values.size
+    count[rows] = other.count
+    times = np.concatenate([found.times, other.times])
+    values = np.concatenate([found.values, other.values])
+    return RowSamples(times, time_start, values, value_start, count)

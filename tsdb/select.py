@@ -1,0 +1,218 @@
+"""Read one time range of many series, as columns.
+
+From: `head_view.py` (open samples, sealed pages, late buffer), `block.py` (sealed blocks).
+To:   `promql/engine.py` and everybody else, through `SeriesReader` in `interface.py`.
+
+All selections of a call are matched first, then one moment is fixed under the head's lock, then
+columns are read without it. Blocks are only merged in where one overlaps the range.
+Invariant: within a series times strictly increase, across every seam between sources.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdb.errors import ClosedError, TooManySamplesError
+from tsdb.head_view import RowSamples, read_view, take_view
+from tsdb.interface import LabelColumns, SeriesBatch
+from tsdb.kernels import NO_TIME
+from tsdb.label_kernels import mark_ids
+from tsdb.matching import RegexMemory, check_matchers, label_mask, match_series
+from tsdb.merge import merge_batches, merge_labels
+from tsdb.tombstones import DeletedRange, Tombstone, mask_deleted, take_series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tsdb.block import Block
+    from tsdb.errors import CorruptFileError
+    from tsdb.head import Head
+    from tsdb.interface import Ints, Matcher, Selection
+    from tsdb.label_kernels import Slots
+    from tsdb.metric_table import SeriesRows
+
+_log = logging.getLogger(__name__)
+
+
+class Reader:
+    """Implements `interface.SeriesReader` over a head and sealed blocks.
+
+    `blocks` and `deleted` (of the head) are tuples that are replaced under the head's lock.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._memory = RegexMemory(head.symbols)
+        self.blocks: tuple[Block, ...] = ()
+        self.deleted: tuple[Tombstone, ...] = ()
+        self.corruptions = 0
+        self.closed = False
+
+    def select(
+        self, selections: Sequence[Selection], *, samples_max: int | None = None
+    ) -> list[SeriesBatch]:
+        """Return one batch per selection; see `interface.SeriesReader`."""
+        self._check_open()
+        head = self._head
+        rows = head.rows
+        matched = [match_series(rows, self._memory, each.matchers) for each in selections]
+        slots = np.concatenate([np.empty(0, np.int32), *matched])
+        with head.lock:
+            view, blocks, deleted = take_view(head, slots), self.blocks, self.deleted
+        sizes = [each.size for each in matched]
+        start = np.repeat(np.array([each.start_ms for each in selections], np.int64), sizes)
+        end = np.repeat(np.array([each.end_ms for each in selections], np.int64), sizes)
+        in_blocks = [
+            [
+                (block, block.match(each.matchers))
+                for block in blocks
+                if block.meta.overlaps(each.start_ms, each.end_ms)
+            ]
+            for each in selections
+        ]
+        allowed = samples_max
+        if allowed is not None:
+            for each, found in zip(selections, in_blocks, strict=True):
+                for block, found_rows in found:
+                    allowed -= block.count_samples(
+                        found_rows, each.start_ms, each.end_ms, on_corrupt=self._count_corrupt
+                    )
+        try:
+            own = read_view(head, view, start, end, samples_max=allowed)
+        except TooManySamplesError:
+            assert samples_max is not None
+            raise TooManySamplesError(samples_max) from None
+        batches = []
+        at = 0
+        for each, size, found in zip(selections, sizes, in_blocks, strict=True):
+            batch = batch_of(rows, slots, own, at, at + size)
+            at += size
+            if deleted and batch.series_count:
+                batch = without_deleted(batch, deleted)
+            parts = [
+                part
+                for block, found_rows in found
+                if (
+                    part := block.select_rows(
+                        found_rows, each.start_ms, each.end_ms, on_corrupt=self._count_corrupt
+                    )
+                )
+                is not None
+            ]
+            batches.append(merge_batches([*parts, batch], head.symbols) if parts else batch)
+        return batches
+
+    def series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> LabelColumns:
+        """Return the labels of matching series; see `interface.SeriesReader`."""
+        self._check_open()
+        parts = self._label_parts(matcher_sets, start_ms, end_ms)
+        if len(parts) == 1 and parts[0].symbols is self._head.symbols:
+            return parts[0]
+        return merge_labels(parts, self._head.symbols)[0]
+
+    def label_names(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Return the label names in use; see `interface.SeriesReader`."""
+        self._check_open()
+        return sorted(
+            {
+                name
+                for part in self._label_parts(matcher_sets, start_ms, end_ms)
+                for name in part.names
+            }
+        )
+
+    def label_values(
+        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Return the values of one label; see `interface.SeriesReader`."""
+        self._check_open()
+        values: set[str] = set()
+        for part in self._label_parts(matcher_sets, start_ms, end_ms):
+            if name in part.names:
+                column = part.ids[part.names.index(name)]
+                seen = np.zeros(int(column.max(initial=0)) + 1, np.bool_)
+                mark_ids(column, seen)
+                seen[0] = False
+                values.update(part.symbols.texts(np.flatnonzero(seen).astype(np.uint32)))
+        return sorted(values)
+
+    def _label_parts(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[LabelColumns]:
+        """Return the labels that each source has, each series once in each."""
+        head = self._head
+        sets = list(matcher_sets) or [()]
+        for matchers in sets:
+            check_matchers(matchers)
+        parts = []
+        for block in self.blocks:
+            if block.meta.overlaps(start_ms, end_ms):
+                found = [block.match(matchers) for matchers in sets]
+                rows = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+                parts.append(block.labels(rows))
+        with head.lock:
+            series_rows = head.rows
+            overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
+        if overlaps:
+            slots = [match_series(series_rows, self._memory, matchers) for matchers in sets]
+            chosen = slots[0] if len(slots) == 1 else np.unique(np.concatenate(slots))
+            with head.lock:
+                # A series that was resolved and never got a sample is none.
+                newest = head.newest_time.array[chosen]
+                late_slots = [head.late.slots(), head.frozen_late.slots()]
+            has = newest > NO_TIME
+            if not has.all():
+                has |= np.isin(chosen, np.concatenate(late_slots))
+            parts.append(series_rows.labels(chosen[has]))
+        return parts or [series_rows.labels(np.empty(0, np.int32))]
+
+    def _count_corrupt(self, error: CorruptFileError) -> None:
+        self.corruptions += 1
+        _log.error("samples are left out, a frame is damaged: %s", error)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedError("the database is closed")
+
+
+def batch_of(
+    rows: SeriesRows, slots: Slots, samples: RowSamples, first: int, stop: int
+) -> SeriesBatch:
+    """Make a batch of the rows [first, stop) of what was read, without those that are empty."""
+    kept = first + np.flatnonzero(samples.count[first:stop])
+    return SeriesBatch(
+        rows.labels(slots[kept]),
+        samples.times,
+        samples.time_start[kept],
+        samples.values,
+        samples.value_start[kept],
+        samples.count[kept],
+    )
+
+
+def without_deleted(batch: SeriesBatch, deleted: Sequence[Tombstone]) -> SeriesBatch:
+    """Return the batch without the samples that tombstones delete."""
+    ranges = [
+        DeletedRange(hit, tombstone.start_ms, tombstone.end_ms)
+        for tombstone in deleted
+        if (hit := _rows_of(batch.labels, tombstone.matchers)).size
+    ]
+    if not ranges:
+        return batch
+    left = mask_deleted(batch, ranges)
+    return take_series(batch, np.empty(0, np.int64)) if left is None else left
+
+
+def _rows_of(labels: LabelColumns, matchers: Sequence[Matcher]) -> Ints:
+    """Return the series of a batch that satisfy all matchers."""
+    mask = np.ones(labels.series_count, np.bool_)
+    for matcher in matchers:
+        mask &= label_mask(labels, matcher)
+    return np.flatnonzero(mask)
