@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
+from api.float_kernels import SLACK_BYTES, STAMP_BYTES_MAX
 from api.json_kernels import (
     FRAME_BYTES_MAX,
     POINT_BYTES_MAX,
-    STAMP_BYTES_MAX,
     number_symbols,
     write_label_sets,
     write_matrix,
@@ -24,7 +24,7 @@ from api.json_kernels import (
     write_stamps,
     write_vector,
 )
-from api.json_text import dumps, quoted
+from api.json_text import dumps, is_plain, quoted
 from promql.float_text import sample_text
 from promql.result import (
     MatrixResult,
@@ -50,6 +50,7 @@ CHUNK_BYTES = 1 << 20
 """A guess, not measured: large beside a system call, small beside a result."""
 
 _SMALL_BYTES = 1 << 12
+_SLACK = bytes(SLACK_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,8 @@ class LabelTexts:
     @property
     def series_bytes_max(self) -> int:
         """A bound on the length of one series' labels as JSON."""
-        if not self.texts_of.size:
-            return 2
-        lengths = np.append(np.diff(self.text_at), 0)
-        longest = lengths[self.texts_of].max(axis=1)
-        return int(longest.sum() + self.names.size + self.texts_of.shape[0] + 2)
+        longest = int(np.diff(self.text_at).max(initial=0))
+        return self.texts_of.shape[0] * longest + self.names.size + 2
 
     @property
     def bytes_about(self) -> int:
@@ -95,14 +93,25 @@ def label_texts(
             break
         room *= 8
     name_bytes, name_at = _joined([quoted(name) + b":" for name in names])
-    text_bytes, text_at = _joined([quoted(text) for text in symbols.texts(distinct[:count])])
+    text_bytes, text_at = _quoted_texts(symbols.texts(distinct[:count]))
     return LabelTexts(texts_of, name_bytes, name_at, text_bytes, text_at)
 
 
 def _joined(parts: list[bytes]) -> tuple[Bytes, Ints]:
     at = np.zeros(len(parts) + 1, dtype=np.int64)
     np.cumsum([len(part) for part in parts], out=at[1:])
-    return np.frombuffer(b"".join(parts), dtype=np.uint8), at
+    return np.frombuffer(b"".join([*parts, _SLACK]), dtype=np.uint8), at
+
+
+def _quoted_texts(texts: list[str]) -> tuple[Bytes, Ints]:
+    """Return `"text",` for each, joined, and where each starts."""
+    whole = "".join(texts)
+    if not whole.isascii() or not is_plain(whole):
+        return _joined([quoted(text) + b"," for text in texts])
+    at = np.arange(len(texts) + 1, dtype=np.int64) * 3
+    at[1:] += np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
+    joined = ('"' + '","'.join(texts) + '",').encode() + _SLACK
+    return np.frombuffer(joined, dtype=np.uint8), at
 
 
 def result_chunks(
@@ -200,9 +209,9 @@ def _matrix(value: MatrixResult) -> Iterator[bytes]:
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits, present = _bits(value.values), np.ascontiguousarray(value.present)
     steps = np.ascontiguousarray(value.steps_ms)
-    stamps = np.empty(steps.size * STAMP_BYTES_MAX, dtype=np.uint8)
+    stamps = np.empty(steps.size * STAMP_BYTES_MAX + SLACK_BYTES, dtype=np.uint8)
     stamp_at = np.empty(steps.size + 1, dtype=np.int64)
-    stamps = stamps[: write_stamps(steps, stamps, stamp_at)]
+    write_stamps(steps, stamps, stamp_at)
 
     def write(state: Ints, out: Bytes) -> int:
         columns = _columns(labels)

@@ -1,0 +1,294 @@
+"""JSON from columns against json and repr: every double, every shape, every label."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from api import json_writer
+from api.float_kernels import SLACK_BYTES, STAMP_BYTES_MAX, VALUE_BYTES_MAX
+from api.json_kernels import write_floats, write_stamps
+from api.json_text import dumps, quoted
+from api.json_writer import float_seconds, label_set_chunks, result_chunks
+from promql.labels import QuerySymbols, SeriesLabels
+from promql.result import (
+    MatrixResult,
+    QueryStats,
+    RawResult,
+    ScalarResult,
+    StringResult,
+    VectorResult,
+)
+
+
+def float_texts(values):
+    """What the kernel makes of each value."""
+    bits = np.asarray(values, dtype=np.float64).view(np.uint64)
+    out = np.empty(bits.size * VALUE_BYTES_MAX + SLACK_BYTES, dtype=np.uint8)
+    at = np.empty(bits.size + 1, dtype=np.int64)
+    length = write_floats(bits, out, at)
+    text = out[:length].tobytes().decode()
+    return [text[a:b] for a, b in pairwise(at.tolist())]
+
+
+def plain_text(value):
+    """The same from repr, which gives the shortest digits too."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if value == 0:
+        return "-0" if math.copysign(1, value) < 0 else "0"
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    exponent += len(digits) - len(text)
+    point = len(text) + exponent
+    if abs(value) < 1e-6 or abs(value) >= 1e21:
+        mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
+        shown = f"{mantissa}e{'-' if point < 1 else '+'}{abs(point - 1):02d}"
+    elif point <= 0:
+        shown = "0." + "0" * -point + text
+    elif point < len(text):
+        shown = f"{text[:point]}.{text[point:]}"
+    else:
+        shown = text + "0" * (point - len(text))
+    return ("-" if sign else "") + shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(0.0, "0", id="zero"),
+        pytest.param(-0.0, "-0", id="zero keeps its sign"),
+        pytest.param(math.nan, "NaN", id="not a number"),
+        pytest.param(math.inf, "+Inf", id="infinity has a sign"),
+        pytest.param(-math.inf, "-Inf", id="minus infinity"),
+        pytest.param(1e-6, "0.000001", id="the smallest without an exponent"),
+        pytest.param(np.nextafter(1e-6, 0), "9.999999999999997e-07", id="just below it"),
+        pytest.param(1e-7, "1e-07", id="two digits of exponent"),
+        pytest.param(1e21, "1e+21", id="the smallest with a positive exponent"),
+        pytest.param(np.nextafter(1e21, 0), "999999999999999900000", id="just below that"),
+        pytest.param(123456789012.0, "123456789012", id="a whole number"),
+        pytest.param(123456789012345678.0, "123456789012345680", id="shortest, then zeros"),
+        pytest.param(2.0**53, "9007199254740992", id="two to the 53rd"),
+        pytest.param(2.0**63, "9223372036854776000", id="two to the 63rd"),
+        pytest.param(0.1 + 0.2, "0.30000000000000004", id="seventeen digits"),
+        pytest.param(5e-324, "5e-324", id="the smallest there is"),
+        pytest.param(1.7976931348623157e308, "1.7976931348623157e+308", id="the largest"),
+        pytest.param(-2.2250738585072014e-308, "-2.2250738585072014e-308", id="the longest"),
+        pytest.param(9.5e-5, "0.000095", id="zeros after the point"),
+        pytest.param(1e23, "1e+23", id="halfway between two doubles"),
+    ],
+)
+def test_one_value(value, text):
+    assert float_texts([value]) == [text]
+
+
+@given(npst.arrays(np.uint64, st.integers(1, 200)))
+@settings(max_examples=100, deadline=None)
+def test_any_bits_equal_repr(bits):
+    values = bits.view(np.float64).tolist()
+    assert float_texts(values) == [plain_text(value) for value in values]
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=50))
+@example([float(f"{d}e{e}") for d in (1, 9.5, 1.25) for e in range(-323, 308, 7)])
+@example([2.0**e for e in range(-1074, 1024)])
+@example([1.5 * 2.0**e for e in range(-1073, 1023)])
+@example([float(10**e + d) for e in range(23) for d in (-1, 0, 1)])
+@settings(max_examples=100, deadline=None)
+def test_any_floats_equal_repr(values):
+    assert float_texts(values) == [plain_text(value) for value in values]
+
+
+@given(st.lists(st.integers(0, 10**17), min_size=1, max_size=50), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+def test_decimals_equal_repr(whole, places):
+    values = [number / 10**places for number in whole]
+    assert float_texts(values) == [plain_text(value) for value in values]
+
+
+def plain_stamp(time_ms):
+    seconds, millis = divmod(abs(time_ms), 1000)
+    return f"{'-' if time_ms < 0 else ''}{seconds}" + (f".{millis:03d}" if millis else "")
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20))
+@example([1435781451110, 1435781451000, 0, -1, -1500, 5, 999, -(2**63)])
+@settings(max_examples=100, deadline=None)
+def test_stamps(times):
+    out = np.empty(len(times) * STAMP_BYTES_MAX + SLACK_BYTES, dtype=np.uint8)
+    at = np.empty(len(times) + 1, dtype=np.int64)
+    length = write_stamps(np.array(times, dtype=np.int64), out, at)
+    expected = "".join(f'[{plain_stamp(time)},"' for time in times)
+    assert out[:length].tobytes().decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "text"),
+    [(1435781451110, b"1435781451.11"), (4000, b"4"), (-1, b"-0.001"), (0, b"0"), (50, b"0.05")],
+)
+def test_scalar_times_are_plain_numbers(time_ms, text):
+    assert float_seconds(time_ms) == text
+
+
+# ------------------------------------------------------------------ whole results
+
+label_text = st.one_of(
+    st.sampled_from(["a", "é", 'q"', "\\", "\n\r\t\x01", "<&>", "x" * 300, "\u2028", "日本"]),
+    st.text(min_size=1, max_size=5),
+)
+label_rows = st.lists(
+    st.dictionaries(st.sampled_from(["__name__", "job", "b.c", 'o"dd', "le"]), label_text),
+    max_size=6,
+    unique_by=lambda row: tuple(sorted(row.items())),
+)
+
+
+def labels_of(rows):
+    return SeriesLabels.from_dicts(rows, QuerySymbols(None))
+
+
+def pairs(times, values):
+    return [[time / 1000, plain_text(value)] for time, value in zip(times, values, strict=True)]
+
+
+def answer(value, **options):
+    return json.loads(b"".join(result_chunks(value, **options)))
+
+
+@given(label_rows, st.integers(1, 5), st.data())
+@settings(max_examples=60, deadline=None)
+def test_matrices_equal_plain_json(rows, step_count, data):
+    shape = (len(rows), step_count)
+    values = data.draw(npst.arrays(np.float64, shape))
+    present = data.draw(npst.arrays(np.bool_, shape))
+    present[:, -1] = True
+    steps = 1000 + 500 * np.arange(step_count, dtype=np.int64)
+    expected = [
+        {
+            "metric": row,
+            "values": pairs(steps[present[s]].tolist(), values[s][present[s]].tolist()),
+        }
+        for s, row in enumerate(rows)
+    ]
+    got = answer(MatrixResult(steps, labels_of(rows), values, present))
+    assert got == {"status": "success", "data": {"resultType": "matrix", "result": expected}}
+    assert [list(series["metric"]) for series in got["data"]["result"]] == [
+        sorted(row) for row in rows
+    ]
+
+
+@given(label_rows, st.data())
+@settings(max_examples=60, deadline=None)
+def test_vectors_equal_plain_json(rows, data):
+    values = data.draw(npst.arrays(np.float64, len(rows)))
+    expected = [
+        {"metric": row, "value": [12.345, plain_text(value)]}
+        for row, value in zip(rows, values.tolist(), strict=True)
+    ]
+    got = answer(VectorResult(12345, labels_of(rows), values))
+    assert got["data"] == {"resultType": "vector", "result": expected}
+
+
+@given(label_rows, st.data())
+@settings(max_examples=60, deadline=None)
+def test_raw_samples_equal_plain_json(rows, data):
+    count = data.draw(npst.arrays(np.int64, len(rows), elements=st.integers(1, 6)))
+    values = data.draw(npst.arrays(np.float64, int(count.sum())))
+    start = np.cumsum(count) - count
+    times = np.arange(int(count.sum()), dtype=np.int64) * 77
+    expected = [
+        {
+            "metric": row,
+            "values": pairs(times[a : a + n].tolist(), values[a : a + n].tolist()),
+        }
+        for row, a, n in zip(rows, start.tolist(), count.tolist(), strict=True)
+    ]
+    got = answer(RawResult(labels_of(rows), times, start, values, start, count))
+    assert got["data"] == {"resultType": "matrix", "result": expected}
+
+
+@given(label_rows)
+@settings(max_examples=60, deadline=None)
+def test_label_sets_equal_plain_json(rows):
+    labels = labels_of(rows)
+    got = json.loads(b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols)))
+    assert got == {"status": "success", "data": rows}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 500, 2000, 1 << 20])
+def test_any_buffer_gives_the_same_bytes(monkeypatch, chunk_bytes):
+    rng = np.random.default_rng(2)
+    rows = [{"__name__": "m", "i": str(i), "long": "x" * (i * 7 % 50)} for i in range(40)]
+    labels, shape = labels_of(rows), (40, 60)
+    values, present = rng.random(shape), rng.random(shape) < 0.8
+    present[:, 0] = True
+    steps = np.arange(60, dtype=np.int64) * 1001
+    start = np.arange(40, dtype=np.int64) * 60
+    count = np.full(40, 60, dtype=np.int64)
+    results = [
+        MatrixResult(steps, labels, values, present),
+        RawResult(labels, np.tile(steps, 40), start, values.ravel(), start, count),
+        VectorResult(7, labels, values[:, 0].copy()),
+    ]
+    expected = [b"".join(result_chunks(result)) for result in results]
+    sets = b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols))
+    monkeypatch.setattr(json_writer, "CHUNK_BYTES", chunk_bytes)
+    for result, whole in zip(results, expected, strict=True):
+        chunks = list(result_chunks(result))
+        assert b"".join(chunks) == whole
+        assert len(chunks) >= 3 or chunk_bytes > 2000
+    assert b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols)) == sets
+
+
+def test_more_symbols_than_the_first_table_holds():
+    rows = [{"i": str(i)} for i in range(5000)]
+    labels = labels_of(rows)
+    got = json.loads(b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols)))
+    assert got["data"] == rows
+
+
+def test_scalars_and_strings():
+    assert answer(ScalarResult(1500, 1e-7))["data"] == {
+        "resultType": "scalar",
+        "result": [1.5, "1e-07"],
+    }
+    body = b"".join(result_chunks(StringResult(4000, "a<b")))
+    assert body.endswith(b'"result":[4,"a\\u003cb"]}}')
+
+
+def test_stats_and_annotations_follow_the_data():
+    stats = QueryStats(queue_s=0.5, samples_total=3, samples_peak=2, samples_per_step=[[1, 3]])
+    body = b"".join(
+        result_chunks(ScalarResult(0, 1), stats=stats, per_step=True, warnings=["w<"], infos=["i"])
+    )
+    assert body.endswith(b'},"warnings":["w\\u003c"],"infos":["i"]}')
+    shown = json.loads(body)["data"]["stats"]
+    assert shown["timings"]["execQueueTime"] == 0.5
+    assert shown["samples"] == {
+        "totalQueryableSamples": 3,
+        "peakSamples": 2,
+        "totalQueryableSamplesPerStep": [[1, 3]],
+    }
+
+
+@given(st.text(st.characters(), max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_text_survives(text):
+    assert json.loads(quoted(text)) == text
+    assert json.loads(dumps([text])) == [text]
+    assert not set(dumps(text)) & set(b"<>&")
+
+
+def test_undecodable_bytes_become_replacement_characters():
+    assert json.loads(quoted("a\udcff")) == "a\ufffd"
+    assert json.loads(dumps({"k\udcff": ["\udcff"]})) == {"k\ufffd": ["\ufffd"]}
