@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from promql import literals
+from promql.check import DEPTH_MAX, TOO_DEEP
 from promql.errors import ParseError
 from promql.float_text import fixed_text
 from promql.label_names import is_label_name
@@ -66,13 +67,23 @@ _BEFORE_MODIFIER = (
 class Builder:
     """What the actions share while one text is parsed."""
 
-    __slots__ = ("binary_types", "features", "kinds", "starts", "stops", "text", "tokens")
+    __slots__ = (
+        "binary_depths",
+        "binary_types",
+        "features",
+        "kinds",
+        "starts",
+        "stops",
+        "text",
+        "tokens",
+    )
 
     def __init__(self, tokens: Tokens, features: frozenset[str]) -> None:
         self.tokens, self.text, self.features = tokens, tokens.text, features
         self.kinds, self.starts, self.stops = tokens.kinds, tokens.starts, tokens.stops
-        # Types of binary nodes by id: they stay alive as long as the builder does.
+        # Of binary nodes, by id: they stay alive as long as the builder does.
         self.binary_types: dict[int, ValueType] = {}
+        self.binary_depths: dict[int, int] = {}
 
     def fault(self, message: str, position: int) -> ParseError:
         """Return the error to raise for a fault at a character offset."""
@@ -85,6 +96,14 @@ class Builder:
     def span(self, token: int) -> Span:
         """Return where a token stands."""
         return Span(self.starts[token], self.stops[token])
+
+    def grow(self, node: Binary) -> None:
+        """Refuse a chain of operators early that `check.py` would refuse after all of it."""
+        depths = self.binary_depths
+        depth = 1 + max(depths.get(id(node.lhs), 1), depths.get(id(node.rhs), 1))
+        if depth > DEPTH_MAX:
+            raise self.fault(TOO_DEEP, node.span.start)
+        depths[id(node)] = depth
 
     def type_of(self, node: Expr) -> ValueType:
         """Return the type of a node; those of its binary parts are known already."""
@@ -161,6 +180,7 @@ def _binary(builder: Builder, pieces: Pieces) -> Binary:
         span=Span(left.span.start, right.span.stop),
         op_span=builder.span(sign),
     )
+    builder.grow(node)
     scalars = left_type is ValueType.SCALAR and right_type is ValueType.SCALAR
     builder.binary_types[id(node)] = ValueType.SCALAR if scalars else ValueType.VECTOR
     return node
@@ -514,6 +534,8 @@ def _milliseconds(node: Expr) -> tuple[int, Expr | None]:
     """Return a duration that is a number in ms, or else the expression for it."""
     if type(node) is not NumberLiteral:
         return 0, node
+    if node.is_duration:
+        return round(node.value * 1000), None
     nanoseconds = _rounded(node.value * 1e9)
     whole = abs(nanoseconds) // 1_000_000
     return (-whole if nanoseconds < 0 else whole), None
@@ -575,7 +597,9 @@ def _duration_binary(builder: Builder, pieces: Pieces) -> Binary:
         what = "division" if op == "/" else "modulo"
         raise builder.fault(f"{what} by zero", builder.starts[sign])
     span = Span(left.span.start, right.span.stop)
-    return Binary(op, left, right, span=span, op_span=builder.span(sign))
+    node = Binary(op, left, right, span=span, op_span=builder.span(sign))
+    builder.grow(node)
+    return node
 
 
 def _duration_paren(builder: Builder, pieces: Pieces) -> Paren:

@@ -46,7 +46,7 @@ _FRAMES_PER_LEVEL = 8
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + _FRAMES_PER_LEVEL * DEPTH_MAX))
 
 _SCALAR, _VECTOR = ValueType.SCALAR, ValueType.VECTOR
-_TOO_DEEP = f"expression is nested too deeply, more than {DEPTH_MAX} levels"
+TOO_DEEP = f"expression is nested too deeply, more than {DEPTH_MAX} levels"
 _NO_MATCHER = "vector selector must contain at least one non-empty matcher"
 
 
@@ -82,7 +82,7 @@ class _Checker:
     def visit(self, node: Expr, depth: int, lenient: bool = False) -> None:
         """Plan the checks of one node: what is pushed last happens first."""
         if depth > DEPTH_MAX:
-            raise self.fault(_TOO_DEEP, node)
+            raise self.fault(TOO_DEEP, node)
         work, deeper = self.work, depth + 1
         if isinstance(node, Binary):
             work.append((self.judge_binary, (node,)))
@@ -138,7 +138,7 @@ class _Checker:
         while waiting:
             node, at = waiting.pop()
             if at > DEPTH_MAX:
-                raise self.fault(_TOO_DEEP, node)
+                raise self.fault(TOO_DEEP, node)
             if isinstance(node, Binary):
                 waiting += ((node.lhs, at + 1), (node.rhs, at + 1))
             elif isinstance(node, Paren | Unary):

@@ -43,6 +43,8 @@ LINE_BYTES_MAX = 100
 
 _INDENT = "  "
 _PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+_NO_LABEL_WORDS = frozenset({"inf", "nan", "without"})
+"""What is read as something else than a label between the parentheses of `by` and `on`."""
 
 
 def format_expr(expr: Expr) -> str:
@@ -195,7 +197,10 @@ def _aggregation_head(node: Aggregation) -> str:
 
 
 def _labels(names: Iterable[str]) -> str:
-    return ", ".join(name if _PLAIN_LABEL.match(name) else quote(name) for name in names)
+    return ", ".join(
+        name if _PLAIN_LABEL.match(name) and name.lower() not in _NO_LABEL_WORDS else quote(name)
+        for name in names
+    )
 
 
 def _operator(node: Binary) -> str:
@@ -223,7 +228,7 @@ def _matching(matching: VectorMatching) -> str:
 
 def _vector(node: VectorSelector) -> str:
     shown = sorted(
-        _matcher(matcher)
+        format_matcher(matcher)
         for matcher in node.matchers
         if not _is_name(matcher, node.name) or not matcher.value
     )
@@ -234,7 +239,8 @@ def _is_name(matcher: Matcher, name: str) -> bool:
     return matcher.name == METRIC_NAME and matcher.op is MatchOp.EQUAL and matcher.value == name
 
 
-def _matcher(matcher: Matcher) -> str:
+def format_matcher(matcher: Matcher) -> str:
+    """Write one matcher as it stands between braces."""
     name = matcher.name if _PLAIN_LABEL.match(matcher.name) else quote(matcher.name)
     return f"{name}{matcher.op.value}{quote(matcher.value)}"
 

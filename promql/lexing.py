@@ -280,6 +280,7 @@ class _Scanner:
         kind = _DURATION_WORDS.get(self.text[at:stop].lower())
         if kind is None:
             return None
+        self.got_duration = True
         self.add(kind, at, stop)
         return stop
 

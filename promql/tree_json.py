@@ -108,10 +108,11 @@ def _selector(node: VectorSelector, extra: str = "") -> str:
         f'{{"name":{_text(m.name)},"type":"{m.op.value}","value":{_text(m.value)}}}'
         for m in node.matchers
     )
-    extension = f'"{node.extension}":true,' if node.extension else ""
+    anchored = '"anchored":true,' if node.extension == "anchored" else ""
+    smoothed = '"smoothed":true,' if node.extension == "smoothed" else ""
     return (
-        f'{extension}"matchers":[{matchers}],"name":{_text(node.name)},'
-        f"{_offset(node)}{extra}{_at(node)}"
+        f'{anchored}"matchers":[{matchers}],"name":{_text(node.name)},'
+        f"{_offset(node)}{extra}{smoothed}{_at(node)}"
     )
 
 
