@@ -105,3 +105,7 @@ class _Progress:
                     file=sys.stderr,
                     flush=True,
                 )
+
+
+if __name__ == "__main__":
+    load_kernels()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from promql.engine import Engine, EngineOptions
 from promql.parse import FEATURES
+from tsdb.database import Database
 
 if TYPE_CHECKING:
     from gnomon.promqltest.runner import Evaluator, Store
@@ -29,6 +30,4 @@ def make_evaluator(reader: SeriesReader) -> Evaluator:
 
 def make_store() -> Store:
     """Return an empty in-memory database."""
-    from tsdb.database import Database
-
     return Database.in_memory()

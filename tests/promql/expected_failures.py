@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gnomon.promqltest.embedded import make_evaluator
+from gnomon.promqltest.embedded import make_evaluator, make_store
 from gnomon.promqltest.runner import Outcome, run
 from tests.conftest import corpora_root
-from tests.promql.memory_store import MemoryStore
 
 LIST = Path(__file__).with_name("expected_failures.txt")
 REASON_CHARS_MAX = 100
@@ -41,7 +40,7 @@ def cases() -> list[Case]:
 def outcomes(file: str) -> dict[int, Outcome]:
     """Run one script once; its outcomes by line."""
     text = (corpora_root() / "promqltest" / file).read_text()
-    return {outcome.line: outcome for outcome in run(text, MemoryStore, make_evaluator)}
+    return {outcome.line: outcome for outcome in run(text, make_store, make_evaluator)}
 
 
 def expected() -> set[str]:

@@ -2,15 +2,14 @@
 
 import pytest
 
-from gnomon.promqltest.embedded import make_evaluator
+from gnomon.promqltest.embedded import make_evaluator, make_store
 from gnomon.promqltest.runner import run
-from tests.promql.memory_store import MemoryStore
 
 LOAD = 'load 1m\n  m{a="1"} 1 2 3 4 5 6\n  m{a="2"} 10 20 30 _ _ stale\n  h {{sum:1}}x5\n\n'
 
 
 def problems(text):
-    return [outcome.problem for outcome in run(text, MemoryStore, make_evaluator)]
+    return [outcome.problem for outcome in run(text, make_store, make_evaluator)]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ class Moody:
 
 def test_a_range_evaluation_that_differs_is_noticed():
     case = 'eval instant at 2m m{a="1"}\n  m{a="1"} 3\n'
-    (outcome,) = run(LOAD + case, MemoryStore, Moody)
+    (outcome,) = run(LOAD + case, make_store, Moody)
     assert "the middle of a range" in outcome.problem
 
 
@@ -132,5 +131,5 @@ class Broken(Moody):
 
 def test_a_crash_fails_one_case_only():
     case = "eval instant at 2m m\n\neval range from 0 to 1m step 1m nothing\n"
-    outcomes = list(run(LOAD + case, MemoryStore, Broken))
+    outcomes = list(run(LOAD + case, make_store, Broken))
     assert [outcome.problem for outcome in outcomes] == ["crashed: RuntimeError: oh", None]

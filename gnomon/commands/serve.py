@@ -1,0 +1,69 @@
+"""`gnomon serve`: scrape, store and answer, until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from gnomon import logs
+from gnomon.compiled import load_kernels
+from gnomon.config.document import ConfigError
+from gnomon.config.load import load_file
+from gnomon.flags import FlagError, help_text, parse_flags
+from gnomon.version import version_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gnomon.config.model import Config
+
+_log = logging.getLogger(__name__)
+
+BAD_CONFIG = 2
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    if "--help" in words or "-h" in words:
+        print(help_text())
+        return 0
+    if "--version" in words:
+        print(version_text())
+        return 0
+    try:
+        options = parse_flags(words)
+    except FlagError as error:
+        print(error, file=sys.stderr)
+        return 1
+    logs.set_up(options.log_level, options.log_format)
+    config = _load(options.config_file)
+    if config is None:
+        return BAD_CONFIG
+    # Not at the top: a mistyped flag or file should not wait for the compiled parts to load.
+    load_kernels(options.data_path)
+    import asyncio
+
+    from gnomon.server import Server
+
+    async def serve() -> int:
+        return await Server(options, config).run()
+
+    return asyncio.run(serve())
+
+
+def _load(path: Path) -> Config | None:
+    """Load the configuration file; None, and a line in the log, where it cannot be used."""
+    try:
+        config = load_file(path)
+    except (ConfigError, OSError) as error:
+        _log.error(
+            "Error loading config (--config.file=%s)",
+            path,
+            extra={"fields": {"file": path.absolute(), "err": error}},
+        )
+        return None
+    for warning in config.warnings:
+        _log.warning(warning)
+    return config

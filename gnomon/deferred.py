@@ -1,0 +1,85 @@
+"""Storage that may not be open yet: what the API and the engine hold from the first moment on.
+
+The server listens before the data directory is opened (a replay may take long, probes want an
+answer), so its parts are built over this stand-in. The API answers 503 until `ready`; whoever
+calls earlier all the same gets a ClosedError.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsdb.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from tsdb.interface import (
+        Floats,
+        Ints,
+        LabelColumns,
+        LabelSpans,
+        Matcher,
+        Selection,
+        SeriesBatch,
+        Storage,
+    )
+
+
+class DeferredStorage:
+    """Implements `Storage` by one that is set later. `open` is called once, from any thread."""
+
+    def __init__(self) -> None:
+        self._storage: Storage | None = None
+
+    def open(self, storage: Storage) -> None:
+        """From now on calls go to `storage`."""
+        self._storage = storage
+
+    @property
+    def opened(self) -> bool:
+        """Say whether there is a storage."""
+        return self._storage is not None
+
+    @property
+    def _there(self) -> Storage:
+        if self._storage is None:
+            raise ClosedError("storage is not open yet")
+        return self._storage
+
+    def select(
+        self, selections: Sequence[Selection], *, samples_max: int | None = None
+    ) -> list[SeriesBatch]:
+        """See `SeriesReader.select`."""
+        return self._there.select(selections, samples_max=samples_max)
+
+    def series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> LabelColumns:
+        """See `SeriesReader.series`."""
+        return self._there.series(matcher_sets, start_ms, end_ms)
+
+    def label_names(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """See `SeriesReader.label_names`."""
+        return self._there.label_names(matcher_sets, start_ms, end_ms)
+
+    def label_values(
+        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """See `SeriesReader.label_values`."""
+        return self._there.label_values(name, matcher_sets, start_ms, end_ms)
+
+    def resolve(self, labels: LabelSpans) -> Ints:
+        """See `Appender.resolve`."""
+        return self._there.resolve(labels)
+
+    def append(
+        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """See `Appender.append`."""
+        return self._there.append(refs, times_ms, values, time_max_ms=time_max_ms)

@@ -1,0 +1,211 @@
+"""Start, reload, drain, stop: the life of a server, on one event loop.
+
+From: `commands/serve.py`.   To: the parts that `wiring.py` makes.
+Order of a start: configuration, kernels, listening, storage, scraping; probes are answered from
+the moment of listening, queries once storage is open. Order of a stop: scraping, requests,
+engine, storage. Exit codes: 0 asked to stop, 1 cannot run, 2 the configuration is bad.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api.routes import make_app
+from gnomon import wiring
+from gnomon.config.document import ConfigError
+from gnomon.config.effective import effective_yaml
+from gnomon.config.load import load_file
+from gnomon.deferred import DeferredStorage
+from gnomon.state import ServerState
+from gnomon.version import PROMETHEUS_VERSION, gnomon_version
+from gnomon.view import ServerView
+from tsdb.errors import StorageError
+
+if TYPE_CHECKING:
+    from gnomon.config.model import Config
+    from gnomon.flags import ServeOptions
+
+_log = logging.getLogger(__name__)
+
+DRAIN_S = 10.0
+"""How long a stop waits for requests that run; then their queries are cancelled."""
+
+
+class Server:
+    """One server. `run` returns the exit code."""
+
+    def __init__(self, options: ServeOptions, config: Config) -> None:
+        self._options, self._config = options, config
+        self._storage = DeferredStorage()
+        self._reload_lock = asyncio.Lock()
+
+    async def run(self) -> int:
+        """Serve until asked to stop."""
+        options = self._options
+        began = time.monotonic()
+        self._state = ServerState(
+            config=self._config,
+            config_text=effective_yaml(self._config),
+            retention=wiring.retention(options, self._config),
+            external_labels=dict(self._config.global_config.external_labels),
+        )
+        _log.info(
+            "Starting Gnomon",
+            extra={"fields": {"version": gnomon_version(), "compatible": PROMETHEUS_VERSION}},
+        )
+        engine = wiring.engine(options, self._storage)
+        view = ServerView(self._state, options, engine, reload=self.reload)
+        app = make_app(
+            self._storage,
+            engine,
+            view,
+            wiring.api_options(options, self._state.external_labels),
+        )
+        view.attach(app)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+        self._watch_signals()
+        code = 1
+        try:
+            await runner.setup()
+            if await self._listen(runner) and await self._open_storage():
+                await self._scrape(began)
+                await self._state.stop_requested.wait()
+                code = 0
+        finally:
+            await self._stop(runner)
+            engine.close()
+            await self._close_storage()
+        return code
+
+    async def reload(self) -> None:
+        """Apply the configuration file as it is now; a bad one changes nothing.
+
+        Raises ValueError with Prometheus' text.
+        """
+        path = self._options.config_file
+        state = self._state
+        async with self._reload_lock:
+            _log.info("Loading configuration file", extra={"fields": {"filename": path}})
+            try:
+                config = await asyncio.to_thread(load_file, path)
+            except (ConfigError, OSError) as error:
+                state.reload_success = False
+                text = f"couldn't load configuration (--config.file={str(path)!r}): {error}"
+                _log.error("Error reloading config", extra={"fields": {"err": text}})
+                raise ValueError(text) from error
+            _tell_warnings(config)
+            if state.database is not None:
+                wiring.apply_storage(state.database, self._options, config)
+            if state.scraper is not None:
+                await state.scraper.apply(wiring.jobs(config))
+            state.config, state.config_text = config, effective_yaml(config)
+            state.retention = wiring.retention(self._options, config)
+            state.external_labels.clear()
+            state.external_labels.update(config.global_config.external_labels)
+            state.reload_success, state.config_time_s = True, time.time()
+            _log.info(
+                "Completed loading of configuration file", extra={"fields": {"filename": path}}
+            )
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+
+    def _asked_to_stop(self, number: signal.Signals) -> None:
+        _log.warning(
+            "Received an OS signal, exiting gracefully...",
+            extra={"fields": {"signal": signal.Signals(number).name}},
+        )
+        self._state.stop_requested.set()
+
+    def _asked_to_reload(self) -> None:
+        async def reload() -> None:
+            # The text is in the log already; nobody waits for an answer to a signal.
+            with contextlib.suppress(ValueError):
+                await self.reload()
+
+        self._reloading = asyncio.create_task(reload(), name="reload")
+
+    async def _listen(self, runner: web.AppRunner) -> bool:
+        for host, port in self._options.listen:
+            site = web.TCPSite(runner, host or None, port, backlog=1024)
+            try:
+                await site.start()
+            except OSError as error:
+                _log.error(
+                    "Unable to start web listener",
+                    extra={"fields": {"address": f"{host}:{port}", "err": error}},
+                )
+                return False
+        for address in runner.addresses:
+            shown = f"{address[0]}:{address[1]}"
+            _log.info("Listening on", extra={"fields": {"address": shown}})
+        return True
+
+    async def _open_storage(self) -> bool:
+        """Open the data directory in a thread; False if it cannot be or a stop came first."""
+        began = time.monotonic()
+        opening = asyncio.create_task(
+            asyncio.to_thread(wiring.open_database, self._options, self._config)
+        )
+        try:
+            self._state.database = await opening
+        except (StorageError, OSError) as error:
+            _log.error("Fatal error", extra={"fields": {"err": f"opening storage failed: {error}"}})
+            return False
+        self._storage.open(self._state.database)
+        _log.info(
+            "TSDB started",
+            extra={
+                "fields": {
+                    "path": self._options.data_path,
+                    "duration": f"{time.monotonic() - began:.3f}s",
+                    "retention": self._state.retention.text(),
+                }
+            },
+        )
+        return True
+
+    async def _scrape(self, began: float) -> None:
+        self._threads = wiring.scrape_threads()
+        scraper = wiring.scraper(self._storage, self._threads, self._config)
+        self._state.scraper = scraper
+        await scraper.apply(wiring.jobs(self._state.config))
+        # What a start made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self._state.ready = True
+        _log.info(
+            "Server is ready to receive web requests.",
+            extra={"fields": {"duration": f"{time.monotonic() - began:.3f}s"}},
+        )
+
+    async def _stop(self, runner: web.AppRunner) -> None:
+        self._state.stopping = True
+        if self._state.scraper is not None:
+            _log.info("Stopping scrape manager...")
+            await self._state.scraper.stop()
+            await asyncio.to_thread(self._threads.shutdown)
+        _log.info("Stopping requests...")
+        await runner.cleanup()
+
+    async def _close_storage(self) -> None:
+        if self._state.database is not None:
+            _log.info("Closing storage...")
+            await asyncio.to_thread(self._state.database.close)
+        _log.info("See you next time!")
+
+
+def _tell_warnings(config: Config) -> None:
+    for warning in config.warnings:
+        _log.warning(warning)

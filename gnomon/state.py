@@ -1,0 +1,36 @@
+"""What changes while a server runs, in one place: written by `server.py`, shown by `view.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tsdb.database import Database
+
+    from gnomon.config.model import Config
+    from gnomon.wiring import Retention
+    from scraper.pool import Scraper
+
+
+@dataclass(slots=True)
+class ServerState:
+    """Owned by the event loop's thread; others read. Times are seconds since the epoch.
+
+    `external_labels` is refilled in place: the API holds the same dict.
+    """
+
+    config: Config
+    config_text: str
+    retention: Retention
+    external_labels: dict[str, str]
+    start_time_s: float = field(default_factory=time.time)
+    config_time_s: float = field(default_factory=time.time)
+    reload_success: bool = True
+    ready: bool = False
+    stopping: bool = False
+    database: Database | None = None
+    scraper: Scraper | None = None
+    stop_requested: asyncio.Event = field(default_factory=asyncio.Event)

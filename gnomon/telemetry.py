@@ -1,0 +1,362 @@
+"""Every part's stats() as metrics, under Prometheus' names where it has one.
+
+From: the parts' frozen stats, gathered by `view.py`.   To: `/metrics`.
+No part knows the metrics format; this module knows no part's inside.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from discovery.files import FileStats
+from discovery.http import HttpDiscoveryStats
+from gnomon.metrics_text import MetricsText
+from gnomon.storage_telemetry import storage_metrics
+from gnomon.version import PROMETHEUS_VERSION, gnomon_version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from api.gate import GateStats
+    from api.remote_write import WriteStats
+    from api.request_stats import RequestStats
+    from gnomon.measured import EngineStats
+    from gnomon.process_stats import ProcessStats
+    from scraper.stats import ScrapeStats
+    from tsdb.database import DatabaseStats
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All stats of one moment. Scraping and storage are None until they began.
+
+    `discovery` has the stats of each job's discoverers, of whatever kind they are.
+    """
+
+    process: ProcessStats
+    requests: RequestStats
+    gate: GateStats
+    writes: WriteStats
+    engine: EngineStats
+    scrape: ScrapeStats | None
+    discovery: Mapping[str, Sequence[object]]
+    storage: DatabaseStats | None
+    ready: bool
+    reload_success: bool
+    reload_success_time_s: float
+    remote_write_enabled: bool
+
+
+def metrics_text(snapshot: Snapshot) -> bytes:
+    """Return all metrics as text exposition 0.0.4."""
+    out = MetricsText()
+    _build(out)
+    _process(out, snapshot.process)
+    _server(out, snapshot)
+    _requests(out, snapshot.requests)
+    _queries(out, snapshot.engine, snapshot.gate)
+    if snapshot.remote_write_enabled:
+        _writes(out, snapshot.writes)
+    if snapshot.scrape is not None:
+        _scrapes(out, snapshot.scrape)
+    _discovery(out, snapshot.discovery)
+    if snapshot.storage is not None:
+        storage_metrics(out, snapshot.storage)
+    return out.text()
+
+
+def _build(out: MetricsText) -> None:
+    labels = {
+        "version": PROMETHEUS_VERSION,
+        "gnomon_version": gnomon_version(),
+        "revision": "",
+        "branch": "",
+        "goversion": "",
+        "pythonversion": platform.python_version(),
+    }
+    help_text = "A metric with a constant '1' value labeled by what was built."
+    out.family("prometheus_build_info", "gauge", help_text, [(labels, 1)])
+
+
+def _process(out: MetricsText, stats: ProcessStats) -> None:
+    out.counter(
+        "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", stats.cpu_s
+    )
+    for name, help_text, value in (
+        ("resident_memory_bytes", "Resident memory size in bytes.", stats.resident_bytes),
+        ("virtual_memory_bytes", "Virtual memory size in bytes.", stats.virtual_bytes),
+        (
+            "virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            stats.virtual_bytes_max,
+        ),
+        ("open_fds", "Number of open file descriptors.", stats.open_fds),
+        ("max_fds", "Maximum number of open file descriptors.", stats.fds_max),
+        ("threads", "Number of operating system threads.", stats.threads),
+        (
+            "start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            stats.start_time_s,
+        ),
+    ):
+        out.gauge(f"process_{name}", help_text, value)
+    out.gauge("python_threads", "Number of Python threads.", threading.active_count())
+
+
+def _server(out: MetricsText, snapshot: Snapshot) -> None:
+    out.gauge("prometheus_ready", "Whether queries are answered.", snapshot.ready)
+    out.gauge(
+        "prometheus_config_last_reload_successful",
+        "Whether the last configuration reload attempt was successful.",
+        snapshot.reload_success,
+    )
+    out.gauge(
+        "prometheus_config_last_reload_success_timestamp_seconds",
+        "Timestamp of the last successful configuration reload.",
+        snapshot.reload_success_time_s,
+    )
+
+
+def _requests(out: MetricsText, stats: RequestStats) -> None:
+    out.family(
+        "prometheus_http_requests_total",
+        "counter",
+        "Counter of HTTP requests.",
+        [({"handler": h, "code": str(code)}, count) for h, code, count in stats.by_code],
+    )
+    out.histogram(
+        "prometheus_http_request_duration_seconds",
+        "Histogram of latencies for HTTP requests.",
+        [
+            ({"handler": h.handler}, h.duration_bounds_s, h.duration_counts, h.duration_total_s)
+            for h in stats.handlers
+        ],
+    )
+    out.histogram(
+        "prometheus_http_response_size_bytes",
+        "Histogram of response size for HTTP requests.",
+        [
+            ({"handler": h.handler}, h.size_bounds_bytes, h.size_counts, h.size_total_bytes)
+            for h in stats.handlers
+        ],
+    )
+
+
+def _queries(out: MetricsText, engine: EngineStats, gate: GateStats) -> None:
+    out.gauge(
+        "prometheus_engine_queries",
+        "The current number of queries being executed or waiting.",
+        gate.running + gate.waiting,
+    )
+    out.gauge(
+        "prometheus_engine_queries_concurrent_max",
+        "The max number of concurrent queries.",
+        gate.concurrency_max,
+    )
+    out.counter(
+        "prometheus_engine_query_samples_total",
+        "The total number of samples loaded by all queries.",
+        engine.samples,
+    )
+    out.summary(
+        "prometheus_engine_query_duration_seconds",
+        "Query timings.",
+        [
+            ({"slice": name}, part.quantiles_s, part.total_s, part.count)
+            for name, part in engine.slices.items()
+        ],
+    )
+    for name, help_text, value in (
+        ("evaluated", "Queries that were evaluated.", gate.evaluated),
+        ("canceled", "Queries whose client went away.", gate.canceled),
+        ("timed_out_waiting", "Queries that waited too long for a slot.", gate.timed_out_waiting),
+    ):
+        out.counter(f"gnomon_queries_{name}_total", help_text, value)
+
+
+def _writes(out: MetricsText, stats: WriteStats) -> None:
+    for name, help_text, value in (
+        ("gnomon_remote_write_requests_total", "Remote write requests received.", stats.requests),
+        (
+            "gnomon_remote_write_failed_requests_total",
+            "Remote write requests of which something was refused.",
+            stats.failed_requests,
+        ),
+        (
+            "gnomon_remote_write_samples_total",
+            "Samples stored from remote write.",
+            stats.samples,
+        ),
+        (
+            "gnomon_remote_write_refused_samples_total",
+            "Samples of remote write that storage refused.",
+            stats.refused_samples,
+        ),
+        (
+            "prometheus_api_remote_write_invalid_labels_samples_total",
+            "The total number of received remote write samples and histogram samples which were"
+            " rejected due to invalid labels.",
+            stats.invalid_labels_samples,
+        ),
+        (
+            "gnomon_remote_write_ignored_exemplars_total",
+            "Exemplars of remote write, which are not stored yet.",
+            stats.exemplars_ignored,
+        ),
+        (
+            "gnomon_remote_write_refused_histograms_total",
+            "Native histograms of remote write, which are not stored yet.",
+            stats.histograms_refused,
+        ),
+    ):
+        out.counter(name, help_text, value)
+
+
+def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:
+    out.summary(
+        "prometheus_target_interval_length_seconds",
+        "Actual intervals between scrapes.",
+        [
+            ({"interval": interval}, part.quantiles, part.sum_s, part.count)
+            for interval, part in stats.intervals.items()
+        ],
+    )
+    pools = sorted(stats.pools.items())
+    out.summary(
+        "prometheus_target_sync_length_seconds",
+        "Actual interval to sync the scrape pool.",
+        [
+            ({"scrape_job": n}, p.sync_length.quantiles, p.sync_length.sum_s, p.sync_length.count)
+            for n, p in pools
+        ],
+    )
+    for name, kind, help_text, member in (
+        ("targets", "gauge", "Current number of targets in this scrape pool.", "targets"),
+        (
+            "target_limit",
+            "gauge",
+            "Maximum number of targets allowed in this scrape pool.",
+            "target_limit",
+        ),
+        ("sync_total", "counter", "Total number of syncs that were executed.", "syncs"),
+        (
+            "exceeded_target_limit_total",
+            "counter",
+            "Total number of times scrape pools hit the target limit, during sync or reload.",
+            "exceeded_target_limit",
+        ),
+    ):
+        rows = [({"scrape_job": job}, float(getattr(pool, member))) for job, pool in pools]
+        out.family(f"prometheus_target_scrape_pool_{name}", kind, help_text, rows)
+    out.family(
+        "prometheus_target_sync_failed_total",
+        "counter",
+        "Total number of target sync failures.",
+        [({"scrape_job": job}, pool.sync_failed) for job, pool in pools],
+    )
+    out.family(
+        "prometheus_target_metadata_cache_entries",
+        "gauge",
+        "Total number of metric metadata entries in the cache.",
+        [({"scrape_job": job}, pool.metadata_families) for job, pool in pools],
+    )
+    out.family(
+        "gnomon_scrape_cache_series",
+        "gauge",
+        "Series texts that the caches of a scrape pool hold.",
+        [({"scrape_job": job}, pool.series_cached) for job, pool in pools],
+    )
+    out.family(
+        "gnomon_scrape_cache_bytes",
+        "gauge",
+        "Memory of the series caches of a scrape pool.",
+        [({"scrape_job": job}, pool.cache_bytes) for job, pool in pools],
+    )
+    out.counter(
+        "prometheus_target_scrape_pools_failed_total",
+        "Total number of scrape pool creations that failed.",
+        stats.pools_failed,
+    )
+    out.counter(
+        "prometheus_target_scrape_pool_exceeded_label_limits_total",
+        "Total number of times scrape pools hit the label limits, during sync or reload.",
+        stats.exceeded_label_limits,
+    )
+    for name, help_text, value in (
+        (
+            "exceeded_sample_limit",
+            "Total number of scrapes that hit the sample limit and were rejected.",
+            stats.exceeded_sample_limit,
+        ),
+        (
+            "exceeded_body_size_limit",
+            "Total number of scrapes that hit the body size limit",
+            stats.exceeded_body_size,
+        ),
+        (
+            "sample_duplicate_timestamp",
+            "Total number of samples rejected due to duplicate timestamps but different values.",
+            stats.duplicate_samples,
+        ),
+        (
+            "sample_out_of_bounds",
+            "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+            stats.out_of_bounds_samples,
+        ),
+        (
+            "sample_out_of_order",
+            "Total number of samples rejected due to not being out of the expected order.",
+            stats.out_of_order_samples,
+        ),
+    ):
+        out.counter(f"prometheus_target_scrapes_{name}_total", help_text, value)
+    for name, help_text, value in (
+        ("scrapes", "Scrapes done.", stats.scrapes),
+        ("scrapes_failed", "Scrapes that failed.", stats.scrapes_failed),
+        ("samples_scraped", "Samples read from scrapes.", stats.samples_scraped),
+    ):
+        out.counter(f"gnomon_{name}_total", help_text, value)
+    out.family(
+        "prometheus_sd_discovered_targets",
+        "gauge",
+        "Current number of discovered targets.",
+        [({"name": "scrape", "config": job}, pool.discovered_targets) for job, pool in pools],
+    )
+    out.family(
+        "prometheus_sd_received_updates_total",
+        "counter",
+        "Total number of update events received from the SD providers.",
+        [({"name": "scrape"}, sum(pool.updates_received for _, pool in pools))],
+    )
+
+
+def _discovery(out: MetricsText, discovery: Mapping[str, Sequence[object]]) -> None:
+    parts = [part for stats in discovery.values() for part in stats]
+    files = [part for part in parts if isinstance(part, FileStats)]
+    http = [part for part in parts if isinstance(part, HttpDiscoveryStats)]
+    out.counter(
+        "prometheus_sd_file_read_errors_total",
+        "The number of File-SD read errors.",
+        sum(part.read_errors for part in files),
+    )
+    mtimes = {name: mtime_s for part in files for name, mtime_s in part.mtimes_s.items()}
+    out.family(
+        "prometheus_sd_file_mtime_seconds",
+        "gauge",
+        "Timestamp (mtime) of files read by FileSD.",
+        [({"filename": name}, mtime_s) for name, mtime_s in sorted(mtimes.items())],
+    )
+    out.counter(
+        "prometheus_sd_http_failures_total",
+        "Number of HTTP service discovery refresh failures.",
+        sum(part.failures for part in http),
+    )
+    out.family(
+        "prometheus_sd_refresh_failures_total",
+        "counter",
+        "Number of refresh failures for the given SD mechanism.",
+        [({"mechanism": "http"}, sum(part.failures for part in http))],
+    )

@@ -1,0 +1,194 @@
+"""The running server as the API may see and command it: implements `api.views.AppView`.
+
+From: `state.py` and the parts.   To: handlers. Everything here is quick; what takes longer says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from api.parts import PARTS
+from api.views import (
+    ActiveTargetView,
+    BuildView,
+    DroppedTargetView,
+    MetricMetadata,
+    RuntimeView,
+    TargetsView,
+    TsdbStatsView,
+)
+from gnomon.process_stats import process_stats
+from gnomon.telemetry import Snapshot, metrics_text
+from gnomon.version import PROMETHEUS_VERSION, gnomon_version
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiohttp import web
+
+    from gnomon.flags import ServeOptions
+    from gnomon.measured import MeasuredEngine
+    from gnomon.state import ServerState
+
+SNAPSHOT_TIMEOUT_S = 10.0
+
+
+class ServerView:
+    """Reads the state; commands go to the two callables of the server.
+
+    `attach` hands over the application when it is made: it is made over this view.
+    """
+
+    def __init__(
+        self,
+        state: ServerState,
+        options: ServeOptions,
+        engine: MeasuredEngine,
+        *,
+        reload: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._state, self._options, self._engine = state, options, engine
+        self._reload = reload
+        self._app: web.Application | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def attach(self, app: web.Application) -> None:
+        """Take the application, whose counters belong to the metrics."""
+        self._app = app
+
+    def ready(self) -> bool:
+        """Say whether storage is open and queries can be answered."""
+        return self._state.ready and not self._state.stopping
+
+    def stopping(self) -> bool:
+        """Say whether shutdown has begun."""
+        return self._state.stopping
+
+    def config_yaml(self) -> str:
+        """Return the loaded configuration with defaults filled in."""
+        return self._state.config_text
+
+    def flags(self) -> Mapping[str, str]:
+        """Return every flag by name with its value in text."""
+        return self._options.shown
+
+    def runtime(self) -> RuntimeView:
+        """Return facts of this process."""
+        state = self._state
+        database = state.database
+        return RuntimeView(
+            start_time_s=state.start_time_s,
+            working_directory=str(Path.cwd()),
+            hostname=socket.gethostname(),
+            reload_success=state.reload_success,
+            last_config_time_s=state.config_time_s,
+            corruption_count=database.stats().wal_corruptions if database else 0,
+            storage_retention=state.retention.text(),
+        )
+
+    def build(self) -> BuildView:
+        """Return facts of this build."""
+        return BuildView(
+            version=PROMETHEUS_VERSION,
+            gnomon_version=gnomon_version(),
+            python_version=platform.python_version(),
+        )
+
+    def targets(self) -> TargetsView:
+        """Return active and dropped targets of all pools."""
+        if self._state.scraper is None:
+            return TargetsView([], [], {})
+        found = self._state.scraper.targets()
+        return TargetsView(
+            active=[
+                ActiveTargetView(
+                    discovered_labels=target.discovered_labels,
+                    labels=target.labels,
+                    scrape_pool=target.scrape_pool,
+                    scrape_url=target.scrape_url,
+                    global_url=target.global_url,
+                    last_error=target.last_error,
+                    last_scrape_s=target.last_scrape_s,
+                    last_scrape_duration_s=target.last_scrape_duration_s,
+                    health=target.health,
+                    scrape_interval=target.scrape_interval,
+                    scrape_timeout=target.scrape_timeout,
+                )
+                for target in found.active
+            ],
+            dropped=[
+                DroppedTargetView(target.discovered_labels, target.scrape_pool)
+                for target in found.dropped
+            ],
+            dropped_counts=found.dropped_counts,
+        )
+
+    def scrape_pools(self) -> Sequence[str]:
+        """Return the names of the pools, sorted."""
+        return self._state.scraper.scrape_pools() if self._state.scraper else []
+
+    def metadata(self) -> Sequence[tuple[Mapping[str, str], Sequence[MetricMetadata]]]:
+        """Return for each active target its labels and what it said of its metrics."""
+        if self._state.scraper is None:
+            return []
+        return [
+            (labels, [MetricMetadata(f.family, f.type, f.help, f.unit) for f in families])
+            for labels, families in self._state.scraper.metadata()
+        ]
+
+    def tsdb_stats(self, limit: int) -> TsdbStatsView:
+        """Return cardinality statistics; walks over all series of the head."""
+        database = self._state.database
+        assert database is not None, "the API asks when storage is open only"
+        found = database.cardinality(limit)
+        return TsdbStatsView(
+            series_count=found.series_count,
+            label_pair_count=found.label_pair_count,
+            chunk_count=found.chunk_count,
+            min_time_ms=found.min_time_ms,
+            max_time_ms=found.max_time_ms,
+            series_by_metric=found.series_by_metric,
+            values_by_label=found.values_by_label,
+            memory_by_label=found.memory_by_label,
+            series_by_label_pair=found.series_by_label_pair,
+        )
+
+    def metrics_text(self) -> bytes:
+        """Return the process' own metrics. Called from a thread; waits for the event loop."""
+        on_loop = asyncio.run_coroutine_threadsafe(self._snapshot(), self._loop)
+        return metrics_text(on_loop.result(SNAPSHOT_TIMEOUT_S))
+
+    async def _snapshot(self) -> Snapshot:
+        """Gather all stats on the loop, whose parts are changed there only."""
+        assert self._app is not None
+        parts = self._app[PARTS]
+        state, scraper = self._state, self._state.scraper
+        return Snapshot(
+            process=process_stats(),
+            requests=parts.requests.stats(),
+            gate=parts.gate.stats(),
+            writes=parts.writes.stats(),
+            engine=self._engine.stats(),
+            scrape=scraper.stats() if scraper else None,
+            discovery={
+                job: [part.stats() for part in parts if hasattr(part, "stats")]
+                for job, parts in (scraper.discoverers() if scraper else {}).items()
+            },
+            storage=state.database.stats() if state.database else None,
+            ready=self.ready(),
+            reload_success=state.reload_success,
+            reload_success_time_s=state.config_time_s,
+            remote_write_enabled=self._options.enable_remote_write_receiver,
+        )
+
+    async def reload(self) -> None:
+        """Load the configuration file anew. Raises ValueError with the text for the client."""
+        await self._reload()
+
+    def quit(self) -> None:
+        """Begin a graceful shutdown."""
+        self._state.stop_requested.set()

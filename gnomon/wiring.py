@@ -1,0 +1,175 @@
+"""Every part of the server and how they hang together: read this file first.
+
+    discovery ─groups─▶ scraper ─samples─▶ storage ◀─selections─ engine ◀─ API ◀─ HTTP
+    configuration ─jobs───▲                   ▲                             │
+                                              └──────── remote write ───────┘
+
+From: `ServeOptions` (flags) and `Config` (file).   To: `server.py`, which starts and stops them.
+Nothing here runs; parts are made and handed to each other, and rules that combine flags and file
+(retention, limits) are applied.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from api.views import ApiOptions
+from discovery.files import FileDiscovery
+from discovery.http import HttpDiscovery
+from discovery.static import StaticDiscovery
+from gnomon.config.model import RETENTION_DEFAULT_MS
+from gnomon.measured import MeasuredEngine
+from gnomon.units import format_duration, format_size
+from promql.engine import EngineOptions
+from promql.parse import FEATURES
+from scraper.pool import Scraper
+from tsdb.database import Database, DatabaseOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from discovery.groups import Discoverer
+    from gnomon.config.model import Config, JobConfig
+    from gnomon.deferred import DeferredStorage
+    from gnomon.flags import ServeOptions
+    from scraper.job import ScrapeJob
+    from tsdb.replay import ReplayProgress
+
+DELAYED_NAME_REMOVAL = "promql-delayed-name-removal"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much is kept; None is no limit."""
+
+    time_ms: int | None
+    size_bytes: int | None
+
+    def text(self) -> str:
+        """Return it as `/api/v1/status/runtimeinfo` shows it."""
+        parts = []
+        if self.time_ms is not None:
+            parts.append(format_duration(self.time_ms))
+        if self.size_bytes is not None:
+            parts.append(format_size(self.size_bytes))
+        return " or ".join(parts)
+
+
+def retention(options: ServeOptions, config: Config) -> Retention:
+    """Combine flags and file: the file wins; 15 days where neither names time or size."""
+    storage = config.storage
+    time_ms = options.retention_time_ms
+    if storage.retention_time_ms is not None:
+        time_ms = storage.retention_time_ms
+    size_bytes = options.retention_size_bytes
+    if storage.retention_size_bytes is not None:
+        size_bytes = storage.retention_size_bytes
+    if not time_ms and not size_bytes:
+        time_ms = RETENTION_DEFAULT_MS
+    return Retention(time_ms or None, size_bytes or None)
+
+
+def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:
+    """Return how storage behaves under these flags and this file."""
+    kept = retention(options, config)
+    return DatabaseOptions(
+        retention_ms=kept.time_ms,
+        retention_bytes=kept.size_bytes,
+        out_of_order_window_ms=config.storage.out_of_order_time_window_ms,
+    )
+
+
+def open_database(
+    options: ServeOptions,
+    config: Config,
+    on_progress: Callable[[ReplayProgress], None] | None = None,
+) -> Database:
+    """Open the data directory; takes as long as the replay. Raises StorageError, OSError."""
+    return Database.open(
+        options.data_path, database_options(options, config), on_progress=on_progress
+    )
+
+
+def apply_storage(database: Database, options: ServeOptions, config: Config) -> None:
+    """Give an open database what a reload may change."""
+    new = database_options(options, config)
+    database.set_limits(
+        retention_ms=new.retention_ms,
+        retention_bytes=new.retention_bytes,
+        out_of_order_window_ms=new.out_of_order_window_ms,
+    )
+
+
+def engine(options: ServeOptions, storage: DeferredStorage) -> MeasuredEngine:
+    """Make the query engine."""
+    return MeasuredEngine(
+        storage,
+        EngineOptions(
+            samples_max=options.query_samples_max,
+            timeout_s=options.query_timeout_ms / 1000,
+            lookback_ms=options.lookback_ms,
+            features=options.features & FEATURES,
+            delayed_name_removal=DELAYED_NAME_REMOVAL in options.features,
+        ),
+    )
+
+
+def scrape_threads() -> ThreadPoolExecutor:
+    """Make the threads that parse and append scrapes: the kernels leave the GIL to each other."""
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="scrape")
+
+
+def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Config) -> Scraper:
+    """Make the scraper; `apply` gives it its jobs."""
+    return Scraper(storage, threads, external_labels=config.global_config.external_labels)
+
+
+def jobs(config: Config) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:
+    """Return every job with its discoverers, as `Scraper.apply` takes them."""
+    return [(job.job, discoverers(job)) for job in config.jobs]
+
+
+def discoverers(job: JobConfig) -> list[Discoverer]:
+    """Return a discoverer for each section of a job. Equal sections make equal discoverers."""
+    found: list[Discoverer] = []
+    if job.static:
+        found.append(StaticDiscovery(job.static))
+    found += [
+        FileDiscovery(
+            patterns=tuple(str(path) for path in entry.files),
+            refresh_interval_s=entry.refresh_interval_ms / 1000,
+        )
+        for entry in job.files
+    ]
+    found += [
+        HttpDiscovery(
+            url=entry.url,
+            client=entry.http_client,
+            refresh_interval_s=entry.refresh_interval_ms / 1000,
+        )
+        for entry in job.http
+    ]
+    return found
+
+
+def api_options(options: ServeOptions, external_labels: dict[str, str]) -> ApiOptions:
+    """Return what flags decide about the API; the labels are a dict that a reload refills."""
+    external_url = options.external_url
+    prefix = options.route_prefix or urlsplit(external_url).path
+    return ApiOptions(
+        query_timeout_s=options.query_timeout_ms / 1000,
+        samples_max=options.query_samples_max,
+        concurrency_max=options.query_concurrency_max,
+        lookback_ms=options.lookback_ms,
+        enable_lifecycle=options.enable_lifecycle,
+        enable_admin_api=options.enable_admin_api,
+        enable_remote_write_receiver=options.enable_remote_write_receiver,
+        cors_origin=options.cors_origin,
+        external_url=external_url,
+        route_prefix="/" + prefix.strip("/") if prefix.strip("/") else "",
+        external_labels=external_labels,
+    )
