@@ -7,6 +7,7 @@ that filters keeps the left (under group_right: the right) series as it is, all 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +80,12 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
     many, one = (rhs, lhs) if swapped else (lhs, rhs)
     compares = node.op in COMPARISON
     pairs = pair_up(many, one, matching, drop_name=not compares)
+    if node.return_bool:
+        # Not in pair_up: there an included name may follow, which goes as well.
+        if ctx.delayed_name_removal:
+            pairs = replace(pairs, drop_name=np.ones_like(pairs.drop_name))
+        else:
+            pairs = replace(pairs, labels=pairs.labels.drop_name())
     if node.op in HISTOGRAM_TRIM:
         met = Matrix(pairs.labels, pairs.many, pairs.present, pairs.drop_name)
         return _no_floats(node, met, ctx)
@@ -86,10 +93,9 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
     values, holds = combine(node.op, left, right, return_bool=node.return_bool)
     present = pairs.present if holds is None else pairs.present & holds
     refuse_ambiguous(pairs, present, matching)
-    result = Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
-    if compares and node.return_bool:
-        return without_name(result, delayed=ctx.delayed_name_removal)
-    return merge_same_labels(result)
+    return merge_same_labels(
+        Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
+    )
 
 
 def _no_floats(node: Binary, vector: Matrix, ctx: EvalContext) -> Matrix:
