@@ -126,7 +126,12 @@ class RequestOptions:
         return headers
 
     def _proxy(self, url: str) -> str:
-        host = urlsplit(url).hostname or ""
+        if not self.config.proxy_url and not self.config.proxy_from_environment:
+            return ""
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:
+            return ""  # the request itself will tell what is wrong with the URL
         if self.config.proxy_from_environment:
             proxies = urllib.request.getproxies_environment()
             if _bypassed(host, proxies.get("no", "")):

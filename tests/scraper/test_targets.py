@@ -1,0 +1,120 @@
+import json
+
+import pytest
+
+from discovery.groups import TargetGroup
+from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
+from scraper.relabel import compile_rules
+from scraper.targets import targets_of
+
+
+def found(*targets, groups=None, **job):
+    job = ScrapeJob("j", **job)
+    groups = groups or [TargetGroup("g", tuple(targets))]
+    return targets_of(job, compile_rules(job.relabel_rules), groups)
+
+
+def one(*targets, **job):
+    result = found(*targets, **job)
+    assert result.failures == ()
+    (target,) = result.active
+    return target
+
+
+def test_defaults_are_filled_in_and_hidden_labels_do_not_reach_samples():
+    target = one({"__address__": "h:1", "__meta_x": "y", "__tmp": "z", "empty": ""})
+    assert target.discovered == {
+        "__address__": "h:1",
+        "__meta_x": "y",
+        "__tmp": "z",
+        "job": "j",
+        "__scrape_interval__": "1m",
+        "__scrape_timeout__": "10s",
+        "__metrics_path__": "/metrics",
+        "__scheme__": "http",
+    }
+    assert target.labels == {"job": "j", "instance": "h:1"}
+    assert (target.url, target.interval_ms, target.timeout_ms) == (
+        "http://h:1/metrics",
+        60000,
+        10000,
+    )
+
+
+def test_labels_of_the_target_win_over_those_of_its_group_and_those_over_the_job():
+    groups = [
+        TargetGroup("g", ({"__address__": "h:1", "a": "target"},), {"a": "x", "job": "group"})
+    ]
+    result = found(groups=groups)
+    assert result.active[0].labels == {"a": "target", "job": "group", "instance": "h:1"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "job", "url"),
+    [
+        (
+            {},
+            {"params": {"b c": ("d&e",), "a": ("1", "2")}},
+            "http://h:1/metrics?a=1&a=2&b+c=d%26e",
+        ),
+        ({"__param_a": "x"}, {"params": {"a": ("1", "2")}}, "http://h:1/metrics?a=x&a=2"),
+        ({"__param_new": "x/y"}, {}, "http://h:1/metrics?new=x%2Fy"),
+        ({"__metrics_path__": "probe me?", "__scheme__": "https"}, {}, "https://h:1/probe%20me%3F"),
+    ],
+)
+def test_urls(labels, job, url):
+    assert one({"__address__": "h:1"} | labels, **job).url == url
+
+
+@pytest.mark.parametrize(
+    ("labels", "failure"),
+    [
+        ({"__address__": ""}, "no address"),
+        ({"__address__": "http://h:1"}, '"http://h:1" is not a valid hostname'),
+        (
+            {"__scrape_interval__": "x"},
+            'error parsing scrape interval: not a valid duration string: "x"',
+        ),
+        ({"__scrape_interval__": "0s"}, "scrape interval cannot be 0"),
+        ({"__scrape_timeout__": "0"}, "scrape timeout cannot be 0"),
+        (
+            {"__scrape_interval__": "1s"},
+            'scrape timeout cannot be greater than scrape interval ("10s" > "1s")',
+        ),
+        ({"l": "\udcff"}, 'invalid label value for "l": '),
+    ],
+)
+def test_a_broken_target_fails_alone(labels, failure):
+    result = found({"__address__": "h:1"} | labels, {"__address__": "h:2"})
+    assert [target.labels["instance"] for target in result.active] == ["h:2"]
+    assert len(result.failures) == 1
+    assert failure in result.failures[0]
+
+
+def test_relabelling_decides_address_interval_and_what_is_dropped():
+    rules = (
+        RelabelRule(RelabelAction.DROP, ("drop",), regex="yes"),
+        RelabelRule(source_labels=("__meta_a",), target_label="__address__"),
+        RelabelRule(target_label="__scrape_interval__", replacement="15s"),
+    )
+    result = found({"__meta_a": "h:1"}, {"drop": "yes", "__meta_a": "h:2"}, relabel_rules=rules)
+    assert [(t.url, t.interval_ms) for t in result.active] == [("http://h:1/metrics", 15000)]
+    assert result.dropped_count == 1
+    assert result.dropped[0].discovered_labels["__meta_a"] == "h:2"
+
+
+def test_dropped_targets_are_capped_and_counted():
+    rules = (RelabelRule(RelabelAction.DROP, ("__address__",)),)
+    limits = ScrapeLimits(keep_dropped_targets=2)
+    targets = [{"__address__": f"h:{n}"} for n in range(5)]
+    result = found(*targets, relabel_rules=rules, limits=limits)
+    assert (len(result.dropped), result.dropped_count) == (2, 5)
+
+
+def test_equal_targets_are_one_and_phases_do_not_depend_on_the_interval():
+    a = {"__address__": "h:1"}
+    result = found(a, a | {"__meta_x": "1"}, a | {"l": "1"})
+    assert len(result.active) == 2
+    fast = one(a, scrape_interval_ms=20_000)
+    assert fast.phase_hash == result.active[0].phase_hash
+    assert json.loads(fast.key)[0] == {"job": "j", "instance": "h:1"}
