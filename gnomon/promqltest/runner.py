@@ -118,7 +118,9 @@ class _Session:
         times: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
         values: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
         stored: list[SeriesLine] = []
-        for line in command.series:
+        # A series that is written twice in one load counts as written last; scripts rely on it.
+        lines = {compare.label_key(line.labels): line for line in command.series}
+        for line in lines.values():
             self._note_unstorable(command, line)
             floats = [(i, p) for i, p in enumerate(line.points) if isinstance(p, float)]
             if floats:

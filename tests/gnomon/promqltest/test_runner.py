@@ -99,6 +99,11 @@ def test_clear_empties_the_store():
     assert problems(script) == [None, None]
 
 
+def test_of_a_series_written_twice_in_a_load_the_last_line_counts():
+    script = "load 1m\n  a 1 2\n  b 5\n  a 3\n\neval instant at 0 a\n  a 3\n"
+    assert problems(script) == [None]
+
+
 def test_order_counts_only_where_it_is_asked_for():
     script = LOAD + 'eval instant at 2m sort_desc(m)\n  expect ordered\n  m{a="1"} 3\n'
     (problem,) = problems(script + '  m{a="2"} 30\n')
