@@ -578,8 +578,9 @@ def _duration_signed(builder: Builder, pieces: Pieces) -> Expr:
     if number is not None:
         value = -number.value if minus else number.value
         return _in_range(builder, NumberLiteral(value, number.is_duration, span), start)
-    if minus:
-        return Unary("-", node, span)
+    # A plus keeps `offset +(step()) + 1` apart from `offset (step()) + 1`, a longer offset.
+    if minus or type(node) is Paren:
+        return Unary("-" if minus else "+", node, span)
     kept: Expr = replace(node, span=span)
     return kept
 

@@ -109,7 +109,9 @@ def modifiers(draw, depth):
     )
     offset_ms, offset_expr = draw(st.integers(-(10**12), 10**12) | st.just(0)), None
     if depth > 0 and not draw(st.integers(0, 4)):
-        offset_ms, offset_expr = 0, Paren(draw(duration_expressions(depth)))
+        # What starts with a parenthesis would swallow operators behind the selector.
+        offset_ms, sign = 0, draw(st.sampled_from("+-"))
+        offset_expr = Unary(sign, Paren(draw(duration_expressions(depth))))
     return {"at": at, "offset_ms": offset_ms, "offset_expr": offset_expr}
 
 

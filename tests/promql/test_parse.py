@@ -225,6 +225,11 @@ def seconds(value):
             id="offset ends after a signed parenthesis",
         ),
         pytest.param(
+            "foo offset +(1 + 2) + 3",
+            Binary("+", named("foo", offset_expr=Unary("+", Paren(Binary("+", ONE, TWO)))), THREE),
+            id="whatever the sign",
+        ),
+        pytest.param(
             "foo offset MAX_OF(step(), 1) + 2",
             Binary("+", named("foo", offset_expr=DurationCall("max_of", (DurationCall("step"), ONE))), TWO),
             id="offset ends after a call",
