@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from api.params import read_form
+from api.params import read_form, selector
 from api.parts import PARTS
 from api.replies import text, whole
 from promql.errors import ParseError
 from promql.float_text import general_text
-from promql.parse import parse_selector
 from tsdb.interface import METRIC_NAME, Matcher, Selection
 from tsdb.staleness import is_stale
 
@@ -33,7 +32,7 @@ async def federate(request: web.Request) -> web.Response:
     """Answer /federate."""
     parts, form = request.app[PARTS], await read_form(request)
     try:
-        sets = [parse_selector(selector) for selector in form.all("match[]")]
+        sets = [selector(match) for match in form.all("match[]")]
     except ParseError as error:
         return text(f"{error}\n", 400)
     end_ms = parts.now_ms

@@ -67,7 +67,7 @@ class LabelTexts:
     def series_bytes_max(self) -> int:
         """A bound on the length of one series' labels as JSON."""
         longest = int(np.diff(self.text_at).max(initial=0))
-        return self.texts_of.shape[0] * longest + self.names.size + 2
+        return int(self.texts_of.shape[0]) * longest + self.names.size + 2
 
     @property
     def bytes_about(self) -> int:

@@ -24,6 +24,7 @@ from api.times import (
     parse_time,
 )
 from promql.check import selects_something
+from promql.errors import ParseError
 from promql.parse import parse_selector
 from promql.quoting import quote
 
@@ -186,10 +187,17 @@ def duration_ns(text: str) -> int:
 
 def matcher_sets(texts: Sequence[str]) -> list[tuple[Matcher, ...]]:
     """Return the matchers of `match[]` values. Raises ParseError, ApiError (one matches all)."""
-    sets = [parse_selector(text) for text in texts]
+    sets = [selector(text) for text in texts]
     if not all(selects_something(matchers) for matchers in sets):
         raise ApiError(BAD_DATA, "match[] must contain at least one non-empty matcher")
     return sets
+
+
+def selector(text: str) -> tuple[Matcher, ...]:
+    """Return the matchers of one selector. Raises ParseError."""
+    if not text:
+        raise ParseError("unexpected end of input", text, None)
+    return parse_selector(text)
 
 
 def _bounded(time_ms: int) -> int:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Evaluate = Callable[[str, threading.Event, float], QueryResult]
 
 TRUNCATED = "results truncated due to limit"
+PER_STEP_FEATURE = "promql-per-step-stats"
 
 
 async def instant(request: web.Request) -> web.StreamResponse:
@@ -104,6 +105,7 @@ async def _answer(
     longest_s = parts.options.query_timeout_s
     timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
     stats = form.text("stats")
+    per_step = stats == "all" and PER_STEP_FEATURE in parts.engine.options.features
     encoding = accepted_encoding(request)
 
     def run(
@@ -120,7 +122,7 @@ async def _answer(
             result_chunks(
                 value,
                 stats=replace(result.stats, queue_s=queue_s) if stats else None,
-                per_step=stats == "all",
+                per_step=per_step,
                 warnings=warnings,
                 infos=result.infos,
             ),

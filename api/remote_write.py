@@ -196,9 +196,11 @@ class WriteReceiver:
         except (BodyError, WireError):
             self._count(WriteStats(requests=1, failed_requests=1))
             raise
-        statuses = self._append(batch)
+        refs, statuses = self._append(batch)
         bad = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
         problem = ""
+        repeated = _repeated(refs, batch.times_ms, statuses)
+        bad = np.setdiff1d(bad, repeated)
         if bad.size:
             problem = _refusal(batch, int(bad[0]), AppendStatus(int(statuses[bad[0]])))
             if bad.size > 1:
@@ -212,8 +214,8 @@ class WriteReceiver:
             WriteStats(
                 requests=1,
                 failed_requests=1 if problem else 0,
-                samples=statuses.size - bad.size,
-                refused_samples=bad.size,
+                samples=statuses.size - bad.size - repeated.size,
+                refused_samples=bad.size + repeated.size,
                 invalid_labels_samples=batch.refused_samples,
                 exemplars_ignored=batch.exemplars,
                 histograms_refused=batch.histograms,
@@ -223,10 +225,11 @@ class WriteReceiver:
         self._log(batch, problem)
         return problem
 
-    def _append(self, batch: WriteBatch) -> npt.NDArray[np.uint8]:
+    def _append(self, batch: WriteBatch) -> tuple[Ints, npt.NDArray[np.uint8]]:
+        """Return the ref and the status of every sample."""
         time_max_ms = int(self._now() * 1000) + AHEAD_MS_MAX
         if not batch.series_of.size:
-            return np.empty(0, dtype=np.uint8)
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
         refs = self._appender.resolve(batch.labels)[batch.series_of]
         statuses = self._appender.append(
             refs, batch.times_ms, batch.values, time_max_ms=time_max_ms
@@ -235,12 +238,12 @@ class WriteReceiver:
             lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
             if not lost.size:
                 break
-            refs = self._appender.resolve(batch.labels)[batch.series_of[lost]]
+            refs[lost] = self._appender.resolve(batch.labels)[batch.series_of[lost]]
             statuses = statuses.copy()
             statuses[lost] = self._appender.append(
-                refs, batch.times_ms[lost], batch.values[lost], time_max_ms=time_max_ms
+                refs[lost], batch.times_ms[lost], batch.values[lost], time_max_ms=time_max_ms
             )
-        return statuses
+        return refs, statuses
 
     def _count(self, more: WriteStats) -> None:
         with self._lock:
@@ -267,6 +270,25 @@ class WriteReceiver:
             )
         if problem:
             logger.warning("remote write: %s", problem)
+
+
+def _repeated(refs: Ints, times_ms: Ints, statuses: npt.NDArray[np.uint8]) -> Ints:
+    """Return the samples that conflict with an earlier one of the same body.
+
+    Prometheus drops them without a word: the body as a whole was taken.
+    """
+    conflicts = np.flatnonzero(statuses == AppendStatus.CONFLICT)
+    if not conflicts.size:
+        return conflicts
+    taken: set[tuple[int, int]] = set()
+    repeated = []
+    for sample in np.flatnonzero(np.isin(refs, refs[conflicts])).tolist():
+        key = (int(refs[sample]), int(times_ms[sample]))
+        if statuses[sample] <= AppendStatus.DUPLICATE:
+            taken.add(key)
+        elif key in taken:
+            repeated.append(sample)
+    return np.array(repeated, dtype=np.int64)
 
 
 def _refusal(batch: WriteBatch, sample: int, status: AppendStatus) -> str:

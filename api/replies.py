@@ -6,6 +6,7 @@ Source: Prometheus HTTP API documentation, and the headers of its 3.5.3 answers.
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 import time
@@ -205,4 +206,7 @@ def _redirected(request: web.Request) -> web.Response | None:
             return None
     location = f"{cleaned}?{query}" if query else cleaned
     status = 301 if request.method in ("GET", "HEAD") else 307
-    return web.Response(status=status, headers={"Location": location})
+    body = f'<a href="{html.escape(location)}">Moved Permanently</a>.\n\n'
+    response = text(body, status, "text/html; charset=utf-8")
+    response.headers["Location"] = location
+    return response

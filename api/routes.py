@@ -40,6 +40,7 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET_POST, "/format_query", query.format_text),
     (GET_POST, "/parse_query", query.parse_tree),
     (GET_POST, "/series", series.series),
+    (("DELETE",), "/series", series.delete_series),
     (GET_POST, "/labels", series.label_names),
     (GET, "/label/{name}/values", series.label_values),
     (GET, "/targets", status.targets),

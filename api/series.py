@@ -39,6 +39,9 @@ async def series(request: web.Request) -> web.StreamResponse:
         raise BadParameterError("match[]", str(error)) from None
     encoding = accepted_encoding(request)
 
+    if start_ms > end_ms:
+        return success(request, [])
+
     def run() -> tuple[bytes, bytes, Iterator[bytes]]:
         found = parts.storage.series(matchers, start_ms, end_ms)
         ids, cut = found.ids, 0 < limit < found.series_count
@@ -53,6 +56,11 @@ async def series(request: web.Request) -> web.StreamResponse:
     if not second:
         return whole(request, first, encoded=encoding)
     return await streamed(request, first + second, rest, encoding)
+
+
+async def delete_series(_request: web.Request) -> web.Response:
+    """Answer DELETE of /api/v1/series as Prometheus does; the admin API is for deleting."""
+    raise ApiError("internal", "not implemented")
 
 
 async def label_names(request: web.Request) -> web.StreamResponse:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import re2
 
 from api.errors import BAD_DATA, ApiError, BadParameterError
-from api.params import Form, matcher_sets, parse_int, read_form
+from api.params import Form, matcher_sets, parse_int, read_form, selector
 from api.parts import PARTS
 from api.replies import success
 from api.times import format_rfc3339
 from promql.errors import ParseError
-from promql.parse import parse_selector
 from promql.quoting import quote
 from tsdb.interface import Matcher, MatchOp
 
@@ -87,7 +86,7 @@ async def targets_metadata(request: web.Request) -> web.Response:
     matchers: tuple[Matcher, ...] = ()
     if form.text("match_target"):
         try:
-            matchers = parse_selector(form.text("match_target"))
+            matchers = selector(form.text("match_target"))
         except ParseError as error:
             raise BadParameterError("match_target", str(error)) from None
     rows: list[dict[str, Any]] = []

@@ -301,13 +301,6 @@ def test_series_text_prints_as_prometheus_does():
             'out of order sample for series {__name__="o"}\n',
             id="out of order",
         ),
-        pytest.param(
-            one(named("c"), [(NOW_MS, 1.0), (NOW_MS, 2.5)]),
-            400,
-            f"duplicate sample for timestamp {NOW_MS}; overrides not allowed: new value 2.5 "
-            'for series {__name__="c"}\n',
-            id="the same time with another value",
-        ),
         pytest.param(b"\xff\xff\xff\xff", 400, "unexpected EOF\n", id="no protobuf"),
         pytest.param(one(named("t"))[:-3], 400, "unexpected EOF\n", id="cut short"),
         pytest.param(
@@ -439,6 +432,23 @@ def test_good_samples_are_kept_beside_refused_ones(api):
     assert reply.text == ('out of order sample for series {__name__="late"} (and 1 more samples)\n')
     assert api.storage.samples == [{5: 1.0, 6: 2.0}]
     assert api.storage.refs == {(("__name__", "late"),): 0}
+
+
+def test_a_conflict_with_what_is_stored_is_told(api):
+    api.storage.add({"__name__": "c"}, {NOW_MS: 1.0})
+    reply = send(api, one(named("c"), [(NOW_MS, 2.5)]))
+    assert (reply.status, reply.text) == (
+        400,
+        f"duplicate sample for timestamp {NOW_MS}; overrides not allowed: new value 2.5 "
+        'for series {__name__="c"}\n',
+    )
+
+
+def test_a_conflict_within_one_body_keeps_the_first_in_silence(api):
+    body = one(named("c"), [(NOW_MS, 1.0), (NOW_MS, 2.5)]) + one(named("c"), [(NOW_MS, 3.0)])
+    assert send(api, body).status == 204
+    assert api.storage.samples == [{NOW_MS: 1.0}]
+    assert api.app[PARTS].writes.stats().refused_samples == 2
 
 
 def test_a_series_that_was_collected_in_between_is_resolved_again(api):
