@@ -199,9 +199,9 @@ class BatchAppender:
         maybe = late[times[late] >= max(head.min_time_ms, head.readable_ms)]
         if maybe.size:
             view = take_view(head, np.ascontiguousarray(slots[maybe]))
-            there = read_view(head, view, times[maybe], times[maybe], locked=True)
-            found = there.count > 0
-            old = there.values.view(np.uint64)[there.value_start[found]]
+            own_samples = read_view(head, view, times[maybe], times[maybe], locked=True)
+            found = own_samples.count > 0
+            old = own_samples.values.view(np.uint64)[own_samples.value_start[found]]
             status[maybe[found]] = _repeat_status(bits[maybe[found]], old)
             late = late[status[late] == LATE]
         status[late] = STORED

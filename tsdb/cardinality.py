@@ -15,7 +15,7 @@ from tsdb.kernels import NO_TIME
 
 if TYPE_CHECKING:
     from tsdb.head import Head
-    from tsdb.interface import Ints
+    from tsdb.interface import Ids, Ints
     from tsdb.metric_table import SeriesRows
     from tsdb.symbols import SymbolTable
 
@@ -68,8 +68,9 @@ def count_cardinality(rows: SeriesRows, head: Head, limit: int) -> Cardinality:
 
 def _largest(counts: Ints, limit: int) -> list[int]:
     """Return the places of the largest counts, largest first."""
-    return np.argsort(-counts, kind="stable")[:limit].tolist()
+    largest: list[int] = np.argsort(-counts, kind="stable")[:limit].tolist()
+    return largest
 
 
-def _named(symbols: SymbolTable, ids: Ints, counts: Ints, limit: int) -> Counted:
+def _named(symbols: SymbolTable, ids: Ids, counts: Ints, limit: int) -> Counted:
     return tuple((symbols.text(int(ids[at])), int(counts[at])) for at in _largest(counts, limit))

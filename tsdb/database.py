@@ -24,8 +24,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tsdb import compaction
 from tsdb.append import BatchAppender
 from tsdb.block import Block
@@ -48,6 +46,7 @@ from tsdb.wal import WalStats, WalWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from tsdb.interface import (

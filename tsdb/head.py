@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tsdb.interface import Ids, Ints
-    from tsdb.kernels import Small
+    from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
     from tsdb.symbols import SymbolTable
 
@@ -210,7 +210,7 @@ class Head:
 
     def place(self, refs: Ints, times: Ints, bits: Words, status: Small) -> None:
         """Put the samples that are STORED (and in order) into their slots."""
-        done = 0
+        done: Int = 0
         while True:
             open_bits = self.open_bits.array
             fill_of, users, fork, fork_at = (column.array for column in self._block_facts)

@@ -127,7 +127,7 @@ class PageStore:
         self._segments[number] = np.frombuffer(self._memory, np.uint64)
 
     def _write(self, offset: int, words: Words) -> None:
-        data = memoryview(words).cast("B")
+        data = words.view(np.uint8).data
         if self._file is not None:
             try:
                 written = 0

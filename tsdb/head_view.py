@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tsdb.head import Head
     from tsdb.interface import Floats, Ints
-    from tsdb.kernels import Small
+    from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
 
 _PAGES_AT_ONCE = 1 << 16
@@ -150,7 +150,7 @@ def read_view(
     times = np.concatenate([found.times, np.empty(size, np.int64)])
     values = np.concatenate([found.values, np.empty(size)])
     # Both pools continue at one place, so that one number tells where a merged run begins.
-    used = max(found.times.size, found.values.size)
+    used: Int = max(found.times.size, found.values.size)
     times = np.concatenate([times, np.empty(max(0, used + size - times.size), np.int64)])
     values = np.concatenate([values, np.empty(max(0, used + size - values.size))])
     time_start, value_start, count = (
@@ -214,7 +214,7 @@ def _find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words
     pages: _Pages = []
     cursor = view.page.copy()
     for number in sorted(view.segments, reverse=True):
-        row = 0
+        row: Int = 0
         while row < cursor.size:
             rows, positions = np.empty(_PAGES_AT_ONCE, np.int32), np.empty(_PAGES_AT_ONCE, "i8")
             lows, highs = np.empty(_PAGES_AT_ONCE, np.uint8), np.empty(_PAGES_AT_ONCE, np.uint8)

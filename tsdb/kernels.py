@@ -50,7 +50,7 @@ PAGE_WORDS_MAX = 80
 CONSTANT, RAW, SCALED = 0, 1, 2
 STAGED, STAGE_BASE, FRESH, BLOCKS, FREE_BLOCKS, MIN_TIME, MAX_TIME, PAGES = range(8)
 """Places in the head's `state`: words staged, position of the first of them, the time block that
-new slots join, blocks ever made, blocks on the free stack, least and greatest time placed, pages."""
+new slots join, blocks ever made and on the free stack, least and greatest time placed, pages."""
 STATE_SIZE = 8
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_BOUNDS, TOO_FAR_AHEAD, UNKNOWN = 0, 1, 2, 5, 6, 7
@@ -253,11 +253,11 @@ def _take_block(state: Ints, free_blocks: Slots, block_count: Int) -> Int:
     """Return a time block that nobody uses, or -1 if there is no room."""
     if state[FREE_BLOCKS] > 0:
         state[FREE_BLOCKS] -= 1
-        return np.int64(free_blocks[state[FREE_BLOCKS]])
+        return int(free_blocks[state[FREE_BLOCKS]])
     if state[BLOCKS] >= block_count:
         return -1
     state[BLOCKS] += 1
-    return state[BLOCKS] - 1
+    return int(state[BLOCKS] - 1)
 
 
 @njit(types.void(_i64, _i32[::1], _i32[::1], _i64[::1]), cache=True, nogil=True)

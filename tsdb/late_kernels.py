@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numba import njit, types
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tsdb.interface import Ints
     from tsdb.label_kernels import Slots, Words
 

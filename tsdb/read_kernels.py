@@ -163,8 +163,7 @@ def walk_pages(
                 if first < start[row] or last > end[row]:
                     width = np.int64(words[run + 2]) & 0xFF
                     least = np.int64(words[run + 3])
-                    time = first
-                    hi = 0
+                    time, hi = first, np.int64(0)
                     for j in range(samples):
                         if j > 0:
                             time += _delta(words, run + 4, j, width, least)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from tsdb.append import BatchAppender
     from tsdb.interface import Ints
     from tsdb.tombstones import Tombstone
@@ -156,7 +158,11 @@ def replay(
 
 
 def write_checkpoint(
-    directory: Path, before: int, *, keep_from_ms: int, is_live: Callable[[Ints], object]
+    directory: Path,
+    before: int,
+    *,
+    keep_from_ms: int,
+    is_live: Callable[[Ints], npt.NDArray[np.bool_]],
 ) -> None:
     """Write what is still needed of everything before segment `before` into one checkpoint.
 
@@ -227,7 +233,7 @@ def _apply(
 
 
 def _kept(
-    kind: int, payload: bytes, keep_from_ms: int, is_live: Callable[[Ints], object]
+    kind: int, payload: bytes, keep_from_ms: int, is_live: Callable[[Ints], npt.NDArray[np.bool_]]
 ) -> bytes | None:
     """Return the part of a record that a checkpoint keeps, as a record, None if nothing."""
     flags = 0

@@ -5,8 +5,8 @@ From: `append.py`. To: `replay.py`, after a restart.
 Records go to segment files `wal/00000000`, ...; `wal/checkpoint.00000007` stands for all segments
 before number 7. The bytes of both are described in FORMAT.md. A record is written with one call
 to the operating system before its samples can be read; segments are synced to disk when they are
-full, at intervals, and on close. The checksum is zlib's CRC-32: it runs at 3.7 GB/s from the standard
-library, where CRC-32C needs one more compiled dependency for the same guarantee.
+full, at intervals, and on close. The checksum is zlib's CRC-32: 3.7 GB/s from the standard library,
+where CRC-32C needs one more compiled dependency for the same guarantee.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ class WalWriter:
         if self._buffer.size < room:
             self._buffer = np.empty(room, np.uint8)
         size = encode_samples(refs, times, bits.view(np.float64), bits, self._buffer)
-        self.write(SAMPLES, memoryview(self._buffer)[:size])
+        self.write(SAMPLES, self._buffer[:size].data)
 
     def write_tombstone(self, tombstone: Tombstone) -> None:
         """Log what is deleted from the head. Raises `WriteFailedError`; then nothing was logged."""
         self.write(TOMBSTONE, tombstone_payload(tombstone))
 
-    def write(self, kind: int, payload: bytes | memoryview) -> None:
+    def write(self, kind: int, payload: bytes | memoryview[int]) -> None:
         """Write one record, whole or not at all."""
         flags = 0
         if kind == SERIES and len(payload) >= _COMPRESS_FROM_BYTES:
@@ -212,7 +212,7 @@ class WalWriter:
                 _log.exception("and no new segment can be made")
 
 
-def header_of(kind: int, flags: int, payload: bytes | memoryview) -> bytes:
+def header_of(kind: int, flags: int, payload: bytes | memoryview[int]) -> bytes:
     """Return the header of a record."""
     start = HEADER.pack(len(payload), kind, flags, 0, 0)[:8]
     return start + struct.pack("<I", zlib.crc32(payload, zlib.crc32(start)))

@@ -46,7 +46,7 @@ def _get(data: Bytes, at: Int, size: Int) -> Int:
     word = np.uint64(0)
     for j in range(size):
         word |= np.uint64(data[at + j]) << np.uint64(8 * j)
-    return word  # type: ignore[return-value]  # a NumPy integer is one to the compiler
+    return word
 
 
 @njit(_i64(_u8[::1], _i64, _in(_i64), _i64), cache=True, nogil=True)

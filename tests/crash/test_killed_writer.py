@@ -1,0 +1,82 @@
+"""A writer is killed in the middle of its work; what it had acknowledged is there, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tsdb.database import Database, DatabaseOptions
+from tsdb.interface import Matcher, MatchOp, Selection
+
+WRITER = Path(__file__).with_name("writer.py")
+ROOT = WRITER.parents[2]
+READ = DatabaseOptions(
+    retention_ms=None, min_block_ms=120_000, max_block_ms=1_200_000, background=False
+)
+LATE_MS = 500
+
+
+def write_and_kill(directory: Path, *, series: int, begin: int, after_s: float) -> int:
+    """Let a writer work for a while, kill it, and return the last batch that it had."""
+    writer = subprocess.Popen(
+        [sys.executable, str(WRITER), str(directory), str(series), str(begin)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert writer.stdout is not None
+    with writer.stdout as acknowledged:
+        assert acknowledged.readline(), "the writer did not start"
+        time.sleep(after_s)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        lines = acknowledged.read().split()
+    return int(lines[-1]) if lines else begin
+
+
+def check(database: Database, *, series: int, last: int) -> int:
+    """Check every sample of every batch; return the newest batch that is there."""
+    (batch,) = database.select(
+        [Selection((Matcher("__name__", MatchOp.EQUAL, "written"),), 0, 1 << 50)]
+    )
+    assert batch.series_count == series
+    newest = set()
+    for each in range(series):
+        first, at, count = batch.time_start[each], batch.value_start[each], batch.count[each]
+        times, values = batch.times[first : first + count], batch.values[at : at + count]
+        on_time = times % 1000 == 0
+        found = times[on_time] // 1000
+        # No batch is missing before the newest, and none is there twice.
+        assert found.tolist() == list(range(1, found.size + 1))
+        assert values[on_time].tolist() == found.tolist()
+        newest.add(found.size)
+        late = [k for k in range(1, found.size + 1) if k % 7 == 0]
+        if batch.labels.row(each)["series"] == "0":
+            assert times[~on_time].tolist() == [(k - 3) * 1000 + LATE_MS for k in late]
+            assert values[~on_time].tolist() == [-k for k in late]
+        else:
+            assert on_time.all()
+    # All series have the same batches: half a batch is never seen.
+    assert len(newest) == 1
+    assert newest.pop() >= last
+    return int(found.size)
+
+
+@pytest.mark.parametrize("series", [3, 200])
+def test_what_was_acknowledged_survives_kills(tmp_path, series):
+    begin = 1
+    for after_s in (0.05, 0.5, 0.9):
+        last = write_and_kill(tmp_path, series=series, begin=begin, after_s=after_s)
+        database = Database.open(tmp_path, READ)
+        assert database.stats().clean_start == 0
+        begin = check(database, series=series, last=last) + 1
+        database.maintain()
+        check(database, series=series, last=last)
+        database.close()
+    assert np.int64(begin) > 10
