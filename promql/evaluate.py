@@ -20,6 +20,7 @@ from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
+from promql.info import InfoSelector, join_info
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.syntax import (
     Aggregation,
@@ -86,6 +87,8 @@ class Evaluator:
                 return self._range(node, ctx)
             case Subquery():
                 return self._subquery(node, ctx)
+            case Call(func="info"):
+                return self._info(node, ctx)
             case Call():
                 args = [self._argument(node, arg, ctx) for arg in node.args]
                 return implementation(node.func)(node, args, ctx)
@@ -99,6 +102,14 @@ class Evaluator:
                 return self.operand(inner, ctx)
             case DurationCall():
                 raise AssertionError("the plan resolves durations")
+
+    def _info(self, node: Call, ctx: EvalContext) -> Matrix:
+        base = self.operand(node.args[0], ctx)
+        assert isinstance(base, Matrix)
+        samples = self._selected[self._plan.selection_of[id(node)]]
+        points = self._plan.looks[id(node)].points(ctx.steps_ms)
+        info = newest_samples(samples, points, ctx, keep_time=True)
+        return join_info(InfoSelector.of(node), base, info, ctx)
 
     def _argument(self, node: Call, arg: Expr, ctx: EvalContext) -> Operand:
         """`timestamp()` of a bare selector means the samples' own times; so these are kept."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.durations import duration_ms
+from promql.info import InfoSelector, reference
 from promql.syntax import (
     Aggregation,
     At,
@@ -153,6 +154,8 @@ class _Planner:
                 )
                 parts = (node.expr,) if node.param is None else (node.param, node.expr)
                 return self._all(node, parts, first_ms, last_ms, inside)
+            case Call(func="info"):
+                return self._info(node, first_ms, last_ms, hints)
             case Call():
                 inside = SelectHints(step_ms=hints.step_ms, func=node.func)
                 fixed = self._all(node, node.args, first_ms, last_ms, inside)
@@ -162,13 +165,13 @@ class _Planner:
                 return fixed
             case VectorSelector():
                 look = self._look(node, 0)
-                self._wish(node, node, look, first_ms, last_ms, hints)
+                self._wish(node, node.matchers, look, first_ms, last_ms, hints, node.extension)
                 return self._mark(node, fixed=node.at is not None)
             case MatrixSelector():
                 vector = node.vector
                 range_ms = self._duration(node.range_ms, node.range_expr)
                 look = self._look(vector, range_ms)
-                self._wish(node, vector, look, first_ms, last_ms, hints)
+                self._wish(node, vector.matchers, look, first_ms, last_ms, hints, vector.extension)
                 return vector.at is not None
             case Subquery():
                 self._subquery(node, first_ms, last_ms)
@@ -206,6 +209,23 @@ class _Planner:
         last = int(steps[-1]) if steps.size else begin
         self.walk(node.expr, begin, last, SelectHints(step_ms=step_ms))
 
+    def _info(self, node: Call, first_ms: int, last_ms: int, hints: SelectHints) -> bool:
+        """Read the info series as of the time of the first selector in the argument."""
+        look = self._reference(node.args[0])
+        selector = InfoSelector.of(node)
+        self._wish(node, (*selector.names, *selector.data), look, first_ms, last_ms, hints)
+        return self._all(node, node.args[:1], first_ms, last_ms, SelectHints(step_ms=hints.step_ms))
+
+    def _reference(self, node: Expr) -> Look:
+        found = reference(node)
+        if found is None:
+            return Look(0, None)
+        offset = self._duration(found.offset_ms, found.offset_expr, negative=True)
+        inner = self._reference(found.expr) if isinstance(found, Subquery) else Look(0, None)
+        if inner.at_ms is not None:
+            return inner
+        return Look(inner.offset_ms + offset, self._at_ms(found.at))
+
     def _look(self, node: VectorSelector, range_ms: int) -> Look:
         offset = self._duration(node.offset_ms, node.offset_expr, negative=True)
         return Look(offset, self._at_ms(node.at), range_ms)
@@ -232,18 +252,19 @@ class _Planner:
 
     def _wish(
         self,
-        node: VectorSelector | MatrixSelector,
-        vector: VectorSelector,
+        node: VectorSelector | MatrixSelector | Call,
+        matchers: tuple[Matcher, ...],
         look: Look,
         first_ms: int,
         last_ms: int,
         hints: SelectHints,
+        extension: str = "",
     ) -> None:
         low, high = look.bounds(first_ms, last_ms)
         back_ms = look.range_ms or self._times.lookback_ms
-        if vector.extension:  # an edge of the range may look for a sample beyond it
+        if extension:  # an edge of the range may look for a sample beyond it
             back_ms += self._times.lookback_ms if look.range_ms else 0
-            high += self._times.lookback_ms if vector.extension == "smoothed" else 0
+            high += self._times.lookback_ms if extension == "smoothed" else 0
         hints = SelectHints(
             step_ms=hints.step_ms,
             range_ms=look.range_ms,
@@ -253,7 +274,7 @@ class _Planner:
         )
         self.plan.looks[id(node)] = look
         # Left open, to the millisecond.
-        self._wishes.append(_Wish(id(node), vector.matchers, low - back_ms + 1, high, hints))
+        self._wishes.append(_Wish(id(node), matchers, low - back_ms + 1, high, hints))
 
     def place_selections(self) -> None:
         """Read the same matchers once where their times overlap."""
