@@ -213,21 +213,31 @@ class _Writer:
         while at < count.size:
             limit = (ends[at - 1] if at else 0) + _ENCODE_SAMPLES
             stop = max(at + 1, int(np.searchsorted(ends, limit)))
-            encoded = pages.encode_values(
-                values,
-                np.ascontiguousarray(start[at:stop]),
-                np.ascontiguousarray(count[at:stop]),
-                layout=Layout.SPLIT,
-            )
+            runs = np.ascontiguousarray(start[at:stop]), np.ascontiguousarray(count[at:stop])
+            planes = pages.encode_values(values, *runs, layout=Layout.PLANES)
+            split = pages.encode_values(values, *runs, layout=Layout.SPLIT)
             first_page = self.page_count - count.size + at
-            self._write_frames(encoded, first_page, self._frame_page, self._frame_offset)
+            self._write_frames(planes, split, first_page, self._frame_page, self._frame_offset)
             at = stop
 
     def _write_frames(
-        self, encoded: pages.EncodedPages, first_page: int, page: list[int], offset: list[int]
+        self,
+        planes: pages.EncodedPages,
+        split: pages.EncodedPages,
+        first_page: int,
+        page: list[int],
+        offset: list[int],
     ) -> None:
-        for first, stop in frames.cut(encoded):
-            frame = frames.pack(encoded, first, stop, self._compressor)
+        """Write pages as frames, each in the layout that comes out smaller.
+
+        Noise is best kept out of zstd's way; but in pages that look like noise one by one zstd may
+        find that neighbours moved alike, and only trying tells.
+        """
+        for first, stop in frames.cut(planes):
+            frame = frames.pack(planes, first, stop, self._compressor)
+            if split.noise_offset[stop] > split.noise_offset[first]:
+                other = frames.pack(split, first, stop, self._compressor)
+                frame = min(frame, other, key=len)
             page.append(first_page + first)
             offset.append(self._file_bytes)
             self._file.write(frame)
@@ -238,7 +248,7 @@ class _Writer:
         time_frame_page: list[int] = []
         time_frame_offset: list[int] = []
         encoded_times = self._times.encoded()
-        self._write_frames(encoded_times, 0, time_frame_page, time_frame_offset)
+        self._write_frames(encoded_times, encoded_times, 0, time_frame_page, time_frame_offset)
         arrays = self._label_arrays()
         row_pages = np.concatenate(self._row_pages)
         row_page = np.concatenate(([0], np.cumsum(row_pages)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb import page_kernels
+from tsdb import page_decode_kernels, page_encode_kernels, page_word_kernels
 
 if TYPE_CHECKING:
     from tsdb.interface import Bytes, Floats, Ints
@@ -33,11 +33,11 @@ _NO_FLOATS = np.empty(0, dtype=np.float64)
 class Layout(enum.IntEnum):
     """How the words of a page are laid out."""
 
-    PLANES = page_kernels.LAYOUT_PLANES
+    PLANES = page_word_kernels.LAYOUT_PLANES
     """Byte planes only: for pages that zstd compresses afterwards."""
-    PACKED = page_kernels.LAYOUT_PACKED
+    PACKED = page_word_kernels.LAYOUT_PACKED
     """Bit by bit: for pages that are stored as they are."""
-    SPLIT = page_kernels.LAYOUT_SPLIT
+    SPLIT = page_word_kernels.LAYOUT_SPLIT
     """High bits as byte planes, and low bits that look like noise packed in a second buffer."""
 
 
@@ -182,7 +182,7 @@ def _encode(
     )
     offset = np.empty(count.size + 1, dtype=np.int64)
     noise_offset = np.empty(count.size + 1, dtype=np.int64)
-    page_kernels.encode_pages(
+    page_encode_kernels.encode_pages(
         values, bits, start, count, int(layout), keep_bits, out, offset, noise, noise_offset
     )
     return EncodedPages(
@@ -215,7 +215,7 @@ def _decode(
     if noise is None or noise_offset is None:
         noise, noise_offset = _NO_BYTES, np.full(pages, -1, dtype=np.int64)
     out_bits = out.view(np.int64)
-    bad = page_kernels.decode_pages(
+    bad = page_decode_kernels.decode_pages(
         data, offset, stop, noise, noise_offset, count, skip, take, out_start, out, out_bits
     )
     if bad >= 0:
