@@ -1,4 +1,4 @@
-"""How fast is one scrape read: bytes to columns, with every series found in the target's cache?
+"""Measure how fast one scrape is read: bytes to columns, every series found in the cache.
 
 Real bodies: scrapes of node_exporter in a row, and what the components of a Kubernetes cluster
 expose. Beside it stands the plain-Python reader, entry by entry, that is our own oracle.

@@ -100,9 +100,13 @@ class RequestOptions:
         if proxy := self._proxy(url):
             parts = urlsplit(proxy)
             if parts.username is not None:
-                arguments["proxy_auth"] = aiohttp.BasicAuth(
-                    unquote(parts.username), unquote(parts.password or "")
-                )
+                pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+                secret = {"Proxy-Authorization": f"Basic {_base64(pair)}"}
+                # A tunnel for TLS is asked for with headers of its own.
+                if url.startswith("https:"):
+                    arguments["proxy_headers"] = secret
+                else:
+                    arguments["headers"] |= secret
                 proxy = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
             arguments["proxy"] = proxy
         if url.startswith("https:"):
@@ -116,8 +120,7 @@ class RequestOptions:
         if basic := self.config.basic_auth:
             user = _text(basic.username, basic.username_file)
             password = _text(basic.password, basic.password_file)
-            pair = base64.b64encode(f"{user}:{password}".encode()).decode()
-            headers["Authorization"] = f"Basic {pair}"
+            headers["Authorization"] = f"Basic {_base64(f'{user}:{password}')}"
         elif bearer := self.config.authorization:
             credentials = _text(bearer.credentials, bearer.credentials_file)
             headers["Authorization"] = f"{bearer.type} {credentials}"
@@ -202,6 +205,10 @@ def _text(inline: str, path: Path | None) -> str:
     except (OSError, ValueError) as e:
         reason = os.strerror(e.errno).lower() if isinstance(e, OSError) and e.errno else str(e)
         raise CredentialsError(f"unable to read file {path}: open {path}: {reason}") from e
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _bypassed(host: str, no_proxy: str) -> bool:

@@ -195,12 +195,10 @@ class _Scan:
         self.stop = len(body) + len(end)
         lines = body.count(b"\n") + 1
         self.state = np.zeros(5, np.uint64)
-        self.series_start = np.empty(lines, np.int32)
-        self.series_stop = np.empty(lines, np.int32)
+        self.spans = np.empty((4, lines), np.int32)
         self.hashes = np.empty(lines, np.uint64)
         self.entries = np.empty(lines, np.int32)
         self.flags = np.empty(lines, np.uint8)
-        self.value_spans = np.empty((2, lines), np.int32)
         self.values = np.empty(lines, np.float64)
         self.times = np.empty(lines, np.int64)
         self.comments = np.empty((3, lines), np.int32)
@@ -236,16 +234,14 @@ class _Scan:
                 np.int32(cache.generation),
                 cache.count,
                 self.state,
-                self.series_start,
-                self.series_stop,
+                self.spans,
                 self.hashes,
                 self.entries,
                 self.flags,
-                *self.value_spans,
                 self.values,
                 self.times,
-                *self.comments,
-                *self.exemplars,
+                self.comments,
+                self.exemplars,
             )
         )
 
@@ -281,7 +277,7 @@ class _Scan:
             self.times[n] = entry.time_ms
         else:
             self.times[n] = 0
-        self.series_start[n], self.series_stop[n] = entry.start, entry.stop
+        self.spans[:2, n] = entry.start, entry.stop
         self.hashes[n], self.entries[n], self.flags[n] = h, known, flags
         self.values[n] = entry.value
         if entry.exemplar is not None:
@@ -307,7 +303,7 @@ class _Scan:
         flags, values = self.flags[:n], self.values[:n]
         hard = np.flatnonzero(flags & HARD)
         if hard.size:
-            starts, stops = self.value_spans[:, hard].tolist()
+            starts, stops = self.spans[2:, hard].tolist()
             body = self.body
             values[hard] = [float(body[a:b]) for a, b in zip(starts, stops, strict=True)]
         # One bit pattern for every NaN that is a value; the stale marker cannot be exposed.
@@ -316,8 +312,8 @@ class _Scan:
         return Exposition(
             data=self.data,
             openmetrics=self.openmetrics,
-            series_start=self.series_start[:n],
-            series_stop=self.series_stop[:n],
+            series_start=self.spans[0, :n],
+            series_stop=self.spans[1, :n],
             hashes=self.hashes[:n],
             entries=self.entries[:n],
             duplicate=(flags & DUPLICATE) != 0,

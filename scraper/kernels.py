@@ -22,6 +22,8 @@ Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
+Int = int | np.int64
+"""Inside a kernel both are the machine's 64 bits."""
 
 PADDING = 16
 
@@ -43,7 +45,9 @@ _words_in = types.Array(types.uint64, 1, "C", readonly=True)
 _int64s_in = types.Array(types.int64, 1, "C", readonly=True)
 _int32s = types.int32[::1]
 _int64s = types.int64[::1]
-_number_type = types.Tuple((types.int64, types.float64, types.int64))
+_int32_table = types.int32[:, ::1]
+# Numba leaves this call untyped.
+_number_type = types.Tuple((types.int64, types.float64, types.int64))  # type: ignore[no-untyped-call]
 
 _POWERS = np.array([10.0**k for k in range(23)])
 # Class of each byte: 1 starts a name, 2 goes on in one, 4 starts a metric name, 8 goes on in one.
@@ -63,7 +67,7 @@ _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 @njit(types.uint64(_bytes_in, types.int64), cache=True, nogil=True)
-def _word(data: Bytes, at: int) -> np.uint64:
+def _word(data: Bytes, at: Int) -> np.uint64:
     """Return eight bytes as a little-endian word; the compiler makes one load of this.
 
     It does so only for unsigned positions: signed ones may be negative, and mean the end then.
@@ -82,7 +86,7 @@ def _word(data: Bytes, at: int) -> np.uint64:
 
 
 @njit(types.uint64(_bytes_in, types.int64, types.int64, types.uint64), cache=True, nogil=True)
-def hash_bytes(data: Bytes, start: int, stop: int, key: np.uint64) -> np.uint64:
+def hash_bytes(data: Bytes, start: Int, stop: Int, key: np.uint64) -> np.uint64:
     """Return a keyed hash of `data[start:stop]`. It finds candidates; bytes decide equality."""
     h = key ^ (np.uint64(stop - start) * _K2)
     at = start
@@ -102,7 +106,7 @@ def hash_bytes(data: Bytes, start: int, stop: int, key: np.uint64) -> np.uint64:
     cache=True,
     nogil=True,
 )
-def _equal(a: Bytes, a_start: int, b: Bytes, b_start: int, length: int) -> bool:
+def _equal(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> bool:
     """Say whether two runs of bytes are the same."""
     k = 0
     while k + 8 <= length:
@@ -111,12 +115,12 @@ def _equal(a: Bytes, a_start: int, b: Bytes, b_start: int, length: int) -> bool:
         k += 8
     if k < length:
         differ = _word(a, a_start + k) ^ _word(b, b_start + k)
-        return (differ & (_ALL >> np.uint64(8 * (8 - (length - k))))) == np.uint64(0)
+        return bool((differ & (_ALL >> np.uint64(8 * (8 - (length - k))))) == np.uint64(0))
     return True
 
 
 @njit(types.boolean(_bytes_in, types.int64, types.int64), cache=True, nogil=True)
-def is_utf8(data: Bytes, start: int, stop: int) -> bool:
+def is_utf8(data: Bytes, start: Int, stop: Int) -> bool:
     """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
     i = start
     while i < stop:
@@ -153,7 +157,7 @@ def is_utf8(data: Bytes, start: int, stop: int) -> bool:
 
 
 @njit(_number_type(_bytes_in, types.int64), cache=True, nogil=True)
-def parse_number(data: Bytes, start: int) -> tuple[int, float, int]:
+def parse_number(data: Bytes, start: Int) -> tuple[Int, float, Int]:
     """Read a number; return (where it ends, value, EXACT, ROUGH or NO_NUMBER).
 
     EXACT: the mantissa is below 2**53 and the power of ten at most 22, so that one multiplication
@@ -179,7 +183,7 @@ def parse_number(data: Bytes, start: int) -> tuple[int, float, int]:
     mantissa = np.uint64(0)
     digits = 0  # significant ones
     any_digit = False
-    scale = 0
+    scale = np.int64(0)
     while 48 <= data[i] <= 57:
         any_digit = True
         if digits < 19:
@@ -207,7 +211,7 @@ def parse_number(data: Bytes, start: int) -> tuple[int, float, int]:
         if data[i] == 43 or data[i] == 45:
             down = data[i] == 45
             i += _ONE
-        exponent = 0
+        exponent = np.int64(0)
         first = i
         while 48 <= data[i] <= 57:
             if exponent < 10000:
@@ -231,7 +235,7 @@ def parse_number(data: Bytes, start: int) -> tuple[int, float, int]:
 
 
 @njit(types.int64(_bytes_in, types.int64), cache=True, nogil=True)
-def _quoted(data: Bytes, start: int) -> int:
+def _quoted(data: Bytes, start: Int) -> Int:
     """Return the position after the quote that ends a string begun before `start`, or -1.
 
     A newline or a zero byte inside, also behind a backslash, is -1: rare, and not for here.
@@ -254,7 +258,7 @@ def _quoted(data: Bytes, start: int) -> int:
     cache=True,
     nogil=True,
 )
-def _labels(data: Bytes, start: int, spaces: bool, named: bool, exemplar: bool) -> int:
+def _labels(data: Bytes, start: Int, spaces: bool, named: bool, exemplar: bool) -> Int:
     """Return the position after the brace that closes a label list, or -1 if not understood.
 
     `start` is just after the opening brace. `spaces`: blanks may stand between tokens (text
@@ -321,7 +325,7 @@ def _labels(data: Bytes, start: int, spaces: bool, named: bool, exemplar: bool) 
 
 
 @njit(types.int64(_bytes_in, types.int64, types.int64[::1]), cache=True, nogil=True)
-def _exemplar(data: Bytes, start: int, span: Ints) -> int:
+def _exemplar(data: Bytes, start: Int, span: Ints) -> Int:
     """Read ` # {...} value [time]` whose `#` is at `start`; return where the line ends, or -1.
 
     `span` receives where the label list opens and where the exemplar ends.
@@ -345,7 +349,7 @@ def _exemplar(data: Bytes, start: int, span: Ints) -> int:
 
 
 @njit(types.int64(_bytes_in, types.int64, types.boolean), cache=True, nogil=True)
-def _comment(data: Bytes, start: int, openmetrics: bool) -> int:
+def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
     """Return where the metadata line at `start` ends, 0 if it is a mere comment, -1 if unclear.
 
     A metadata line is `# HELP `, `# TYPE ` or (OpenMetrics) `# UNIT ` and a name.
@@ -390,15 +394,15 @@ def _comment(data: Bytes, start: int, openmetrics: bool) -> int:
 )
 def find_entry(
     data: Bytes,
-    start: int,
-    stop: int,
+    start: Int,
+    stop: Int,
     series_hash: np.uint64,
     table: Int32s,
     entry_hash: Words,
     entry_text: Bytes,
     entry_at: Ints,
     entry_length: Int32s,
-) -> int:
+) -> Int:
     """Return the entry whose text is `data[start:stop]`, or -1. Hashes suggest, bytes decide."""
     mask = np.int64(table.size - 1)
     probe = np.int64(series_hash & np.uint64(mask))
@@ -432,29 +436,22 @@ def find_entry(
         types.int64,
         # results
         types.uint64[::1],
-        _int32s,
-        _int32s,
+        _int32_table,
         types.uint64[::1],
         _int32s,
         types.uint8[::1],
-        _int32s,
-        _int32s,
         types.float64[::1],
         _int64s,
-        _int32s,
-        _int32s,
-        _int32s,
-        _int32s,
-        _int32s,
-        _int32s,
+        _int32_table,
+        _int32_table,
     ),
     cache=True,
     nogil=True,
 )
 def scan(
     data: Bytes,
-    start: int,
-    stop: int,
+    start: Int,
+    stop: Int,
     openmetrics: bool,
     key: np.uint64,
     table: Int32s,
@@ -463,25 +460,18 @@ def scan(
     entry_at: Ints,
     entry_length: Int32s,
     entry_seen: Int32s,
-    generation: int,
-    entry_count: int,
+    generation: np.int32,
+    entry_count: Int,
     state: Words,
-    series_start: Int32s,
-    series_stop: Int32s,
+    spans: Int32s,
     series_hash: Words,
     series_entry: Int32s,
     flags: Bytes,
-    value_start: Int32s,
-    value_stop: Int32s,
     values: Floats,
     times: Ints,
-    comment_start: Int32s,
-    comment_stop: Int32s,
-    comment_sample: Int32s,
-    exemplar_start: Int32s,
-    exemplar_stop: Int32s,
-    exemplar_sample: Int32s,
-) -> int:
+    comments: Int32s,
+    exemplars: Int32s,
+) -> Int:
     """Read entries from `data[start:stop]` into columns; return where it stopped.
 
     It stops at `stop`, or at the start of an entry that needs `entry.py`. `state` counts what has
@@ -490,15 +480,17 @@ def scan(
     `series_entry` is -1 for a series that is not known. Bytes are always compared in full.
 
     Shapes: `table` int32[power of two], entry + 1 or 0; `entry_*` one for each known series, all
-    text in `entry_text`. Results have room for a sample, a comment and an exemplar per line.
+    text in `entry_text`. Results have room for a sample, a comment and an exemplar per line:
+    `spans` int32[4, lines] has where series and value start and stop; `comments` and `exemplars`
+    int32[3, lines] have start, stop and the number of the sample they stand before, or belong to.
     Units: `times` in milliseconds; only set under the flag EXPLICIT.
     """
     n = np.int64(state[SAMPLES])
-    comments = np.int64(state[COMMENTS])
-    exemplars = np.int64(state[EXEMPLARS])
+    comment_count = np.int64(state[COMMENTS])
+    exemplar_count = np.int64(state[EXEMPLARS])
     guess = np.int64(state[GUESS])
     comment_hash = state[COMMENT_HASH]
-    span = np.empty(2, np.int64)
+    exemplar_span = np.empty(2, np.int64)
     spaces = not openmetrics
     i = start
     while i < stop:
@@ -532,10 +524,10 @@ def scan(
                     i = begin
                     break
                 if metadata:
-                    comment_start[comments] = begin
-                    comment_stop[comments] = i
-                    comment_sample[comments] = n
-                    comments += 1
+                    comments[0, comment_count] = begin
+                    comments[1, comment_count] = i
+                    comments[2, comment_count] = n
+                    comment_count += 1
                     comment_hash = (comment_hash ^ hash_bytes(data, begin, i, key)) * _K1
                 i += 1
                 continue
@@ -560,8 +552,8 @@ def scan(
             else:
                 i = name_stop
             h = hash_bytes(data, begin, i, key)
-            entry = find_entry(
-                data, begin, i, h, table, entry_hash, entry_text, entry_at, entry_length
+            entry = np.int64(
+                find_entry(data, begin, i, h, table, entry_hash, entry_text, entry_at, entry_length)
             )
         series_end = i
         if spaces:
@@ -605,14 +597,14 @@ def scan(
                 time = np.int64(seconds * 1000.0)
                 flag |= EXPLICIT
             if data[i] == 32 and data[i + 1] == 35:
-                i = _exemplar(data, i + 1, span)
+                i = _exemplar(data, i + 1, exemplar_span)
                 if i < 0:
                     i = begin
                     break
-                exemplar_start[exemplars] = span[0]
-                exemplar_stop[exemplars] = span[1]
-                exemplar_sample[exemplars] = n
-                exemplars += 1
+                exemplars[0, exemplar_count] = exemplar_span[0]
+                exemplars[1, exemplar_count] = exemplar_span[1]
+                exemplars[2, exemplar_count] = n
+                exemplar_count += 1
         if data[i] != 10 or i >= stop:
             i = begin
             break
@@ -622,19 +614,19 @@ def scan(
             if entry_seen[entry] == generation:
                 flag |= DUPLICATE
             entry_seen[entry] = generation
-        series_start[n] = begin
-        series_stop[n] = series_end
+        spans[0, n] = begin
+        spans[1, n] = series_end
+        spans[2, n] = value_at
+        spans[3, n] = value_end
         series_hash[n] = h
         series_entry[n] = entry
         flags[n] = flag
-        value_start[n] = value_at
-        value_stop[n] = value_end
         values[n] = value
         times[n] = time
         n += 1
     state[SAMPLES] = np.uint64(n)
-    state[COMMENTS] = np.uint64(comments)
-    state[EXEMPLARS] = np.uint64(exemplars)
+    state[COMMENTS] = np.uint64(comment_count)
+    state[EXEMPLARS] = np.uint64(exemplar_count)
     state[GUESS] = np.uint64(guess)
     state[COMMENT_HASH] = comment_hash
     return i

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from tsdb.interface import AppendStatus
 from tsdb.staleness import is_stale
@@ -89,3 +90,14 @@ def appender():
 def executor():
     with ThreadPoolExecutor(4) as pool:
         yield pool
+
+
+async def serve(handler):
+    """A server on loopback; returns its runner and address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return runner, f"127.0.0.1:{runner.addresses[0][1]}"

@@ -331,11 +331,13 @@ def test_content_types_that_are_read(content_type, fallback, expected):
     [
         (
             "",
-            "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target",
+            "non-compliant scrape target sending blank Content-Type and no "
+            "fallback_scrape_protocol specified for target",
         ),
         (
             "text/html",
-            'received unsupported Content-Type "text/html" and no fallback_scrape_protocol specified for target',
+            'received unsupported Content-Type "text/html" and no fallback_scrape_protocol '
+            "specified for target",
         ),
         ("text/", 'cannot parse Content-Type "text/" and no fallback_scrape_protocol for target'),
         ("application/vnd.google.protobuf", "protobuf"),

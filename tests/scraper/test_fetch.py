@@ -10,19 +10,9 @@ from discovery.http_client import Authorization, BasicAuth, HttpClientConfig
 from discovery.http_requests import RequestOptions, new_session
 from scraper.fetch import FetchError, accept_header, fetch, request_headers
 from scraper.job import ScrapeJob
+from tests.scraper.conftest import serve
 
 AGENT = "Prometheus/3.5.3+ds1"
-
-
-async def serve(handler):
-    """A server on loopback; returns its runner and address."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    return runner, "127.0.0.1:%d" % runner.addresses[0][1]
 
 
 def get(handler, path="/metrics", *, config=None, timeout_s=5.0, size_max=0, headers=None):
@@ -138,7 +128,7 @@ def test_redirects_are_followed_unless_told_not_to():
         return web.Response(text="a 1\n")
 
     assert get(handler).body == b"a 1\n"
-    with pytest.raises(FetchError, match="^server returned HTTP status 302 Found$"):
+    with pytest.raises(FetchError, match=r"^server returned HTTP status 302 Found$"):
         get(handler, config=HttpClientConfig(follow_redirects=False))
 
 
@@ -171,7 +161,7 @@ def test_and_the_body():
         await asyncio.sleep(5)
         return response
 
-    with pytest.raises(FetchError, match="^context deadline exceeded$"):
+    with pytest.raises(FetchError, match=r"^context deadline exceeded$"):
         get(trickle, timeout_s=0.2)
 
 
@@ -189,7 +179,7 @@ def test_the_size_limit_holds_while_the_body_arrives():
             pass
         return response
 
-    with pytest.raises(FetchError, match="^body size limit exceeded$") as caught:
+    with pytest.raises(FetchError, match=r"^body size limit exceeded$") as caught:
         get(endless, size_max=5000)
     assert caught.value.body_too_large
     assert len(sent) < 10_000
@@ -203,7 +193,7 @@ def test_a_body_cut_short_is_unexpected_eof():
         request.transport.close()
         return response
 
-    with pytest.raises(FetchError, match="^unexpected EOF$"):
+    with pytest.raises(FetchError, match=r"^unexpected EOF$"):
         get(cut)
 
 
@@ -243,7 +233,7 @@ def test_garbage_instead_of_http_is_an_error():
             writer.close()
 
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
-        url = "http://127.0.0.1:%d/" % server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         async with server, new_session() as session:
             options = RequestOptions(HttpClientConfig()).for_url(url)
             with pytest.raises(FetchError, match="malformed"):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from aiohttp import web
@@ -13,7 +14,7 @@ from discovery.http_client import Authorization, HttpClientConfig
 from discovery.static import StaticDiscovery
 from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.pool import Scraper
-from tests.scraper.test_fetch import serve
+from tests.scraper.conftest import serve
 
 INTERVAL_MS = 200
 JOB = ScrapeJob("j", scrape_interval_ms=INTERVAL_MS, scrape_timeout_ms=INTERVAL_MS)
@@ -202,10 +203,7 @@ def test_reloading_the_same_configuration_changes_nothing(appender, executor):
 
     b = run(appender, executor, body)
     times = [t for t, _ in b.of("up")]
-    assert (
-        max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
-        < 2 * INTERVAL_MS
-    )
+    assert max(later - earlier for earlier, later in pairwise(times)) < 2 * INTERVAL_MS
 
 
 def test_a_new_interval_keeps_the_cache_and_no_scrape_is_lost(appender, executor):
