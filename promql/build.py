@@ -132,7 +132,10 @@ def _duration(builder: Builder, pieces: Pieces) -> NumberLiteral:
         milliseconds = literals.parse_duration(builder.value(token))
     except ValueError as error:
         raise builder.fault(str(error), builder.starts[token]) from None
-    return NumberLiteral(milliseconds / 1000, is_duration=True, span=builder.span(token))
+    seconds, rest = divmod(milliseconds, 1000)
+    # Two roundings where one would do, because Go's Duration.Seconds has them: 4s653ms is
+    # 4.6530000000000005.
+    return NumberLiteral(seconds + rest / 1000, is_duration=True, span=builder.span(token))
 
 
 def _string(builder: Builder, pieces: Pieces) -> StringLiteral:

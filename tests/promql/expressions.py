@@ -58,7 +58,9 @@ def at_least(node, wanted):
 @st.composite
 def numbers(draw):
     if draw(st.booleans()):
-        return NumberLiteral(draw(st.integers(-(10**12), 10**12)) / 1000, is_duration=True)
+        seconds, rest = draw(st.integers(0, 10**9)), draw(st.integers(0, 999))
+        sign = draw(st.sampled_from([1, -1]))
+        return NumberLiteral(sign * (seconds + rest / 1000), is_duration=True)
     return NumberLiteral(draw(st.floats(allow_nan=False)))
 
 
@@ -88,7 +90,7 @@ def duration_expressions(draw, depth):
 
 def duration_parts(depth):
     # Zero would be refused as a divisor, and minus of a plain number is a number.
-    plain = st.integers(1, 10**9).map(lambda ms: NumberLiteral(ms / 1000, is_duration=True))
+    plain = st.integers(1, 10**9).map(lambda s: NumberLiteral(s, is_duration=True))
     return plain | duration_expressions(depth)
 
 

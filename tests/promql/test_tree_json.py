@@ -76,8 +76,7 @@ def test_tree(text, tree):
 )
 @given(expressions(3))
 def test_members_are_in_alphabetical_order(expr):
-    text = tree_json(expr).decode()
-    canonical = json.dumps(
-        json.loads(text), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-    )
-    assert text == canonical
+    members = []
+    json.loads(tree_json(expr), object_pairs_hook=lambda pairs: members.append(pairs))
+    assert members
+    assert all(pairs == sorted(pairs, key=lambda pair: pair[0]) for pairs in members)
