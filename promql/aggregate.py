@@ -44,6 +44,7 @@ def aggregate(
 
     `param` has a value per step. Raises ExecutionError for a parameter that makes no sense.
     """
+    ctx.budget.check()
     if node.op in SELECTIONS:
         assert isinstance(param, ScalarSteps)
         return SELECTIONS[node.op](node, operand, param.values, ctx)

@@ -32,6 +32,7 @@ def evaluate_binary(node: Binary, lhs: Operand, rhs: Operand, ctx: EvalContext) 
 
     Raises ExecutionError where series match more than once or the result holds one twice.
     """
+    ctx.budget.check()
     if isinstance(lhs, Matrix) and isinstance(rhs, Matrix):
         if node.op in SET_OPERATORS:
             return combine_sets(node.op, lhs, rhs, node.matching)
@@ -79,7 +80,7 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
     swapped = matching.cardinality is Cardinality.ONE_TO_MANY
     many, one = (rhs, lhs) if swapped else (lhs, rhs)
     compares = node.op in COMPARISON
-    pairs = pair_up(many, one, matching, drop_name=not compares)
+    pairs = pair_up(many, one, matching, ctx.budget, drop_name=not compares)
     if node.return_bool:
         # Not in pair_up: there an included name may follow, which goes as well.
         if ctx.delayed_name_removal:

@@ -25,7 +25,8 @@ def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContex
 
     Python runs once for each distinct value, to write its text; the rest is sorting. An input
     label of the same name gives way before series are grouped.
-    Raises ExecutionError for a label name that is none.
+    Raises ExecutionError for a label name that is none, TooManySamplesError for so many values
+    that the matrix of them would be too large.
     """
     if not is_label_name(label):
         raise ExecutionError(f"invalid label name {quote(label)}")
@@ -38,6 +39,7 @@ def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContex
     distinct, value_of = np.unique(values.view(np.uint64), return_inverse=True)
     keys, row_of = np.unique(group_of[series] * distinct.size + value_of, return_inverse=True)
     steps = operand.values.shape[1]
+    ctx.budget.reserve(keys.size * steps)
     counts = np.bincount(row_of * steps + step, minlength=keys.size * steps)
     counts = counts.reshape(keys.size, steps)
     labels = bare.take(first).take(keys // max(distinct.size, 1))

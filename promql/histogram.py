@@ -49,6 +49,7 @@ def _quantiles(
 ) -> Matrix:
     """Return one quantile of each histogram, names still on."""
     count = groups.start.size - 1
+    ctx.budget.check()
     values = np.zeros((count, vector.values.shape[1]), dtype=np.float64)
     present = np.zeros(values.shape, dtype=np.bool_)
     forced = np.zeros(count, dtype=np.bool_)
@@ -89,6 +90,7 @@ def _histogram_quantiles(node: Call, args: list[Operand], ctx: EvalContext) -> O
         warn_quantile(quantile.values, argument.span, ctx)
         result = _quantiles(vector, groups, quantile.values, span, ctx)
         parts += _labelled(result, label.text, quantile.values, ctx)
+    ctx.budget.reserve(sum(part.values.size for part in parts))
     labels = parts[0].labels
     for part in parts[1:]:
         labels = labels.concat(part.labels)

@@ -23,6 +23,7 @@ from tsdb.interface import METRIC_NAME
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from promql.context import Budget
     from promql.labels import SeriesLabels
     from promql.syntax import VectorMatching
 
@@ -72,10 +73,13 @@ class Pairs:
     drop_name: Mask
 
 
-def pair_up(many: Matrix, one: Matrix, matching: VectorMatching, *, drop_name: bool) -> Pairs:
+def pair_up(
+    many: Matrix, one: Matrix, matching: VectorMatching, budget: Budget, *, drop_name: bool
+) -> Pairs:
     """Find the pairs. `drop_name`: the operator takes the name off (before labels are included).
 
-    Raises ExecutionError where series of the one side collide. `fill_left` fills the many side,
+    Raises ExecutionError where series of the one side collide, TooManySamplesError before more
+    pairs than the budget has room for are laid out. `fill_left` fills the many side,
     `fill_right` the one side, also under group_right: that is how Prometheus reads them.
     """
     many_group, one_group, groups = match_groups(many.labels, one.labels, matching)
@@ -89,6 +93,8 @@ def pair_up(many: Matrix, one: Matrix, matching: VectorMatching, *, drop_name: b
     included = one.labels.keep(matching.include)
     one_values, one_present, one_first = _merged(one, one_group, included)
     one_group, included = one_group[one_first], included.take(one_first)
+    pairs = int(np.bincount(one_group, minlength=groups)[many_group].sum())
+    budget.reserve(pairs * many.values.shape[1])
     many_rows, one_rows = _join(many_group, one_group, groups)
     parts = [
         Pairs(

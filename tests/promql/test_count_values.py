@@ -1,9 +1,12 @@
 import math
+import threading
+from dataclasses import replace
 
 import pytest
 
 from promql.aggregate import aggregate
-from promql.errors import ExecutionError
+from promql.context import Budget
+from promql.errors import ExecutionError, TooManySamplesError
 from promql.matrix import StringValue
 from promql.syntax import Aggregation
 from tests.promql.matrices import ANY, by_labels, context, key, matrix
@@ -85,3 +88,12 @@ def test_a_bad_label_name_is_an_error(label, quoted):
     with pytest.raises(ExecutionError) as raised:
         counted(label, ROWS)
     assert str(raised.value) == f"invalid label name {quoted}"
+
+
+def test_more_values_than_the_budget_has_room_for_are_refused_before_they_are_laid_out():
+    ctx = context(1100)
+    rows = [({"i": "1"}, [float(step) for step in range(1100)])]
+    ctx = replace(ctx, budget=Budget(10, math.inf, threading.Event()))
+    node = Aggregation("count_values", ANY, ANY)
+    with pytest.raises(TooManySamplesError):
+        aggregate(node, matrix(rows, ctx), StringValue("v"), ctx)
