@@ -283,7 +283,9 @@ class ApiHarness:
                 site = web.TCPSite(runner, "127.0.0.1", 0)
                 await site.start()
                 host, port = runner.addresses[0][:2]
-                async with ClientSession(auto_decompress=False) as session:
+                async with ClientSession(
+                    auto_decompress=False, headers={"Accept-Encoding": "identity"}
+                ) as session:
                     return await scenario(session, f"http://{host}:{port}")
             finally:
                 await runner.cleanup()
@@ -300,10 +302,9 @@ class ApiHarness:
         async def scenario(session, address):
             replies = []
             for method, path, kwargs in requests:
-                headers = {"Accept-Encoding": "identity", **kwargs.pop("headers", {})}
                 url = URL(address + path, encoded=True)
                 async with session.request(
-                    method, url, headers=headers, allow_redirects=False, **kwargs
+                    method, url, allow_redirects=False, **kwargs
                 ) as response:
                     replies.append(Reply(response.status, response.headers, await response.read()))
             return replies
