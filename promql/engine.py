@@ -23,6 +23,7 @@ from promql.context import Budget, EvalContext, SampleCounts
 from promql.errors import ExecutionError, RefusedQueryError, TooManySamplesError
 from promql.evaluate import Evaluator
 from promql.labels import QuerySymbols, SeriesLabels
+from promql.matrix import Windows
 from promql.parse import parse
 from promql.plan import QueryTimes, make_plan
 from promql.result import QueryResult, QueryStats
@@ -30,7 +31,7 @@ from promql.result_building import instant_value, range_value
 from promql.rows import RowRunner
 from promql.syntax import ValueType
 from promql.value_types import value_type
-from promql.windows import Samples
+from promql.windows import Samples, samples_per_step
 from tsdb import errors as storage_errors
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ class Engine:
         )
         budget.check()
         operand = Evaluator(plan, selected).operand(expr, ctx)
+        if isinstance(operand, Windows):
+            # Inside a query one series' window at a time is held; as the answer all are.
+            budget.take(int(samples_per_step(operand).sum()))
         eval_s = clock.lap()
         value = instant_value(operand, ctx) if instant else range_value(operand, ctx)
         sort_s = clock.lap()

@@ -58,12 +58,17 @@ class Evaluator:
 
         Raises ExecutionError and what the budget raises.
         """
+        while isinstance(node, Paren):
+            node = node.expr
         mark = ctx.budget.held
         if ctx.step_count > 1 and id(node) in self._plan.invariant:
             result = self._evaluate_once(node, ctx)
         else:
             result = self._evaluate(node, ctx)
-        ctx.budget.settle(mark, _samples_held(result))
+        samples = _samples_held(result)
+        # For a moment the node's operands and its result are both held: that is the peak.
+        ctx.budget.take(samples)
+        ctx.budget.settle(mark, samples)
         return result
 
     def _evaluate_once(self, node: Expr, ctx: EvalContext) -> Operand:
@@ -75,8 +80,6 @@ class Evaluator:
 
     def _evaluate(self, node: Expr, ctx: EvalContext) -> Operand:
         match node:
-            case Paren(expr=inner):
-                return self.operand(inner, ctx)
             case NumberLiteral(value=value):
                 return ScalarSteps(np.full(ctx.step_count, value))
             case StringLiteral(value=text):
@@ -100,8 +103,8 @@ class Evaluator:
                 return negate(node, self.operand(inner, ctx), ctx)
             case Unary(expr=inner):
                 return self.operand(inner, ctx)
-            case DurationCall():
-                raise AssertionError("the plan resolves durations")
+            case Paren() | DurationCall():
+                raise AssertionError("parentheses and durations were resolved before")
 
     def _info(self, node: Call, ctx: EvalContext) -> Matrix:
         base = self.operand(node.args[0], ctx)

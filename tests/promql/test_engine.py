@@ -194,6 +194,12 @@ class TestLimits:
         with pytest.raises(TooManySamplesError):
             engine.instant("sum_over_time(m_total{n='0'}[8m])", 10 * MINUTE)
 
+    def test_a_raw_answers_samples(self, reader):
+        engine = Engine(reader, EngineOptions(samples_max=30, threads=1))
+        engine.instant("m_total[1m]", 10 * MINUTE)
+        with pytest.raises(TooManySamplesError):
+            engine.instant("m_total[3m]", 10 * MINUTE)
+
     def test_what_is_read_may_be_more_but_is_bounded(self):
         reader = MemoryReader()
         for n in range(6):
@@ -259,7 +265,9 @@ class TestStats:
 
     def test_the_peak_is_what_was_held_at_once(self, engine):
         assert engine.instant("m_total", 10 * MINUTE).stats.samples_peak == 4
-        assert engine.instant("m_total + m_total", 10 * MINUTE).stats.samples_peak >= 8
+        assert engine.instant("m_total + m_total", 10 * MINUTE).stats.samples_peak == 12
+        assert engine.instant("abs((m_total))", 10 * MINUTE).stats.samples_peak == 8
+        assert engine.instant("m_total[1m]", 10 * MINUTE).stats.samples_peak >= 16
 
     def test_times_add_up(self, engine):
         stats = engine.instant("m_total", 10 * MINUTE).stats
