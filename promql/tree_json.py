@@ -117,9 +117,10 @@ def _selector(node: VectorSelector, extra: str = "") -> str:
 
 
 def _subquery(node: Subquery) -> str:
+    step = f'"step":{node.step_ms},{_expression("stepExpr", node.step_expr)}'
     return (
         f'{_offset(node)}"range":{node.range_ms},{_expression("rangeExpr", node.range_expr)}'
-        f'"step":{node.step_ms},{_expression("stepExpr", node.step_expr)}{_at(node)}'
+        f"{_at(node, step)}"
     )
 
 
@@ -132,13 +133,13 @@ def _expression(name: str, node: Expr | None) -> str:
     return "" if node is None else f'"{name}":{_text(format_expr(node))},'
 
 
-def _at(node: VectorSelector | Subquery) -> str:
+def _at(node: VectorSelector | Subquery, between: str = "") -> str:
     edge, timestamp = "null", "null"
     if node.at is not None and node.at.timestamp_ms is not None:
         timestamp = str(node.at.timestamp_ms)
     elif node.at is not None:
         edge = f'"{node.at.edge}"'
-    return f'"startOrEnd":{edge},"timestamp":{timestamp},'
+    return f'"startOrEnd":{edge},{between}"timestamp":{timestamp},'
 
 
 def _function(name: str) -> str:
