@@ -260,6 +260,7 @@ class _Writer:
             "frame.offset": np.array(self._frame_offset, dtype=np.uint64),
             "time_frame.page": np.array([*time_frame_page, encoded_times.page_count], np.uint32),
             "time_frame.offset": np.array(time_frame_offset, dtype=np.uint64),
+            "pages.bytes": np.array([self._file_bytes], dtype=np.uint64),
         }
         return arrays | self._times.arrays()
 

@@ -166,7 +166,14 @@ def _distinct_runs(batch: SeriesBatch) -> tuple[Ints, Ints, Ints]:
 
 def _group(rows: Ids) -> tuple[Ints, Ints]:
     """Return the number of each row among the distinct ones, and the first row of each."""
-    group = np.empty(rows.shape[0], dtype=np.int64)
-    leader = np.empty(rows.shape[0], dtype=np.int64)
-    found = merge_kernels.group_equal_rows(rows, group, leader)
+    series, width = rows.shape
+    group = np.empty(series, dtype=np.int64)
+    leader = np.empty(series, dtype=np.int64)
+    found = merge_kernels.group_equal_runs(
+        rows.astype(np.int64).ravel(),
+        np.arange(series, dtype=np.int64) * width,
+        np.full(series, width, dtype=np.int64),
+        group,
+        leader,
+    )
     return group, leader[:found]

@@ -13,36 +13,35 @@ from numba import njit, types
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tsdb.interface import Floats, Ids, Ints
+    from tsdb.interface import Floats, Ints
 
 INTS_IN = types.Array(types.int64, 1, "C", readonly=True)
 TABLE_IN = types.Array(types.int64, 2, "C", readonly=True)
 FLOATS_IN = types.Array(types.float64, 1, "C", readonly=True)
-IDS_IN = types.Array(types.uint32, 2, "C", readonly=True)
 INTS = types.Array(types.int64, 1, "C")
 FLOATS = types.Array(types.float64, 1, "C")
 
 
-@njit(types.int64(IDS_IN, INTS, INTS), cache=True, nogil=True)
-def group_equal_rows(rows: Ids, group: Ints, leader: Ints) -> int:
-    """Give each distinct row a number, in order of first appearance; return how many there are.
+@njit(types.int64(INTS_IN, INTS_IN, INTS_IN, INTS, INTS), cache=True, nogil=True)
+def group_equal_runs(items: Ints, first: Ints, count: Ints, group: Ints, leader: Ints) -> int:
+    """Give each distinct run a number, in order of first appearance; return how many there are.
 
-    Shapes: `rows` uint32[S, L]; `group` int64[S] gets each row's number; `leader` int64[S] gets
-    the first row of each number.
+    Shapes: `items` int64[any]; `first`, `count` int64[S]: run s is items[first[s]:][:count[s]];
+    `group` int64[S] gets each run's number, `leader` int64[S] the first run of each number.
     """
     slots = 16
-    while slots < 2 * rows.shape[0]:
+    while slots < 2 * first.size:
         slots *= 2
     mask = np.uint64(slots - 1)
     table = np.full(slots, -1, np.int64)
     found = 0
-    for s in range(rows.shape[0]):
-        mixed = np.uint64(0x9E3779B97F4A7C15)
-        for at in range(rows.shape[1]):
-            mixed = (mixed ^ np.uint64(rows[s, at])) * np.uint64(0xD6E8FEB86659FD93)
+    for s in range(first.size):
+        mixed = np.uint64(0x9E3779B97F4A7C15) + np.uint64(count[s])
+        for at in range(first[s], first[s] + count[s]):
+            mixed = (mixed ^ np.uint64(items[at])) * np.uint64(0xD6E8FEB86659FD93)
             mixed ^= mixed >> np.uint64(32)
         slot = mixed & mask
-        # Rows are compared in full: the hash only says where to begin looking.
+        # Runs are compared in full: the hash only says where to begin looking.
         while True:
             number = table[np.int64(slot)]
             if number < 0:
@@ -52,11 +51,11 @@ def group_equal_rows(rows: Ids, group: Ints, leader: Ints) -> int:
                 found += 1
                 break
             other = leader[number]
-            equal = True
-            for at in range(rows.shape[1]):
-                if rows[s, at] != rows[other, at]:
-                    equal = False
-                    break
+            equal = count[s] == count[other]
+            at = 0
+            while equal and at < count[s]:
+                equal = items[first[s] + at] == items[first[other] + at]
+                at += 1
             if equal:
                 group[s] = number
                 break

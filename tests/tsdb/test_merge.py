@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 
 from tests.tsdb.block_models import TIME_MAX, bits, from_batch, merged, models, to_batch
 from tsdb import block_writer, merge_kernels
@@ -94,16 +93,15 @@ def test_labels_alone_merge_without_samples():
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    rows=npst.arrays(
-        np.uint32, npst.array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 2)
-    )
-)
-def test_group_equal_rows_equals_a_dict(rows):
-    group = np.empty(len(rows), dtype=np.int64)
-    leader = np.empty(len(rows), dtype=np.int64)
-    found = merge_kernels.group_equal_rows(rows, group, leader)
+@given(runs=st.lists(st.lists(st.integers(-1, 1), max_size=4), max_size=30))
+def test_group_equal_runs_equals_a_dict(runs):
+    count = np.array([len(run) for run in runs], dtype=np.int64)
+    items = np.array([item for run in runs for item in run], dtype=np.int64)
+    group = np.empty(len(runs), dtype=np.int64)
+    leader = np.empty(len(runs), dtype=np.int64)
+    first = np.cumsum(count) - count
+    found = merge_kernels.group_equal_runs(items, first, count, group, leader)
     seen: dict[tuple[int, ...], int] = {}
-    expected = [seen.setdefault(tuple(row), len(seen)) for row in rows.tolist()]
+    expected = [seen.setdefault(tuple(run), len(seen)) for run in runs]
     assert group.tolist() == expected
     assert leader[:found].tolist() == [expected.index(number) for number in range(len(seen))]

@@ -1,0 +1,265 @@
+"""The page directory of a block: rows to pages, pages to samples.
+
+From: the arrays `row.*`, `page.*`, `frame.*`, `time_*`, `slice.*` of a block's index; `pages`.
+To:   `block.py`.
+
+A row has pages, a page has a slice: part of a page of the dictionary of times. Slices are few,
+since series of one scrape share them, so what of a range is wanted is decided slice by slice;
+sample counts are exact before any value is read, and each frame is unpacked once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zstandard
+
+from tsdb import frames, merge_kernels, pages
+from tsdb.errors import CorruptFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tsdb.array_file import ArrayFile
+    from tsdb.interface import Floats, Ints
+
+    OnCorrupt = Callable[[CorruptFileError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """Which samples of which pages to decode, row by row and in time order within a row.
+
+    Shapes: int64[P]. `row`: place in the caller's list of rows; `page`: number in file order;
+    `slice`: time slice; `low`, `take`: part of the page wanted.
+    """
+
+    row: Ints
+    page: Ints
+    slice: Ints
+    low: Ints
+    take: Ints
+
+    def without(self, damaged: Ints, values: Floats) -> tuple[ReadPlan, Floats]:
+        """Return plan and values with some pages (places in the plan) left out."""
+        if not damaged.size:
+            return self, values
+        keep = np.ones(self.row.size, dtype=np.bool_)
+        keep[damaged] = False
+        kept_values = values[np.repeat(keep, self.take)]
+        plan = ReadPlan(
+            self.row[keep], self.page[keep], self.slice[keep], self.low[keep], self.take[keep]
+        )
+        return plan, kept_values
+
+
+class PageDirectory:
+    """The page directory of a block, and the map of its `pages` file."""
+
+    def __init__(self, index: ArrayFile, pages_path: Path) -> None:
+        """Take the views and map the file. Raises `CorruptFileError`, `OSError`."""
+        self._path = pages_path
+        self._row_page = index.array("row.page")
+        self._page_slice = index.array("page.slice")
+        self._page_number = index.array("page.number")
+        self._frame_page = index.array("frame.page")
+        self._frame_offset = index.array("frame.offset")
+        self._time_frame_page = index.array("time_frame.page")
+        self._time_frame_offset = index.array("time_frame.offset")
+        self._time_samples = index.array("time_page.samples")
+        self._slice_page = index.array("slice.page")
+        self._slice_skip = index.array("slice.skip")
+        self._slice_count = index.array("slice.count")
+        self._slice_min = index.array("slice.min")
+        self._slice_max = index.array("slice.max")
+        with pages_path.open("rb") as file:
+            self.size_bytes = size = os.fstat(file.fileno()).st_size
+            wanted = int(index.array("pages.bytes")[0])
+            if size != wanted:
+                raise CorruptFileError(pages_path, size, f"{wanted} bytes were written")
+            self._file = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def row_samples(self) -> Ints:
+        """Return the number of samples of every row."""
+        ends = np.cumsum(self._slice_count[self._page_slice], dtype=np.int64)
+        sums = np.concatenate(([0], ends))[self._row_page]
+        samples: Ints = np.diff(sums)
+        return samples
+
+    def plan(self, rows: Ints, start_ms: int, end_ms: int, on_corrupt: OnCorrupt) -> ReadPlan:
+        """Find the pages of `rows` in [start_ms, end_ms] and the part of each that is wanted."""
+        first = self._row_page[rows].astype(np.int64)
+        pages_of_row = self._row_page[rows + 1].astype(np.int64) - first
+        row = np.repeat(np.arange(rows.size), pages_of_row)
+        nth = np.arange(row.size) - np.repeat(np.cumsum(pages_of_row) - pages_of_row, pages_of_row)
+        entry = first[row] + nth
+        piece = self._page_slice[entry]
+        low_ms, high_ms = self._slice_min[piece], self._slice_max[piece]
+        overlaps = np.flatnonzero((high_ms >= start_ms) & (low_ms <= end_ms))
+        row, entry, piece = row[overlaps], entry[overlaps], piece[overlaps].astype(np.int64)
+        low = np.zeros(piece.size, dtype=np.int64)
+        take = self._slice_count[piece].astype(np.int64)
+        partial = (low_ms[overlaps] < start_ms) | (high_ms[overlaps] > end_ms)
+        if partial.any():
+            cut, where = np.unique(piece[partial], return_inverse=True)
+            cut_low, cut_take = self._cut_slices(cut, start_ms, end_ms, on_corrupt)
+            low[partial], take[partial] = cut_low[where], cut_take[where]
+        kept = np.flatnonzero(take)
+        return ReadPlan(
+            row=row[kept],
+            page=self._page_number[entry[kept]].astype(np.int64),
+            slice=piece[kept],
+            low=low[kept],
+            take=take[kept],
+        )
+
+    def _cut_slices(
+        self, cut: Ints, start_ms: int, end_ms: int, on_corrupt: OnCorrupt
+    ) -> tuple[Ints, Ints]:
+        """Return what is wanted of slices that stick out of the range, by looking at their times.
+
+        Samples to skip and samples to take, int64[slices]; none of those whose times are damaged.
+        """
+        count = self._slice_count[cut].astype(np.int64)
+        start = np.cumsum(count) - count
+        times = np.empty(int(count.sum()), dtype=np.int64)
+        bad = self._decode_time_pages(
+            self._slice_page[cut], self._slice_skip[cut], count, times, start, on_corrupt
+        )
+        low = np.add.reduceat(times < start_ms, start, dtype=np.int64)
+        take = np.add.reduceat(times <= end_ms, start, dtype=np.int64) - low
+        take[bad] = 0
+        return low, take
+
+    def _decode_time_pages(
+        self,
+        page: Ints,
+        skip: Ints,
+        take: Ints,
+        out: Ints,
+        out_start: Ints,
+        on_corrupt: OnCorrupt,
+    ) -> Ints:
+        """Decode parts of time pages; return the places of those that are damaged."""
+        return self._decode(
+            page.astype(np.int64),
+            self._time_samples[page].astype(np.int64),
+            skip.astype(np.int64),
+            take,
+            out.view(np.float64),
+            out_start,
+            self._time_frame_page,
+            self._time_frame_offset,
+            on_corrupt,
+        )
+
+    def decode_values(self, plan: ReadPlan, on_corrupt: OnCorrupt) -> tuple[Floats, Ints]:
+        """Return the values of all pages of the plan, in its order, and the damaged places."""
+        values = np.empty(int(plan.take.sum()), dtype=np.float64)
+        bad = self._decode(
+            plan.page,
+            self._slice_count[plan.slice].astype(np.int64),
+            plan.low,
+            plan.take,
+            values,
+            np.cumsum(plan.take) - plan.take,
+            self._frame_page,
+            self._frame_offset,
+            on_corrupt,
+        )
+        return values, bad
+
+    def decode_times(
+        self, plan: ReadPlan, row_count: int, on_corrupt: OnCorrupt
+    ) -> tuple[Ints, Ints, Ints]:
+        """Return a pool of times, where each row's begin, and the damaged places of the plan.
+
+        Rows with one history share it.
+        """
+        group, leader = _group_rows(plan.row, plan.slice, row_count)
+        keep = np.isin(plan.row, leader)
+        row, piece, take = plan.row[keep], plan.slice[keep], plan.take[keep]
+        times = np.empty(int(take.sum()), dtype=np.int64)
+        start = np.cumsum(take) - take
+        bad = self._decode_time_pages(
+            self._slice_page[piece],
+            self._slice_skip[piece] + plan.low[keep],
+            take,
+            times,
+            start,
+            on_corrupt,
+        )
+        if bad.size:
+            return times, start, np.flatnonzero(np.isin(plan.slice, piece[bad]))
+        first_of_row = np.zeros(row_count, dtype=np.int64)
+        edges = np.flatnonzero(np.diff(row, prepend=-1))
+        first_of_row[row[edges]] = start[edges]
+        return times, first_of_row[leader[group]], bad
+
+    def _decode(
+        self,
+        page: Ints,
+        count: Ints,
+        skip: Ints,
+        take: Ints,
+        out: Floats,
+        out_start: Ints,
+        frame_page: Ints,
+        frame_offset: Ints,
+        on_corrupt: OnCorrupt,
+    ) -> Ints:
+        if not page.size:
+            return np.zeros(0, dtype=np.int64)
+        order = np.argsort(page, kind="stable")
+        in_order = page[order]
+        frame_of = np.searchsorted(frame_page, in_order, side="right") - 1
+        edges = np.flatnonzero(np.diff(frame_of, prepend=-1))
+        stops = [*edges[1:].tolist(), order.size]
+        decompressor = zstandard.ZstdDecompressor()
+        damaged = [np.zeros(0, dtype=np.int64)]
+        for edge, stop in zip(edges.tolist(), stops, strict=True):
+            number = int(frame_of[edge])
+            at = order[edge:stop]
+            offset_bytes = int(frame_offset[number])
+            within = in_order[edge:stop] - int(frame_page[number])
+            try:
+                frame = frames.unpack(self._path, self._file, offset_bytes, decompressor)
+                if within[-1] >= frame.offset.size - 1:
+                    raise CorruptFileError(self._path, offset_bytes, "frame lacks a page")
+                pages.decode_values(
+                    frame.data,
+                    frame.offset[within],
+                    count[at],
+                    out,
+                    out_start[at],
+                    stop=frame.offset[within + 1],
+                    skip=skip[at],
+                    take=take[at],
+                    noise=frame.noise,
+                    noise_offset=frame.noise_offset[within],
+                )
+            except pages.BadPageError as error:
+                on_corrupt(CorruptFileError(self._path, offset_bytes, str(error)))
+                damaged.append(at)
+            except CorruptFileError as error:
+                on_corrupt(error)
+                damaged.append(at)
+        return np.concatenate(damaged)
+
+
+def _group_rows(row: Ints, piece: Ints, row_count: int) -> tuple[Ints, Ints]:
+    """Group the rows that have the same sequence of slices.
+
+    Returns the group of each row int64[row_count] and for each group its first row. Rows are runs
+    in `row`, which rises; rows without pages form a group as well.
+    """
+    count = np.bincount(row, minlength=row_count)
+    group = np.empty(row_count, dtype=np.int64)
+    leader = np.empty(row_count, dtype=np.int64)
+    groups = merge_kernels.group_equal_runs(piece, np.cumsum(count) - count, count, group, leader)
+    return group, leader[:groups]
