@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from aiohttp import web
@@ -23,6 +24,7 @@ from promql.quoting import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"_(?:_|([0-9a-fA-F]{1,6})_)")
 
 
@@ -76,12 +78,14 @@ async def label_names(request: web.Request) -> web.StreamResponse:
 async def label_values(request: web.Request) -> web.StreamResponse:
     """Answer /api/v1/label/<name>/values; `U__` names are decoded."""
     parts, form = request.app[PARTS], await read_form(request)
-    name = request.match_info["name"]
+    # From the raw path: bytes that are no UTF-8 must be refused, not passed over.
+    segment = request.raw_path.partition("?")[0].split("/")[-2]
+    name = unquote_to_bytes(segment).decode("utf-8", "surrogateescape")
     if "/" in name:
         raise web.HTTPNotFound
     if name.startswith("U__"):
         name = unescape_name(name)
-    if not name or re.search("[\ud800-\udfff\ufffd]", name):
+    if not name or _SURROGATE.search(name):
         raise ApiError(BAD_DATA, f"invalid label name: {quote(name)}")
     limit = form.limit()
     start_ms, end_ms = form.time_range_ms()
@@ -108,6 +112,7 @@ def unescape_name(name: str) -> str:
     if "_" in _ESCAPED.sub("", rest):
         return name
     try:
-        return _ESCAPED.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else "_", rest)
+        plain = _ESCAPED.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else "_", rest)
     except ValueError:
         return name
+    return name if _SURROGATE.search(plain) else plain

