@@ -3,7 +3,8 @@
 From: `exposition.py`, for the entries that its kernel leaves alone, and for errors.
 To:   `exposition.py` (entries), `ingest.py` (labels of a series that is new).
 Source: the lexical grammars of text 0.0.4 and OpenMetrics 1.0 as Prometheus' parsers apply them;
-both are more lenient than their specifications, in different places.
+both are more lenient than their specifications, in different places. One difference is meant:
+blanks before a name are not made part of it, as Prometheus 3.5 does.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ _TYPES = {
 
 
 class ParseError(ValueError):
-    """The exposition is refused; `samples` were read before."""
+    """The exposition is refused; `samples` were read before, `kept` of them by relabelling."""
 
-    def __init__(self, reason: str, samples: int = 0) -> None:
+    def __init__(self, reason: str, samples: int = 0, kept: int | None = None) -> None:
         super().__init__(reason)
         self.samples = samples
+        self.kept = samples if kept is None else kept
 
 
 class EntryKind(Enum):
@@ -210,8 +212,10 @@ def _read_labels(
         if kind in ("COMMA", "BCLOSE"):
             if exemplar:
                 raise reader.error("expected label name", kind)
-            if name is not None or not label.startswith(b'"'):
+            if name is not None:
                 raise reader.here("metric name already set")
+            if not label.startswith(b'"'):
+                raise reader.error("expected equal", kind)
             name = label[1:-1]
             if kind == "COMMA":
                 kind, token = _brace_token(reader, exemplar=exemplar)
@@ -335,6 +339,8 @@ def _read_text_comment(reader: _Reader) -> Entry:
     match = _TEXT_META.match(body, start)
     if match is None:
         stop = body.find(b"\n", start)
+        if b"\0" in body[start:stop] and body[start + 1 : start + 2] not in (b" ", b"\t"):
+            return Entry(EntryKind.END, len(body))  # as at the start of a line, but not after "# "
         return Entry(EntryKind.COMMENT, len(body) if stop < 0 else stop + 1, start, stop)
     reader.at = reader.token = match.end()
     name = _META_NAME.match(body, reader.at)

@@ -144,7 +144,7 @@ class TargetIngest:
             error = str(e)
             exceeded = _exceeded(e)
             body_bytes = -1 if exceeded == "body_size" else 0
-            batch = _Batch(scraped=e.samples, post_relabelling=e.samples)
+            batch = _Batch(scraped=e.samples, post_relabelling=e.kept)
         stale, live = self._vanished(batch, failed=bool(error))
         report = self._report(error, elapsed_s(), batch, body_bytes)
         report_refs = self._resolve_report(len(report))
@@ -257,10 +257,12 @@ class TargetIngest:
                 exposed = series_labels(text, openmetrics=exposition.openmetrics)
                 assert type_of is not None
                 stored = self.labelling.stored_labels(exposed, type_of(sample))
-            except LabelLimitError as e:
-                raise LabelLimitError(str(e), sample + 1) from None
             except ParseError as e:
-                raise ParseError(str(e), sample + 1) from None
+                before = exposition.entries[:sample]
+                stored_before = self.cache.refs[before[before >= 0]] != DROPPED
+                now_kept = sum(kept[number] for number in numbers[:-1])
+                count = int(np.count_nonzero(stored_before)) + now_kept
+                raise type(e)(str(e), sample + 1, count) from None
             kept.append(stored is not None)
             if stored is not None:
                 labels.append(stored)

@@ -109,6 +109,8 @@ def test_gzip_capture_is_text_as_well(corpora):
         pytest.param(b"a +INF\n", [(b"a", math.inf, None)], id="infinity in capitals"),
         pytest.param(b"# TYPE\n#HELP\n# a b\na 1\n", [(b"a", 1, None)], id="mere comments"),
         pytest.param(b"a 1\n\0a 2\n", [(b"a", 1, None)], id="a zero byte ends the text, as there"),
+        pytest.param(b"a 1\n#x\0\na 2\n", [(b"a", 1, None)], id="or one in a bare comment"),
+        pytest.param(b"# x\0y\na 1\n", [(b"a", 1, None)], id="but not after a blank"),
         pytest.param(b"", [], id="nothing"),
     ],
 )
@@ -130,6 +132,8 @@ def test_text_that_is_accepted(body, expected):
         (b'a{b="\xff"} 1\n', 'invalid UTF-8 label value: "\\"\\xff\\""'),
         (b"a true\n", 'strconv.ParseFloat: parsing "true": invalid syntax while parsing: "a true"'),
         (b'{b="c"} 1\n', 'metric name not set while parsing: "{b=\\"c\\"}"'),
+        (b"{abc} 1\n", 'expected equal, got "} " ("BCLOSE") while parsing: "{abc} "'),
+        (b"a{b} 1\n", 'metric name already set while parsing: "a{b}"'),
         (
             b"a 1e999\n",
             'strconv.ParseFloat: parsing "1e999": value out of range while parsing: "a 1e999"',

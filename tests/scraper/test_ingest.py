@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scraper.entry import ParseError
 from scraper.fetch import FetchError, Response, read_or_refuse
@@ -13,6 +15,7 @@ from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.labelling import Labelling
 from scraper.relabel import compile_rules
 from tests.conftest import corpora_root
+from tests.scraper.conftest import FakeAppender
 from tsdb.interface import AppendStatus
 
 CORPUS = corpora_root() / "exposition"
@@ -106,6 +109,29 @@ def test_corpus_is_stored_as_prometheus_stores_it(name, content_type, expected, 
     assert sorted([m.family, m.type, m.unit, m.help] for m in families) == sorted(
         expected["metadata"]
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["captured/demo.om.txt", "captured/python-client-0.26.txt"]), st.data())
+def test_a_damaged_body_is_stored_whole_or_not_at_all(name, data):
+    if not CORPUS.is_dir():
+        pytest.skip("no corpora")
+    body = bytearray((CORPUS / name).read_bytes())
+    kind = "application/openmetrics-text" if name.endswith(".om.txt") else "text/plain"
+    target = Target(FakeAppender(), honor_timestamps=False)
+    target.scrape(bytes(body), kind)
+    for _ in range(data.draw(st.integers(0, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    body = body[: data.draw(st.integers(0, len(body)))]
+    outcome = target.scrape(bytes(body), kind)
+    second = [
+        samples[-1][1]
+        for labels, samples in target.appender.series().items()
+        if samples[-1][0] == 2000 and dict(labels)["__name__"] not in REPORT
+    ]
+    stored = [value for value in second if value != "stale"]
+    assert len(stored) == (0 if outcome.error else outcome.post_relabelling - outcome.duplicates)
+    assert target.of("up")[-1] == (2000, 0 if outcome.error else 1)
 
 
 # ------------------------------------------------------------------- report, markers, failure
@@ -328,6 +354,15 @@ def test_relabelling_may_not_leave_a_sample_without_name(appender):
     rules = (RelabelRule(target_label="__name__", replacement=""),)
     outcome = Target(appender, metric_relabel_rules=rules).scrape("a 1\n")
     assert outcome.error == "missing metric name (__name__ label)"
+
+
+def test_what_a_refused_series_leaves_is_counted_up_to_it(appender):
+    drop = (RelabelRule(RelabelAction.DROP, ("__name__",), regex="drop"),)
+    target = Target(appender, metric_relabel_rules=drop)
+    target.scrape("a 1\ndrop 1\n")
+    outcome = target.scrape('a 1\ndrop 1\nb 1\nb 1\nc{x="1",x="2"} 1\nd 1\n')
+    assert outcome.error == 'label name "x" is not unique: invalid sample'
+    assert (outcome.scraped, outcome.post_relabelling) == (5, 3)
 
 
 def test_legacy_names_only(appender):
