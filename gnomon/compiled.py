@@ -13,7 +13,6 @@ import importlib.util
 import os
 import sys
 import sysconfig
-import threading
 from pathlib import Path
 
 PACKAGES = ("tsdb", "promql", "scraper", "api")
@@ -65,46 +64,51 @@ def _writable(directory: Path) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
-def load_kernels(data_path: Path | None = None, *, quiet_s: float = 1.0) -> None:
-    """Import all kernel modules; after `quiet_s` seconds without an end, say on stderr why.
-
-    Time decides rather than a look into Numba's cache files, whose names are Numba's own business:
-    from a warm cache everything is loaded well within a second.
-    """
+def load_kernels(data_path: Path | None = None) -> None:
+    """Import all kernel modules; what has to be compiled is told on stderr as it begins."""
     choose_cache(data_path)
-    progress = _Progress(kernel_modules(), quiet_s)
-    watcher = threading.Thread(target=progress.watch, name="kernel-progress", daemon=True)
-    watcher.start()
+    # Numba may be imported from here on only: it looks for its cache directory when it is.
+    from numba.core.event import Listener, register, unregister
+
+    progress = _Progress(kernel_modules())
+
+    class Compilations(Listener):
+        """Numba tells of every compilation, and of none that the cache saved."""
+
+        def on_start(self, _event: object) -> None:
+            progress.compiling()
+
+        def on_end(self, _event: object) -> None:
+            pass
+
+    listener = Compilations()
+    register("numba:compile", listener)  # type: ignore[no-untyped-call]
     try:
         for name in progress.modules:
-            progress.begun += 1
+            progress.module = name
             importlib.import_module(name)
     finally:
-        progress.finished.set()
-        watcher.join()
+        unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
 
 
 class _Progress:
-    """How far the loading has come; `begun` is written by the loader and read by the watcher."""
+    """How far the loading has come, and of which module it was told that it compiles."""
 
-    def __init__(self, modules: list[str], quiet_s: float) -> None:
-        self.modules, self._quiet_s = modules, quiet_s
-        self.begun = 0
-        self.finished = threading.Event()
+    def __init__(self, modules: list[str]) -> None:
+        self.modules = modules
+        self.module = self._told = ""
 
-    def watch(self) -> None:
-        """Write a line each time another module is begun, until finished."""
-        wait_s, shown = self._quiet_s, 0
-        while not self.finished.wait(wait_s):
-            wait_s = 0.1
-            if self.begun > shown:
-                shown = self.begun
-                print(
-                    f"compiling kernels (first start only) {shown}/{len(self.modules)}"
-                    f" {self.modules[shown - 1]} ...",
-                    file=sys.stderr,
-                    flush=True,
-                )
+    def compiling(self) -> None:
+        """Say that a module compiles, once for each module."""
+        if self.module == self._told:
+            return
+        self._told = self.module
+        number, count = self.modules.index(self.module) + 1, len(self.modules)
+        print(
+            f"compiling kernels (first start only) {number}/{count} {self.module} ...",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
