@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from promql.literals import code_point, quote_character
+from promql.literals import code_point, quote_character, scan_duration, scan_number
 from promql.quoting import quote
 
 
@@ -117,9 +117,7 @@ _IN_BRACES = re.compile(
 )
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LETTERS = re.compile(r"[A-Za-z_]*")
-_DIGITS = re.compile(r"[0-9]*")
 _NOT_UTF8 = re.compile(r"[\ufffd\ud800-\udfff]")
-_ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _ESCAPE_DIGITS = {"x": (2, 16, 255), "u": (4, 16, 0x10FFFF), "U": (8, 16, 0x10FFFF)}
 
 
@@ -385,7 +383,7 @@ class _Scanner:
         if good:
             self.add(_NUMBER, at, stop)
             return stop
-        good, stop = _scan_duration(text, stop)
+        good, stop = scan_duration(text, stop)
         if good:
             self.add(_DURATION, at, stop)
             return stop
@@ -446,85 +444,3 @@ class _Scanner:
         if value > most or 0xD800 <= value < 0xE000:
             raise _FaultError("escape sequence is an invalid Unicode code point", start)
         return at
-
-
-def scan_number(text: str, at: int) -> tuple[bool, int]:
-    """Return whether a number stands at `at`, and where reading stopped.
-
-    What is found need not have a value (`0x`); that is noticed when it is read.
-    """
-    start = at
-    digits = "0123456789"
-    if text[at : at + 1] == "0":
-        at += 1
-        if text[at : at + 1] in ("x", "X"):
-            at += 1
-            if text[at : at + 1] == "_":
-                at += 1
-            digits = "0123456789abcdefABCDEF"
-    if text[at : at + 1] == ".":
-        at += 1
-    if text[at : at + 1] and text[at] in digits:
-        at += 1
-    had_dot = had_exponent = False
-    while True:
-        character = text[at : at + 1]
-        if not character:
-            break
-        following = text[at + 1 : at + 2]
-        if character == ".":
-            # A second dot, a dot after a dot or underscore after it, a dot in a hexadecimal one.
-            if had_dot:
-                return False, at + 1
-            had_dot = True
-            if following and following in "_.":
-                return False, at + 2
-            if len(digits) > 10:
-                return False, at + 1
-            at += 1
-        elif character in "eE":
-            if had_exponent:
-                return False, at + 1
-            had_exponent = True
-            at += 1
-            if text[at : at + 1] in ("+", "-"):
-                at += 1
-            following = text[at : at + 1]
-            if not following:
-                return False, at
-            if following in "._eE":
-                return False, at + 1
-        elif character == "_":
-            if not following:
-                return False, at + 1
-            if following in "._eE":
-                return False, at + 2
-            at += 1
-        elif character in digits:
-            while text[at : at + 1] and text[at] in digits:
-                at += 1
-        else:
-            break
-    if at == start or (text[at : at + 1] and text[at] in _ALPHANUMERIC):
-        return False, at
-    return True, at
-
-
-def _scan_duration(text: str, at: int) -> tuple[bool, int]:
-    """Go on from where a number ended; return whether it is a duration, and where that stops."""
-    if text[at : at + 1] not in tuple("smhdwy"):
-        return False, at
-    at += 1
-    if text[at : at + 1] == "s":
-        at += 1
-    while text[at : at + 1] and text[at] in "0123456789":
-        found = _DIGITS.match(text, at)
-        at = found.end() if found else at
-        if text[at : at + 1] not in tuple("smhdw"):
-            return False, at
-        at += 1
-        if text[at : at + 1] == "s":
-            at += 1
-    if text[at : at + 1] and text[at] in _ALPHANUMERIC:
-        return False, at + 1
-    return True, at

@@ -1,6 +1,6 @@
 r"""Numbers, durations and strings: from PromQL text to values and back, the way Go does it.
 
-From: `lexing.py` and `build.py` read; `format.py`, `check.py` and error texts write.
+From: `lexing.py` and the grammar's actions read; `format.py`, `check.py` and error texts write.
 
 Text is `str`. A byte that is no valid UTF-8 (`"\xc5"`) is kept as the lone surrogate that Python's
 `surrogateescape` makes of it, and written back as `\xc5`.
@@ -39,6 +39,9 @@ _DECIMAL = re.compile(
 )
 _INTEGER_MAX = (1 << 63) - 1
 
+_DIGITS = re.compile(r"[0-9]*")
+_ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
 _SIMPLE_ESCAPES = {
     "a": "\a",
     "b": "\b",
@@ -54,6 +57,91 @@ _SIMPLE_ESCAPES = {
 _ESCAPE = re.compile(
     r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"
 )
+
+
+def scan_number(text: str, at: int) -> tuple[bool, int]:
+    """Return whether a number stands at `at`, and where reading stopped.
+
+    What is found need not have a value (`0x`); that is noticed when it is read.
+    """
+    start = at
+    digits = "0123456789"
+    if text[at : at + 1] == "0":
+        at += 1
+        if text[at : at + 1] in ("x", "X"):
+            at += 1
+            if text[at : at + 1] == "_":
+                at += 1
+            digits = "0123456789abcdefABCDEF"
+    if text[at : at + 1] == ".":
+        at += 1
+    if text[at : at + 1] and text[at] in digits:
+        at += 1
+    had_dot = had_exponent = False
+    while True:
+        character = text[at : at + 1]
+        if not character:
+            break
+        following = text[at + 1 : at + 2]
+        if character == ".":
+            # A second dot, a dot after a dot or underscore after it, a dot in a hexadecimal one.
+            if had_dot:
+                return False, at + 1
+            had_dot = True
+            if following and following in "_.":
+                return False, at + 2
+            if len(digits) > 10:
+                return False, at + 1
+            at += 1
+        elif character in "eE":
+            if had_exponent:
+                return False, at + 1
+            had_exponent = True
+            at += 1
+            if text[at : at + 1] in ("+", "-"):
+                at += 1
+            following = text[at : at + 1]
+            if not following:
+                return False, at
+            if following in "._eE":
+                return False, at + 1
+        elif character == "_":
+            if not following:
+                return False, at + 1
+            if following in "._eE":
+                return False, at + 2
+            at += 1
+        elif character in digits:
+            while text[at : at + 1] and text[at] in digits:
+                at += 1
+        else:
+            break
+    if at == start or (text[at : at + 1] and text[at] in _ALPHANUMERIC):
+        return False, at
+    return True, at
+
+
+def scan_duration(text: str, at: int) -> tuple[bool, int]:
+    """Go on from where a number ended; return whether it is a duration, and where that stops.
+
+    That it is one says nothing about its units; those are looked at when it is read.
+    """
+    if text[at : at + 1] not in tuple("smhdwy"):
+        return False, at
+    at += 1
+    if text[at : at + 1] == "s":
+        at += 1
+    while text[at : at + 1] and text[at] in "0123456789":
+        found = _DIGITS.match(text, at)
+        at = found.end() if found else at
+        if text[at : at + 1] not in tuple("smhdw"):
+            return False, at
+        at += 1
+        if text[at : at + 1] == "s":
+            at += 1
+    if text[at : at + 1] and text[at] in _ALPHANUMERIC:
+        return False, at + 1
+    return True, at
 
 
 def parse_number(text: str) -> float:

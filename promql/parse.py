@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from promql import tables
-from promql.build import ACTIONS, Builder
+from promql import expression_actions, selector_actions, tables
+from promql.builder import Builder
 from promql.check import check
 from promql.errors import ParseError
 from promql.faults import unexpected
@@ -101,6 +101,9 @@ def _run(text: str, start: str, features: frozenset[str]) -> Any:  # noqa: ANN40
             del states[-length:]
         states.append(gotos[states[-1]][left])
 
+
+ACTIONS = expression_actions.ACTIONS | selector_actions.ACTIONS
+"""What to do for each named alternative of the grammar; the others pass on what they got."""
 
 _made: tuple[Tables, list[tuple[int, int, Callable[[Builder, list[Any]], Any] | None]]] | None = (
     None

@@ -1,6 +1,6 @@
 """Every function of PromQL: what it takes and what it yields.
 
-To: `build.py` and `check.py` (types), `tree_json.py`, `api` (the list of functions); whoever
+To: `expression_actions.py`, `check.py`, `tree_json.py`, and the API's list of functions. Whoever
 implements functions asserts that both tables name the same ones.
 """
 

@@ -1,6 +1,6 @@
 """The type of an expression, from its form alone.
 
-To: `build.py`, `check.py`, `engine.py`. Says nothing about whether the expression is valid.
+To: `builder.py`, `check.py`, `engine.py`. Says nothing about whether the expression is valid.
 """
 
 from __future__ import annotations

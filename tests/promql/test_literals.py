@@ -11,6 +11,7 @@ from promql.literals import (
     parse_duration,
     parse_number,
     quote_character,
+    scan_number,
     unquote,
 )
 from promql.quoting import quote
@@ -150,3 +151,26 @@ def test_characters_in_messages():
 def test_utf8():
     assert is_utf8("é😀")
     assert not is_utf8("a\udcc5")
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "stop"),
+    [
+        pytest.param("12.5+", True, 4, id="a decimal"),
+        pytest.param("1e+5", True, 4, id="an exponent with its sign"),
+        pytest.param("1e", False, 2, id="an exponent without digits"),
+        pytest.param("1e_", False, 3, id="an exponent of an underscore"),
+        pytest.param("1ee", False, 3, id="two exponents"),
+        pytest.param("1.2.3", False, 4, id="two points"),
+        pytest.param("1._", False, 3, id="an underscore after the point"),
+        pytest.param("1_", False, 2, id="an underscore at the end"),
+        pytest.param("1_e", False, 3, id="an underscore before the exponent"),
+        pytest.param("0x1.", False, 4, id="a point in a hexadecimal"),
+        pytest.param("0x_1f", True, 5, id="an underscore after the prefix"),
+        pytest.param("5m", False, 1, id="a unit"),
+        pytest.param("0xFE", False, 4, id="a hexadecimal that seems to end in an exponent"),
+        pytest.param("0xFE ", True, 4, id="but not where something follows"),
+    ],
+)
+def test_where_a_number_ends(text, good, stop):
+    assert scan_number(text, 0) == (good, stop)

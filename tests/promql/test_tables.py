@@ -1,8 +1,8 @@
 """The grammar, its actions and its wordings name the same things."""
 
-from promql.build import ACTIONS
 from promql.faults import PLACES
 from promql.lexing import KIND_OF
+from promql.parse import ACTIONS
 from promql.tables import load
 
 
