@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.arithmetic import COMPARISON, HISTOGRAM_TRIM, combine
+from promql.errors import ExecutionError
 from promql.matrix import Matrix, ScalarSteps
 from promql.same_labels import merge_same_labels, without_name
 from promql.set_operators import combine_sets
@@ -43,6 +44,8 @@ def evaluate_binary(node: Binary, lhs: Operand, rhs: Operand, ctx: EvalContext) 
         return _vector_and_scalar(node, rhs, lhs, ctx, scalar_left=True)
     assert isinstance(lhs, ScalarSteps)
     assert isinstance(rhs, ScalarSteps)
+    if node.op in HISTOGRAM_TRIM:
+        raise ExecutionError(f'operator "{node.op}" not allowed for Scalar operations')
     values, _ = combine(node.op, lhs.values, rhs.values, return_bool=True)
     return ScalarSteps(values)
 

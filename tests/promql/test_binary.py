@@ -160,3 +160,8 @@ def test_trimming_drops_floats_and_says_so(op):
         "PromQL info: incompatible sample types encountered for binary operator"
         f' "{op}": float {op} float (1:1)'
     ]
+
+
+def test_scalars_cannot_be_trimmed():
+    with pytest.raises(ExecutionError, match="not allowed for Scalar operations"):
+        scalars("</", 1, 2)

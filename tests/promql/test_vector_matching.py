@@ -1,57 +1,14 @@
 """Binary operators between vectors, against one step at a time with dicts."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promql.binary import evaluate_binary
 from promql.errors import ExecutionError
-from promql.syntax import Binary, Cardinality, VectorMatching
-from tests.promql.matrices import ANY, assert_same, by_labels, context, matrix
-from tests.promql.step_by_step import (
-    RefusedError,
-    at_step,
-    canonical,
-    over_steps,
-    set_operation,
-    vector_binary,
-)
-
-STEPS = 3
-VALUES = st.lists(
-    st.one_of(st.none(), st.sampled_from([0.0, 1.0, 2.0, float("nan"), float("inf")])),
-    min_size=STEPS,
-    max_size=STEPS,
-)
-LABELS = st.fixed_dictionaries(
-    {},
-    optional={
-        "__name__": st.sampled_from(["m", "n"]),
-        "a": st.sampled_from("12"),
-        "b": st.sampled_from("12"),
-        "c": st.sampled_from("12"),
-    },
-)
-ROWS = st.lists(st.tuples(LABELS, VALUES), max_size=6, unique_by=lambda row: canonical(row[0]))
-SUBSET = st.lists(st.sampled_from(["__name__", "a", "b", "c"]), max_size=3, unique=True)
-
-
-@st.composite
-def matchings(draw, cardinalities):
-    cardinality = draw(st.sampled_from(cardinalities))
-    one_to_one = cardinality in (Cardinality.ONE_TO_ONE, Cardinality.MANY_TO_MANY)
-    return VectorMatching(
-        cardinality,
-        tuple(draw(SUBSET)),
-        draw(st.booleans()),
-        () if one_to_one else tuple(draw(SUBSET)),
-    )
-
-
-def evaluate(op, left, right, matching, return_bool=False, steps=STEPS):
-    ctx = context(steps)
-    node = Binary(op, ANY, ANY, return_bool, matching)
-    return evaluate_binary(node, matrix(left, ctx), matrix(right, ctx), ctx)
+from promql.syntax import Cardinality, VectorMatching
+from tests.promql.matrices import assert_same, by_labels
+from tests.promql.step_by_step import RefusedError, at_step, over_steps, vector_binary
+from tests.promql.vectors import ROWS, STEPS, evaluate, matchings
 
 
 @settings(max_examples=100, deadline=None)
@@ -82,28 +39,6 @@ def test_every_step_is_what_that_step_alone_gives(op, left, right, matching, ret
         ),
     )
     assert_same(by_labels(evaluate(op, left, right, matching, return_bool)), expected)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["and", "or", "unless"]), ROWS, ROWS, matchings([Cardinality.MANY_TO_MANY]))
-def test_set_operators_look_at_each_step_alone(op, left, right, matching):
-    expected = over_steps(
-        STEPS,
-        lambda step: set_operation(op, at_step(left, step), at_step(right, step), matching),
-    )
-    assert_same(by_labels(evaluate(op, left, right, matching)), expected)
-
-
-@given(ROWS, ROWS)
-def test_or_without_a_clause_matches_all_labels_but_the_name(left, right):
-    assume(left and right)
-    expected = over_steps(
-        STEPS,
-        lambda step: set_operation(
-            "or", at_step(left, step), at_step(right, step), VectorMatching()
-        ),
-    )
-    assert_same(by_labels(evaluate("or", left, right, None)), expected)
 
 
 A1, A2 = {"__name__": "m", "a": "1"}, {"__name__": "m", "a": "2"}
