@@ -1,0 +1,75 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gnomon import compiled
+from tests.conftest import ROOT
+
+
+def test_kernel_modules_are_found_by_name():
+    modules = compiled.kernel_modules()
+    assert "promql.kernels" in modules
+    assert all(name.endswith("kernels") for name in modules)
+    on_disk = [p for package in compiled.PACKAGES for p in (ROOT / package).rglob("*kernels.py")]
+    assert len(modules) == len(on_disk)
+
+
+@pytest.fixture
+def no_numba(monkeypatch):
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+
+
+def test_the_cache_lies_beside_the_sources_where_that_can_be_written(no_numba, monkeypatch):
+    monkeypatch.setattr(compiled, "_writable", lambda directory: True)
+    compiled.choose_cache()
+    assert "NUMBA_CACHE_DIR" not in compiled.os.environ
+
+
+@pytest.mark.parametrize(
+    ("home_writable", "expected"),
+    [
+        pytest.param(True, "home", id="a read-only install uses the user's cache"),
+        pytest.param(False, "data", id="without a home it is the data directory"),
+    ],
+)
+def test_the_cache_of_a_read_only_install(no_numba, monkeypatch, tmp_path, home_writable, expected):
+    places = {"home": tmp_path / "home", "data": tmp_path / "data"}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(places["home"]))
+
+    def writable(directory: Path) -> bool:
+        if directory.is_relative_to(ROOT):
+            return False
+        return home_writable or directory.is_relative_to(places["data"])
+
+    monkeypatch.setattr(compiled, "_writable", writable)
+    compiled.choose_cache(places["data"])
+    chosen = Path(compiled.os.environ["NUMBA_CACHE_DIR"])
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    assert chosen.is_relative_to(places[expected])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["version"], id="version"),
+        pytest.param(["--help"], id="help"),
+        pytest.param(["check", "config", "/dev/null"], id="check config"),
+        pytest.param(["query", "instant", "up", "--url=http://127.0.0.1:1"], id="query a server"),
+        pytest.param(["serve", "--nonsense"], id="a flag that is none"),
+        pytest.param(["serve", "--config.file=/nowhere"], id="a file that is not there"),
+    ],
+)
+def test_what_needs_no_kernels_does_not_load_numba(words):
+    code = (
+        "import sys\n"
+        "from gnomon.cli import main\n"
+        f"main({words!r})\n"
+        "assert not {'numba', 'aiohttp'} & sys.modules.keys()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from gnomon.flags import FLAGS, UNBUILT_FLAGS, FlagError, ServeOptions, help_text, parse_flags
+
+PREFIX = "Error parsing command line arguments: "
+
+
+def test_the_defaults_are_prometheus():
+    options = parse_flags([])
+    shown = options.shown
+    assert options == ServeOptions(shown=shown)
+    assert shown["web.listen-address"] == "0.0.0.0:9090"
+    assert shown["storage.tsdb.retention.time"] == "0s"
+    assert shown["query.lookback-delta"] == "5m"
+
+
+@pytest.mark.parametrize(
+    ("words", "member", "value"),
+    [
+        pytest.param(["--config.file", "x.yml"], "config_file", Path("x.yml"), id="two words"),
+        pytest.param(["--config.file=x.yml"], "config_file", Path("x.yml"), id="one word"),
+        pytest.param(["--web.enable-lifecycle"], "enable_lifecycle", True, id="a switch"),
+        pytest.param(["--web.enable-lifecycle=true"], "enable_lifecycle", True, id="set true"),
+        pytest.param(["--no-web.enable-lifecycle"], "enable_lifecycle", False, id="a switch off"),
+        pytest.param(
+            ["--web.listen-address=:1", "--web.listen-address", "[::1]:2"],
+            "listen",
+            (("", 1), ("::1", 2)),
+            id="two addresses",
+        ),
+        pytest.param(
+            ["--storage.tsdb.retention.time=90d"], "retention_time_ms", 7_776_000_000, id="a time"
+        ),
+        pytest.param(
+            ["--storage.tsdb.retention.size=512MB"], "retention_size_bytes", 2**29, id="a size"
+        ),
+        pytest.param(["--query.timeout=90s"], "query_timeout_ms", 90_000, id="a duration"),
+        pytest.param(["--query.max-samples=7"], "query_samples_max", 7, id="a number"),
+        pytest.param(
+            ["--enable-feature=promql-delayed-name-removal,promql-at-modifier"],
+            "features",
+            {"promql-delayed-name-removal", "promql-at-modifier"},
+            id="features",
+        ),
+        pytest.param(
+            ["--storage.tsdb.min-block-duration=2h", "--web.read-timeout", "5m"],
+            "config_file",
+            Path("gnomon.yml"),
+            id="what is not built, at its default",
+        ),
+    ],
+)
+def test_flags_are_read(words, member, value):
+    assert getattr(parse_flags(words), member) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--what"], "unknown long flag '--what'"),
+        (["--no-what"], "unknown long flag '--no-what'"),
+        (["--what=1"], "unknown long flag '--what'"),
+        (["-x"], "unknown short flag '-x'"),
+        (["word"], "unexpected word"),
+        (["--config.file"], "expected argument for flag '--config.file'"),
+        (["--config.file=a", "--config.file=b"], "flag 'config.file' cannot be repeated"),
+        (["--query.timeout=x"], "flag '--query.timeout': not a valid duration string: \"x\""),
+        (["--query.max-samples=0"], "flag '--query.max-samples': must be positive, got 0"),
+        (["--log.level=loud"], "flag '--log.level': must be one of debug, info, warn, error,"),
+        (["--web.listen-address=9090"], "flag '--web.listen-address': '9090' is not host:port"),
+        (
+            ["--web.config.file=w.yml"],
+            "flag '--web.config.file' is known to Prometheus but not supported by Gnomon yet",
+        ),
+        (
+            ["--agent"],
+            "flag '--agent' is known to Prometheus but not supported by Gnomon yet",
+        ),
+        (
+            ["--enable-feature=exemplar-storage"],
+            "feature 'exemplar-storage' is not supported by Gnomon yet",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_makes_no_sense_is_told_in_one_line(words, message):
+    with pytest.raises(FlagError) as caught:
+        parse_flags(words)
+    assert str(caught.value).startswith(PREFIX + message)
+
+
+def test_every_flag_has_help_and_none_is_built_and_unbuilt():
+    assert all(f.name in help_text() and f.help in help_text() for f in FLAGS)
+    assert not {f.name for f in FLAGS} & UNBUILT_FLAGS.keys()
