@@ -149,10 +149,9 @@ class Engine:
         budget.check()
         selected, symbols = self._select(plan.selections)
         prepare_s = clock.lap()
-        if instant:
-            steps = np.array([times.start_ms], dtype=np.int64)
-        else:
-            steps = np.arange(times.start_ms, times.end_ms + 1, times.step_ms, dtype=np.int64)
+        count = 1 if instant else max(0, (times.end_ms - times.start_ms) // times.step_ms + 1)
+        budget.reserve(count)
+        steps = times.start_ms + times.step_ms * np.arange(count, dtype=np.int64)
         ctx = EvalContext(
             steps_ms=steps,
             step_ms=times.step_ms,

@@ -161,16 +161,18 @@ class Evaluator:
     def _subquery(self, node: Subquery, ctx: EvalContext) -> Windows:
         inner = self._plan.inner[id(node)]
         ctx.budget.check()
+        ctx.budget.reserve(inner.step_count)
+        steps_ms = inner.steps_ms()
         # Not counted: what a subquery looks at is counted where its result is looked at.
         inside = replace(
             ctx,
-            steps_ms=inner.steps_ms,
+            steps_ms=steps_ms,
             step_ms=inner.step_ms,
-            counts=SampleCounts(inner.steps_ms.size),
+            counts=SampleCounts(inner.step_count),
         )
         points = self.operand(node.expr, inside)
         assert isinstance(points, Matrix)
-        samples = Samples.from_matrix(points, inner.steps_ms).without_stale()
+        samples = Samples.from_matrix(points, steps_ms).without_stale()
         ends = inner.look.points(ctx.steps_ms)
         view = windows(samples, ends, inner.look.range_ms, points.drop_name, ctx)
         ctx.counts.per_step += samples_per_step(view)

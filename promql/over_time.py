@@ -25,7 +25,7 @@ from promql.over_time_kernels import (
     STDDEV,
     STDVAR,
     SUM,
-    extreme_offsets,
+    extreme_windows,
     quantile_windows,
     reduce_windows,
     smooth_windows,
@@ -76,48 +76,31 @@ def _reduction(
     return implementation
 
 
-def _extreme_offsets(
-    view: Windows, extreme: int, ctx: EvalContext, *, latest: bool
-) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Return where in its run the extreme sample of each window is, 0 where there is none."""
-    offsets = np.zeros((view.series_count, view.end_ms.size), dtype=np.int32)
-    present = np.empty(offsets.shape, dtype=np.bool_)
-
-    def work(low: int, high: int) -> None:
-        extreme_offsets(
-            view.values,
-            view.value_start[low:high],
-            view.window_of[low:high],
-            view.first,
-            view.stop,
-            extreme,
-            latest,
-            offsets[low:high],
-            present[low:high],
-        )
-
-    ctx.budget.reserve(offsets.size)
-    ctx.rows.run(view.series_count, offsets.size + view.values.size, work, ctx.budget.check)
-    return offsets.astype(np.int64), present
-
-
-def _extreme(extreme: int) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+def _extreme(
+    extreme: int, *, as_time: bool = False
+) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
     def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
         view = args[0]
         assert isinstance(view, Windows)
-        offsets, present = _extreme_offsets(view, extreme, ctx, latest=False)
-        return window_result(view, pool_at(view.values, view.value_start, offsets), present, ctx)
 
-    return implementation
+        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+            extreme_windows(
+                view.values,
+                view.value_start[rows],
+                view.window_of[rows],
+                view.first,
+                view.stop,
+                view.times,
+                view.time_start[rows],
+                extreme,
+                as_time,
+                out,
+                present,
+            )
 
-
-def _extreme_time(extreme: int) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
-    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
-        view = args[0]
-        assert isinstance(view, Windows)
-        offsets, present = _extreme_offsets(view, extreme, ctx, latest=True)
-        seconds = pool_at(view.times, view.time_start, offsets) / 1000.0
-        return window_result(view, seconds, present, ctx)
+        cost = view.series_count * view.end_ms.size + view.values.size
+        values, present = run_windows(view, ctx, cost, kernel)
+        return window_result(view, values, present, ctx)
 
     return implementation
 
@@ -232,8 +215,8 @@ FUNCTIONS: dict[str, Callable[[Call, list[Operand], EvalContext], Operand]] = {
     "last_over_time": _reduction(LAST, keep_name=True),
     "min_over_time": _extreme(MIN),
     "max_over_time": _extreme(MAX),
-    "ts_of_min_over_time": _extreme_time(MIN),
-    "ts_of_max_over_time": _extreme_time(MAX),
+    "ts_of_min_over_time": _extreme(MIN, as_time=True),
+    "ts_of_max_over_time": _extreme(MAX, as_time=True),
     "ts_of_first_over_time": _edge_time(last=False),
     "ts_of_last_over_time": _edge_time(last=True),
     "quantile_over_time": _quantile_over_time,

@@ -124,26 +124,29 @@ def reduce_windows(
 
 
 @njit(
-    types.void(*_VALUE_WINDOWS, types.int64, types.boolean, types.int32[:, ::1], _PRESENT),
+    types.void(*_VALUE_WINDOWS, _INTS, _INTS, types.int64, types.boolean, _OUT, _PRESENT),
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def extreme_offsets(
+def extreme_windows(
     values: Floats,
     value_start: Ints,
     window_of: Ints,
     first: Offsets,
     stop: Offsets,
+    times: Ints,
+    time_start: Ints,
     extreme: int,
-    latest: bool,
-    out: Offsets,
+    as_time: bool,
+    out: Floats,
     present: Mask,
 ) -> None:
-    """Write where the least or greatest sample of each window is: an offset within the run.
+    """Write the least or greatest value of each window, or (`as_time`) its sample's time in s.
 
-    NaN gives way to every number; among equals the first wins, or the last where `latest`.
+    NaN gives way to every number. Among equals the first counts, but for the time the last.
     """
+    latest = as_time
     sign = -1.0 if extreme == MIN else 1.0
     longest = 0
     for s in range(window_of.size):
@@ -183,7 +186,10 @@ def extreme_offsets(
                 scanned += 1
             while queue[head] < low:
                 head += 1
-            out[s, t] = queue[head]
+            if as_time:
+                out[s, t] = times[time_start[s] + queue[head]] / 1000.0
+            else:
+                out[s, t] = values[base + queue[head]]
 
 
 @njit(

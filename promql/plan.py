@@ -48,6 +48,14 @@ TIME_DEPENDENT = frozenset(
 """Functions whose value depends on the step even where all their arguments are fixed by `@`."""
 
 
+FAR_MS = 1 << 62
+"""No sample is this far from the epoch: times beyond are taken as it, so nothing overflows."""
+
+
+def _within_reach(time_ms: int) -> int:
+    return max(-FAR_MS, min(FAR_MS, time_ms))
+
+
 @dataclass(frozen=True, slots=True)
 class QueryTimes:
     """The times of one query, in milliseconds. An instant query has start = end and step 0."""
@@ -73,23 +81,29 @@ class Look:
     def points(self, steps_ms: Ints) -> Ints:
         """Return where each step looks (for a window: its right edge), int64[T]."""
         if self.at_ms is None:
-            return steps_ms - self.offset_ms
-        return np.full(steps_ms.size, self.at_ms - self.offset_ms, dtype=np.int64)
+            return np.clip(steps_ms, -FAR_MS, FAR_MS) - self.offset_ms
+        point = _within_reach(self.at_ms) - self.offset_ms
+        return np.full(steps_ms.size, point, dtype=np.int64)
 
     def bounds(self, first_ms: int, last_ms: int) -> tuple[int, int]:
         """Return the first and last point of steps from `first_ms` to `last_ms`."""
-        if self.at_ms is None:
-            return first_ms - self.offset_ms, last_ms - self.offset_ms
-        return self.at_ms - self.offset_ms, self.at_ms - self.offset_ms
+        if self.at_ms is not None:
+            first_ms = last_ms = self.at_ms
+        return _within_reach(first_ms) - self.offset_ms, _within_reach(last_ms) - self.offset_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Inner:
-    """A subquery's own steps, int64[T]: the multiples of `step_ms` that any window may hold."""
+    """A subquery's own steps: the `step_count` multiples of `step_ms` that any window may hold."""
 
     look: Look
-    steps_ms: Ints
+    first_ms: int
+    step_count: int
     step_ms: int
+
+    def steps_ms(self) -> Ints:
+        """Return the steps, int64[T]. There may be very many: ask for `step_count` first."""
+        return self.first_ms + self.step_ms * np.arange(self.step_count, dtype=np.int64)
 
 
 @dataclass(slots=True)
@@ -204,9 +218,9 @@ class _Planner:
         low, high = look.bounds(first_ms, last_ms)
         # Left open: the first multiple of the step after the left edge of the first window.
         begin = ((low - look.range_ms) // step_ms + 1) * step_ms
-        steps = np.arange(begin, high + 1, step_ms, dtype=np.int64)
-        self.plan.inner[id(node)] = Inner(look, steps, step_ms)
-        last = int(steps[-1]) if steps.size else begin
+        count = max(0, (high - begin) // step_ms + 1)
+        self.plan.inner[id(node)] = Inner(look, begin, count, step_ms)
+        last = begin + step_ms * max(0, count - 1)
         self.walk(node.expr, begin, last, SelectHints(step_ms=step_ms))
 
     def _info(self, node: Call, first_ms: int, last_ms: int, hints: SelectHints) -> bool:

@@ -296,6 +296,25 @@ class TestDelayedNameRemoval:
             engine.range('-{__name__=~"a|b"}', 0, 600_000, 600_000)
 
 
+@pytest.mark.parametrize("query", [query for query in QUERIES if "scalar" not in query])
+def test_a_subquery_without_steps_of_its_own_is_empty(engine, query):
+    # No multiple of an hour lies in the second before 10:01.
+    value = engine.instant(f"last_over_time(({query})[1s:1h])", 10 * 60 * MINUTE + MINUTE)
+    assert rows(value.value) == []
+
+
+@pytest.mark.parametrize("time_ms", [2**63 - 1, -(2**63)])
+def test_the_ends_of_time_are_empty(engine, time_ms):
+    for query in ("m_total", "rate(m_total[1m] offset -1y)", "max_over_time(m_total[1y:1d])"):
+        assert rows(engine.instant(query, time_ms).value) == []
+    assert rows(engine.range("m_total", time_ms, time_ms, 1).value) == []
+
+
+def test_a_subquery_with_too_many_steps_is_refused(engine):
+    with pytest.raises(TooManySamplesError):
+        engine.instant("max_over_time(m_total[100y:1ms])", 0)
+
+
 def test_parsed_queries_are_kept_and_bounded(reader):
     engine = Engine(reader, EngineOptions(parsed_max=2, threads=1))
     first = engine._parsed.get("m_total")

@@ -70,7 +70,7 @@ def test_a_subquery_in_a_subquery_reaches_as_far_back_as_both():
 @pytest.mark.parametrize("time_ms", [-1000, 0, 1, 59_999, 60_000, -60_000])
 def test_subquery_steps_are_the_multiples_within_the_left_open_range(time_ms):
     plan, expr = planned("m[3m:1m]", time_ms)
-    steps = plan.inner[id(expr)].steps_ms.tolist()
+    steps = plan.inner[id(expr)].steps_ms().tolist()
     assert steps == [
         t for t in range(-600_000, 600_000, MINUTE) if time_ms - 3 * MINUTE < t <= time_ms
     ]
@@ -183,3 +183,18 @@ def test_a_duration_without_a_value_is_refused(text, message):
     with pytest.raises(RefusedQueryError) as caught:
         planned(text, 0, 10_000, 10_000)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("time_ms", [2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("text", ["m", "rate(m[1m] offset 1y)", "m offset -1y", "m[1y:1d]"])
+def test_the_ends_of_time_do_not_overflow(text, time_ms):
+    plan, _ = planned(text, time_ms)
+    for start_ms, end_ms in ranges(plan):
+        assert -(2**63) <= start_ms <= end_ms < 2**63
+    for inner in plan.inner.values():
+        assert inner.steps_ms().size == 365
+
+
+def test_a_subquery_finer_than_memory_is_planned_but_not_laid_out():
+    plan, expr = planned("m[100y:1ms]", 0)
+    assert plan.inner[id(expr)].step_count == 100 * 365 * 86_400_000
