@@ -41,6 +41,7 @@ class PageStore:
         self._directory = directory
         self._segments: dict[int, Words] = {}
         self._newest_time: dict[int, int] = {}
+        self._used_words: dict[int, int] = {}
         self._file: int | None = None
         self._memory: mmap.mmap | None = None
         self._open_number = -1
@@ -60,8 +61,8 @@ class PageStore:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that the segments may grow to."""
-        return 8 * SEGMENT_WORDS * len(self._segments)
+        """Bytes written to the segments; the files are sparse behind."""
+        return 8 * sum(self._used_words.values())
 
     def flush(self, state: Ints, newest_time: int) -> None:
         """Write what is staged and move the staging area on, to the next segment if need be.
@@ -75,6 +76,7 @@ class PageStore:
                 self._open(number)
             self._write(offset, self.staging[:count])
             self._newest_time[number] = newest_time
+            self._used_words[number] = offset + count
             state[STAGED] = 0
             if offset + count + STAGING_WORDS > SEGMENT_WORDS:
                 state[STAGE_BASE] = (number + 1) * SEGMENT_WORDS
@@ -86,7 +88,7 @@ class PageStore:
         for number in [n for n, newest in self._newest_time.items() if newest < time]:
             if number == self._open_number:
                 continue
-            del self._segments[number], self._newest_time[number]
+            del self._segments[number], self._newest_time[number], self._used_words[number]
             if self._directory is not None:
                 self._path(self._directory, number).unlink(missing_ok=True)
 

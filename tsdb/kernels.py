@@ -335,11 +335,13 @@ def place(
             users[joined] += np.int32(1)
             block_of[slot] = np.int32(joined)
             block = joined
-        elif block_fill[block] == k or users[block] == 1:
+        elif k < block_fill[block] and block_times[block, k] == time:
+            pass  # somebody who shares the block was here before
+        elif k == block_fill[block] or users[block] == 1:
             block_times[block, k] = time
             block_fill[block] = np.int32(k + 1)
             block_run[block] = -1
-        elif block_times[block, k] != time:
+        else:
             joined = np.int64(fork[block])
             fits = joined >= 0 and users[joined] > 0 and fork_at[joined] == k
             if not fits or block_times[joined, k] != time:

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import hypothesis.extra.numpy as npst
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsdb.errors import WriteFailedError
+from tsdb.interface import LabelSpans, Matcher, MatchOp
+from tsdb.replay import read_records
+from tsdb.tombstones import Tombstone
+from tsdb.wal import (
+    SAMPLES,
+    SERIES,
+    TOMBSTONE,
+    WalWriter,
+    choose_series,
+    read_samples,
+    read_series,
+    read_tombstone,
+    segment_path,
+    segments,
+    series_payload,
+)
+from tsdb.wal_kernels import encode_samples
+
+numbers = st.one_of(st.integers(0, 50), st.integers(-(1 << 62), 1 << 62), st.integers(0, 1 << 40))
+values = st.one_of(
+    st.integers(-70_000, 70_000).map(float),
+    st.integers(-(1 << 33), 1 << 33).map(float),
+    st.integers(0, (1 << 64) - 1).map(lambda word: float(np.uint64(word).view(np.float64))),
+    st.sampled_from([0.0, -0.0, 0.1, float("inf"), float("nan")]),
+)
+
+
+def encoded(refs, times, bits) -> bytes:
+    out = np.empty(25 * refs.size + 40, np.uint8)
+    return out[: encode_samples(refs, times, bits.view(np.float64), bits, out)].tobytes()
+
+
+@given(st.integers(1, 40).flatmap(lambda n: st.tuples(
+    st.one_of(npst.arrays(np.int64, n, elements=numbers), st.just(np.arange(n) + 7)),
+    st.one_of(npst.arrays(np.int64, n, elements=numbers), st.just(np.full(n, 1 << 41))),
+    npst.arrays(np.float64, n, elements=values),
+)))  # fmt: skip
+def test_a_batch_comes_back_bit_for_bit(batch):
+    refs, times, floats = batch
+    payload = encoded(refs, times, floats.view(np.uint64))
+    got = read_samples(payload)
+    for expected, column in zip((refs, times, floats.view(np.uint64)), got, strict=True):
+        np.testing.assert_array_equal(column, expected)
+
+
+def test_a_scrape_takes_few_bytes():
+    size = 1000
+    payload = encoded(np.arange(size), np.full(size, 1 << 40), np.zeros(size).view(np.uint64))
+    assert len(payload) < size / 3
+
+
+@given(st.integers(0, 300), st.integers(0, 255), st.integers(0, 5))
+def test_wrong_content_is_refused_and_never_read_past_its_end(at, byte, cut):
+    size = 20
+    payload = bytearray(
+        encoded(np.arange(size), np.arange(size) * 3, (np.arange(size) * 0.1).view(np.uint64))
+    )
+    payload[at % len(payload)] = byte
+    try:
+        got = read_samples(bytes(payload[: len(payload) - cut]))
+    except ValueError:
+        return
+    assert got[0].size == got[1].size == got[2].size
+
+
+label_sets = st.lists(
+    st.dictionaries(st.text(min_size=1, max_size=5), st.text(min_size=1, max_size=9), max_size=4),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(label_sets, st.data())
+def test_series_come_back_as_they_were(sets, data):
+    labels = LabelSpans.from_labels(sets)
+    chosen = np.array(sorted({data.draw(st.integers(0, len(sets) - 1)) for _ in range(3)}))
+    refs = chosen + (5 << 32)
+    got_refs, got = read_series(series_payload(refs, choose_series(labels, chosen)))
+    assert got_refs.tolist() == refs.tolist()
+    expected = LabelSpans.from_labels([sets[at] for at in chosen.tolist()])
+    assert got.data.tobytes() == expected.data.tobytes()
+    assert got.spans.tolist() == expected.spans.tolist()
+    assert got.first.tolist() == expected.first.tolist()
+    payload = series_payload(refs, choose_series(labels, chosen))
+    for end in range(0, len(payload), 7):
+        with pytest.raises(ValueError, match="series record"):
+            read_series(payload[:end])
+
+
+@pytest.fixture
+def wal(tmp_path):
+    writer = WalWriter(tmp_path, segment=3, segment_bytes=300)
+    yield writer
+    writer.close()
+
+
+def batch(size: int, time: int):
+    return np.arange(size), np.full(size, time), (np.arange(size) * 0.7).view(np.uint64)
+
+
+def test_records_come_back_in_order_over_segments(wal, tmp_path):
+    labels = LabelSpans.from_labels([{"job": "a" * 600}])
+    tombstone = Tombstone((Matcher("job", MatchOp.MATCHES, "a|b"),), -5, 1 << 50)
+    wal.write_series(np.array([9]), labels)
+    wal.write_tombstone(tombstone)
+    for time in range(10):
+        wal.write_samples(*batch(10, time))
+    found = [record for _, path in segments(tmp_path) for record in read_records(path)]
+    assert [kind for kind, _ in found] == [SERIES, TOMBSTONE, *[SAMPLES] * 10]
+    assert read_series(found[0][1])[1].data.tobytes() == labels.data.tobytes()
+    assert read_tombstone(found[1][1]) == tombstone
+    assert [int(read_samples(payload)[1][0]) for _, payload in found[2:]] == list(range(10))
+    numbers = [number for number, _ in segments(tmp_path)]
+    assert numbers == list(range(3, wal.segment + 1))
+    assert len(numbers) > 3
+    assert all(path.stat().st_size <= 300 for _, path in segments(tmp_path))
+
+
+def test_a_full_disk_leaves_the_log_as_it_was(wal, tmp_path, monkeypatch):
+    wal.write_samples(*batch(3, 1))
+    before = segment_path(tmp_path, 3).read_bytes()
+    real = os.writev
+
+    def half_then_full(file, parts):
+        real(file, [b"".join(bytes(part) for part in parts)[:20]])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", half_then_full)
+    with pytest.raises(WriteFailedError, match="No space left"):
+        wal.write_samples(*batch(3, 2))
+    monkeypatch.undo()
+    assert segment_path(tmp_path, 3).read_bytes() == before
+    wal.write_samples(*batch(3, 3))
+    times = [int(read_samples(p)[1][0]) for _, p in read_records(segment_path(tmp_path, 3))]
+    assert times == [1, 3]
+
+
+def test_a_short_write_is_completed(wal, tmp_path, monkeypatch):
+    real = os.writev
+
+    def half(file, parts):
+        return real(file, [b"".join(bytes(part) for part in parts)[:20]])
+
+    monkeypatch.setattr(os, "writev", half)
+    wal.write_samples(*batch(5, 7))
+    monkeypatch.undo()
+    ((kind, payload),) = read_records(segment_path(tmp_path, 3))
+    assert kind == SAMPLES
+    assert read_samples(payload)[1].tolist() == [7] * 5
+
+
+def test_counters(wal, tmp_path):
+    for time in range(6):
+        wal.write_samples(*batch(20, time))
+    wal.sync()
+    stats = wal.stats()
+    assert stats.records == 6
+    assert stats.segment == wal.segment > 3
+    assert stats.size_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert stats.fsyncs >= 2
+    wal.remove_before(wal.segment)
+    assert [number for number, _ in segments(tmp_path)] == [wal.segment]
+    assert wal.stats().truncations == 1
