@@ -146,6 +146,10 @@ class AppView(Protocol):
         """Return cardinality statistics, at most `limit` entries a list. May take a moment."""
         ...
 
+    def wal_replay(self) -> tuple[int, int, int]:
+        """Return how far the replay is, in segment numbers: first, last, the one being read."""
+        ...
+
     def metrics_text(self) -> bytes:
         """Return the process' own metrics in text exposition format 0.0.4."""
         ...

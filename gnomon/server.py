@@ -32,6 +32,7 @@ from tsdb.errors import StorageError
 if TYPE_CHECKING:
     from gnomon.config.model import Config
     from gnomon.flags import ServeOptions
+    from tsdb.replay import ReplayProgress
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ class Server:
         try:
             await runner.setup()
             if await self._listen(runner) and await self._open_storage():
-                await self._scrape(began)
+                if not self._state.stop_requested.is_set():
+                    await self._scrape(began)
                 await self._state.stop_requested.wait()
                 code = 0
         finally:
@@ -153,17 +155,22 @@ class Server:
         return True
 
     async def _open_storage(self) -> bool:
-        """Open the data directory in a thread; False if it cannot be or a stop came first."""
+        """Open the data directory in a thread; False if it cannot be opened."""
         began = time.monotonic()
-        opening = asyncio.create_task(
-            asyncio.to_thread(wiring.open_database, self._options, self._config)
-        )
+        state = self._state
+
+        def note(progress: ReplayProgress) -> None:
+            state.replay = progress
+
         try:
-            self._state.database = await opening
+            database = await asyncio.to_thread(
+                wiring.open_database, self._options, self._config, note
+            )
         except (StorageError, OSError) as error:
             _log.error("Fatal error", extra={"fields": {"err": f"opening storage failed: {error}"}})
             return False
-        self._storage.open(self._state.database)
+        state.database = database
+        self._storage.open(database)
         _log.info(
             "TSDB started",
             extra={

@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tsdb.database import Database
+from tsdb.replay import ReplayProgress
 
+if TYPE_CHECKING:
     from gnomon.config.model import Config
     from gnomon.wiring import Retention
     from scraper.pool import Scraper
+    from tsdb.database import Database
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class ServerState:
     reload_success: bool = True
     ready: bool = False
     stopping: bool = False
+    replay: ReplayProgress = field(default_factory=ReplayProgress)
     database: Database | None = None
     scraper: Scraper | None = None
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)

@@ -157,6 +157,11 @@ class ServerView:
             series_by_label_pair=found.series_by_label_pair,
         )
 
+    def wal_replay(self) -> tuple[int, int, int]:
+        """Return how far the replay is, in segment numbers: first, last, the one being read."""
+        progress = self._state.replay
+        return progress.first, progress.last, progress.current
+
     def metrics_text(self) -> bytes:
         """Return the process' own metrics. Called from a thread; waits for the event loop."""
         on_loop = asyncio.run_coroutine_threadsafe(self._snapshot(), self._loop)
