@@ -9,6 +9,7 @@ blanks before a name are not made part of it, as Prometheus 3.5 does.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -258,6 +259,9 @@ def series_labels(text: bytes, *, openmetrics: bool) -> list[tuple[str, str]]:
     Values may be empty and names may come twice; both are the caller's to judge. Raises
     ParseError if the text is no series or a name is not UTF-8.
     """
+    quick = _plain_labels(text)
+    if quick is not None:
+        return quick
     reader = _Reader(text, 0, openmetrics=openmetrics)
     name = reader.take(_NAME)
     pairs: list[tuple[bytes, bytes]] = []
@@ -268,6 +272,23 @@ def series_labels(text: bytes, *, openmetrics: bool) -> list[tuple[str, str]]:
         return [("__name__", unescape(name or b"").decode()), *labels]
     except UnicodeDecodeError:
         raise ParseError(f"invalid metric name or label names: {go_quote(text)}") from None
+
+
+def _plain_labels(text: bytes) -> list[tuple[str, str]] | None:
+    """Return the labels of a text of the form nearly all have, None if it might have another."""
+    if b"\\" in text or text.startswith(b"{") or not _is_utf8(text):
+        return None
+    name, brace, rest = text.decode().partition("{")
+    named = ("__name__", name.rstrip(" \t"))
+    if not brace:
+        return [named]
+    pairs = _PLAIN_PAIR.findall(rest)
+    # If the parts do not make up the whole, something else stands between them.
+    length = sum(map(len, itertools.chain.from_iterable(pairs))) + 4 * len(pairs)
+    return [named, *pairs] if rest.endswith('"}') and length == len(rest) else None
+
+
+_PLAIN_PAIR = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"[,}]')
 
 
 def read_entry(body: bytes, at: int, *, openmetrics: bool) -> Entry:

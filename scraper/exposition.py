@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import email.message
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,6 +106,7 @@ class Exposition:
         return self.data[self.comment_start[number] : self.comment_stop[number]].tobytes()
 
 
+@lru_cache(maxsize=256)
 def media_type(content_type: str, fallback_protocol: str = "") -> str:
     """Return TEXT or OPENMETRICS for a `Content-Type`, by the rules of Prometheus 3.
 

@@ -227,6 +227,9 @@ class TargetIngest:
 
     def _count_added(self, entries: npt.NDArray[np.int32], before: npt.NDArray[np.int32]) -> int:
         """Count series that the last good scrape did not show."""
+        if before.size == self.cache.count and self._good_generation:
+            if before.size == 0 or int(before.min()) >= self._good_generation:
+                return 0
         known = np.zeros(self.cache.count, np.bool_)
         known[: before.size] = before >= self._good_generation if self._good_generation else False
         return int(np.unique(entries[~known[entries]]).size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scraper.entry import ParseError, go_quote, parse_float
@@ -131,6 +132,7 @@ def labels_text(labels: Mapping[str, str]) -> str:
     return "{" + ", ".join(pairs) + "}"
 
 
+@lru_cache(maxsize=4096)
 def normal_float(text: str) -> str:
     """Return a bucket bound or quantile in OpenMetrics' canonical form; other text as it is.
 

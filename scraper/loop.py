@@ -79,6 +79,7 @@ class TargetLoop:
         self._task: asyncio.Task[None] | None = None
         self._storing: asyncio.Future[Any] | None = None
         self._ending = False
+        self._warned: set[str] = set()
 
     def start(self) -> None:
         """Begin to scrape. Called within the event loop."""
@@ -225,6 +226,20 @@ class TargetLoop:
         self.last_scrape_s = now_ms / 1000
         self.last_duration_s = outcome.duration_s
         context.record(job, outcome)
+        self._warn(outcome)
+
+    def _warn(self, outcome: Outcome) -> None:
+        """Say which samples storage refuses: when that begins, not at every scrape."""
+        refused = {
+            "samples with different value but same timestamp": outcome.duplicates,
+            "out-of-order samples": outcome.out_of_order,
+            "samples that are too old or are too far into the future": outcome.out_of_bounds,
+        }
+        for text, count in refused.items():
+            if count and text not in self._warned:
+                url = self.target.url
+                _log.warning("Error on ingesting %s: target=%s num_dropped=%d", text, url, count)
+        self._warned = {text for text, count in refused.items() if count}
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run work in a thread; `stop` waits for it even though this task is cancelled."""

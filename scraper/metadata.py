@@ -39,6 +39,7 @@ class TargetMetadata:
     _lines: dict[bytes, MetadataLine] = field(default_factory=dict)
     _hash: int = -1
     _age: dict[str, int] = field(default_factory=dict)
+    _said: frozenset[str] = frozenset()
 
     def knows(self, comment_hash: int) -> bool:
         """Say whether the last scrape had just these lines."""
@@ -64,12 +65,13 @@ class TargetMetadata:
             families[family] = FamilyMetadata(family, **parts)
             self._age.pop(family, None)
         self.families = families
+        self._said = frozenset(said)
 
     def end_scrape(self) -> None:
         """Count a scrape; forget families that have been absent for `FORGET_AFTER` of them."""
-        absent = self.families.keys() - {line.family for line in self._lines.values()}
-        if not absent:
+        if len(self._said) == len(self.families):
             return
+        absent = self.families.keys() - self._said
         for family in absent:
             self._age[family] = self._age.get(family, 0) + 1
         gone = {family for family in absent if self._age[family] > FORGET_AFTER}

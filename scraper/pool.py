@@ -37,10 +37,14 @@ if TYPE_CHECKING:
     from scraper.ingest import Outcome
     from scraper.job import ScrapeJob
     from scraper.metadata import FamilyMetadata
+    from scraper.relabel import CompiledRules
     from scraper.targets import Target
     from tsdb.interface import Appender
 
 _log = logging.getLogger(__name__)
+
+_BREATHE = 100
+"""Loops begun in one go; then the event loop serves others, since each takes some 50 us."""
 
 USER_AGENT = "Prometheus/3.5.3"
 """Exporters know this name and answer it as they answer Prometheus."""
@@ -164,8 +168,7 @@ class JobPool:
         self.dropped_count = 0
         self._ending: dict[str, TargetLoop] = {}
         self._appender, self._context = appender, context
-        self._rules = compile_rules(job.relabel_rules)
-        self._metric_rules = compile_rules(job.metric_relabel_rules)
+        self._rules, self._metric_rules = _compiled(job)
         self._options = RequestOptions(job.http_client)
         self._groups: list[TargetGroup] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -177,8 +180,7 @@ class JobPool:
     async def apply(self, job: ScrapeJob, discoverers: tuple[Discoverer, ...]) -> None:
         """Take a job and its discoverers, changing only what differs. Raises ValueError."""
         if job != self.job:
-            rules = compile_rules(job.relabel_rules)
-            metric_rules = compile_rules(job.metric_relabel_rules)
+            rules, metric_rules = _compiled(job)
             if job.http_client != self.job.http_client:
                 self._options = RequestOptions(job.http_client)
             self._rules, self._metric_rules, self.job = rules, metric_rules, job
@@ -250,10 +252,10 @@ class JobPool:
             found = await loop.run_in_executor(
                 self._context.executor, targets_of, job, rules, groups
             )
-            self._take(found)
+            await self._take(found)
             self._sync_durations.add(time.monotonic() - began)
 
-    def _take(self, found: TargetSet) -> None:
+    async def _take(self, found: TargetSet) -> None:
         for failure in found.failures:
             _log.error("Creating target failed: scrape_pool=%s %s", self.job.job_name, failure)
         self._sync_failed += len(found.failures)
@@ -268,7 +270,9 @@ class JobPool:
         if limit and len(wanted) > limit:
             forced = f"target_limit exceeded (number of targets: {len(wanted)}, limit: {limit})"
             self._exceeded_target_limit += 1
-        for key, target in wanted.items():
+        for number, (key, target) in enumerate(wanted.items()):
+            if number % _BREATHE == 0:
+                await asyncio.sleep(0)
             current = self.loops.get(key) or self._ending.pop(key, None)
             if current is None:
                 self.loops[key] = self._start(target, forced)
@@ -300,6 +304,15 @@ class JobPool:
             loop.update(target, self.job, ingest, self._options)
         if revive:
             loop.revive()
+
+
+def _compiled(job: ScrapeJob) -> tuple[CompiledRules, CompiledRules]:
+    """Return a job's rules for targets and for samples. Raises ValueError."""
+    legacy = job.metric_name_validation_scheme == "legacy"
+    return (
+        compile_rules(job.relabel_rules, legacy_names=legacy),
+        compile_rules(job.metric_relabel_rules, legacy_names=legacy),
+    )
 
 
 def _labels_alike(old: ScrapeJob, new: ScrapeJob) -> bool:

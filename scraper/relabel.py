@@ -9,6 +9,7 @@ Invariant: label sets in and out hold no empty value: empty and absent are the s
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import re2
@@ -49,9 +50,12 @@ class CompiledRules(NamedTuple):
         return result
 
 
-def compile_rules(rules: Iterable[RelabelRule]) -> CompiledRules:
-    """Compile rules once for many label sets. Raises `BadRegexError`."""
-    return CompiledRules(tuple(_step(rule) for rule in rules))
+def compile_rules(rules: Iterable[RelabelRule], *, legacy_names: bool = False) -> CompiledRules:
+    """Compile rules once for many label sets. Raises `BadRegexError`.
+
+    `legacy_names`: a target label that expands to anything but `[a-zA-Z_][a-zA-Z0-9_]*` is not set.
+    """
+    return CompiledRules(tuple(_step(rule, legacy_names) for rule in rules))
 
 
 def apply_rules(rules: Sequence[RelabelRule], labels: Mapping[str, str]) -> dict[str, str] | None:
@@ -59,8 +63,13 @@ def apply_rules(rules: Sequence[RelabelRule], labels: Mapping[str, str]) -> dict
     return compile_rules(rules).apply(labels)
 
 
-def valid_label_name(name: str) -> bool:
-    """Say whether a text may name a label: not empty and encodable (UTF-8 names are allowed)."""
+_LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def valid_label_name(name: str, *, legacy: bool = False) -> bool:
+    """Say whether a text may name a label: any UTF-8 that is not empty, or the legacy set."""
+    if legacy:
+        return _LEGACY_NAME.fullmatch(name) is not None
     try:
         return bool(name.encode())
     except UnicodeEncodeError:
@@ -140,7 +149,7 @@ def _set(labels: dict[str, str], name: str, value: str) -> None:
         labels.pop(name, None)
 
 
-def _step(rule: RelabelRule) -> Step:
+def _step(rule: RelabelRule, legacy_names: bool) -> Step:
     """Return a function that changes labels in place and says whether they are kept."""
     action = rule.action
     if action in _BY_NAME:
@@ -155,7 +164,7 @@ def _step(rule: RelabelRule) -> Step:
         keep = action is RelabelAction.KEEP
         return lambda labels: (matches(joined(labels)) is not None) is keep
     if action is RelabelAction.REPLACE:
-        return _replace(rule, joined)
+        return _replace(rule, joined, legacy_names)
     target = rule.target_label
     if action is RelabelAction.KEEP_EQUAL:
         return lambda labels: labels.get(target, "") == joined(labels)
@@ -179,7 +188,9 @@ def _step(rule: RelabelRule) -> Step:
     return store
 
 
-def _replace(rule: RelabelRule, joined: Callable[[dict[str, str]], str]) -> Step:
+def _replace(
+    rule: RelabelRule, joined: Callable[[dict[str, str]], str], legacy_names: bool
+) -> Step:
     matches = _pattern(rule.regex).search
     target, value = _expander(rule.target_label), _expander(rule.replacement)
 
@@ -187,7 +198,7 @@ def _replace(rule: RelabelRule, joined: Callable[[dict[str, str]], str]) -> Step
         match = matches(joined(labels))
         if match is not None:
             name = target(match)
-            if valid_label_name(name):
+            if valid_label_name(name, legacy=legacy_names):
                 _set(labels, name, value(match))
         return True
 

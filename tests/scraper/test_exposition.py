@@ -357,6 +357,12 @@ def test_content_types_that_are_refused(content_type, error):
     [
         (b"a", [("__name__", "a")]),
         (b'a{b="c",d=""}', [("__name__", "a"), ("b", "c"), ("d", "")]),
+        (b'a\t{b="c"}', [("__name__", "a"), ("b", "c")]),
+        (b'a{ b = "c" , }', [("__name__", "a"), ("b", "c")]),
+        (b'a{b="}=,",c="{"}', [("__name__", "a"), ("b", "}=,"), ("c", "{")]),
+        (b'a{b="c"d="e"}', [("__name__", "a"), ("b", "c"), ("d", "e")]),
+        (b"a{}", [("__name__", "a")]),
+        ('a{b="ä"}'.encode(), [("__name__", "a"), ("b", "ä")]),
         (b'{"a.b","c d"="e"}', [("__name__", "a.b"), ("c d", "e")]),
         (rb'a{b="\\x\"y\nz\q"}', [("__name__", "a"), ("b", '\\x"y\nz\\q')]),
     ],

@@ -298,7 +298,7 @@ def test_credentials_are_read_anew_for_each_request(appender, executor, tmp_path
     assert sent[-1] == "Bearer two"
 
 
-def test_counts_are_kept_for_telemetry(appender, executor):
+def test_counts_are_kept_for_telemetry(appender, executor, caplog):
     async def body(b):
         await b.scraper.apply([(replace(JOB, limits=ScrapeLimits(sample_limit=2)), [b.at])])
         await b.scrapes(2)
@@ -307,6 +307,7 @@ def test_counts_are_kept_for_telemetry(appender, executor):
         stats = b.scraper.stats()
         assert stats.scrapes >= 3
         assert stats.duplicate_samples >= 2
+        assert caplog.text.count("different value but same timestamp") == 1
         assert stats.pools["j"].targets == 1
         assert stats.pools["j"].series_cached >= 1
         assert stats.intervals["200ms"].count >= 2

@@ -167,6 +167,13 @@ def test_rules_run_in_order_and_the_first_drop_ends():
     assert apply_rules(rules, {"a": "bar"}) == {"a": "bar", "b": "bar", "never": "x"}
 
 
+def test_legacy_names_are_on_demand():
+    rules = [R(source_labels=("a",), target_label="${1}", replacement="v")]
+    labels = {"a": "x-y"}
+    assert compile_rules(rules).apply(labels) == {"a": "x-y", "x-y": "v"}
+    assert compile_rules(rules, legacy_names=True).apply(labels) == labels
+
+
 def test_input_stays_as_it_was_and_empty_values_count_as_absent():
     labels = {"a": "x", "b": ""}
     assert apply_rules([R(A.LABELDROP, regex="a")], labels) == {}
