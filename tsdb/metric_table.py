@@ -214,8 +214,39 @@ class SeriesRows:
             slots, self._shape_of.array, self._row_start.array, self._pool.array, place, out
         )
 
+    def names(self, slots: Slots) -> list[str]:
+        """Return the names of all labels that any of the given series has, sorted."""
+        return self._names_of(slots)[0]
+
+    def values(self, label: str, slots: Slots) -> list[str]:
+        """Return the values of one label among the given series, once each, in no order."""
+        symbol = self.symbols.find(label)
+        if symbol is None:
+            return []
+        column = np.empty(slots.size, np.uint32)
+        self.fill(symbol, slots, column)
+        seen = np.zeros(len(self.symbols), np.bool_)
+        mark_ids(column, seen)
+        seen[0] = False
+        return self.symbols.texts(np.flatnonzero(seen).astype(np.uint32))
+
     def labels(self, slots: Slots) -> LabelColumns:
         """Return all labels of the given series, as columns."""
+        texts, column_of = self._names_of(slots)
+        ids = np.zeros((len(texts), slots.size), np.uint32)
+        fill_label_columns(
+            slots,
+            self._shape_of.array,
+            self._row_start.array,
+            self._pool.array,
+            self._shape_first.array,
+            column_of,
+            ids,
+        )
+        return LabelColumns(tuple(texts), ids, self.symbols)
+
+    def _names_of(self, slots: Slots) -> tuple[list[str], Slots]:
+        """Return the label names of the given series, and beside all names of shapes their place."""
         shape_count = int(self._counts[1])
         first = self._shape_first.array[: shape_count + 1]
         names = self._shape_names.array[: first[-1]]
@@ -229,17 +260,7 @@ class SeriesRows:
         rank[order] = np.arange(len(order), dtype=np.int32)
         column_of = np.zeros(max(names.size, 1), np.int32)
         column_of[: names.size][per_name] = rank[np.searchsorted(used, names[per_name])]
-        ids = np.zeros((len(order), slots.size), np.uint32)
-        fill_label_columns(
-            slots,
-            self._shape_of.array,
-            self._row_start.array,
-            self._pool.array,
-            self._shape_first.array,
-            column_of,
-            ids,
-        )
-        return LabelColumns(tuple(texts[i] for i in order), ids, self.symbols)
+        return [texts[at] for at in order], column_of
 
     def without(self, keep: Slots) -> SeriesRows:
         """Return a new store with the rows of `keep` only, in that order, and the same symbols."""

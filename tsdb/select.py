@@ -110,23 +110,23 @@ class Reader:
     ) -> LabelColumns:
         """Return the labels of matching series; see `interface.SeriesReader`."""
         self._check_open()
-        parts = self._label_parts(matcher_sets, start_ms, end_ms)
-        if len(parts) == 1 and parts[0].symbols is self._head.symbols:
-            return parts[0]
-        return merge_labels(parts, self._head.symbols)[0]
+        in_blocks = self._in_blocks(matcher_sets, start_ms, end_ms)
+        parts = [block.labels(block_rows) for block, block_rows in in_blocks]
+        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+        if not parts:
+            return rows.labels(slots)
+        return merge_labels([*parts, rows.labels(slots)], self._head.symbols)[0]
 
     def label_names(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
         """Return the label names in use; see `interface.SeriesReader`."""
         self._check_open()
-        return sorted(
-            {
-                name
-                for part in self._label_parts(matcher_sets, start_ms, end_ms)
-                for name in part.names
-            }
-        )
+        names: set[str] = set()
+        for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
+            names.update(block.labels(block_rows).names)
+        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+        return sorted(names.union(rows.names(slots)))
 
     def label_values(
         self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
@@ -134,44 +134,52 @@ class Reader:
         """Return the values of one label; see `interface.SeriesReader`."""
         self._check_open()
         values: set[str] = set()
-        for part in self._label_parts(matcher_sets, start_ms, end_ms):
-            if name in part.names:
-                column = part.ids[part.names.index(name)]
+        for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
+            labels = block.labels(block_rows)
+            if name in labels.names:
+                column = labels.ids[labels.names.index(name)]
                 seen = np.zeros(int(column.max(initial=0)) + 1, np.bool_)
-                mark_ids(column, seen)
+                mark_ids(np.ascontiguousarray(column), seen)
                 seen[0] = False
-                values.update(part.symbols.texts(np.flatnonzero(seen).astype(np.uint32)))
-        return sorted(values)
+                values.update(labels.symbols.texts(np.flatnonzero(seen).astype(np.uint32)))
+        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+        return sorted(values.union(rows.values(name, slots)))
 
-    def _label_parts(
+    def _in_blocks(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> list[LabelColumns]:
-        """Return the labels that each source has, each series once in each."""
-        head = self._head
+    ) -> list[tuple[Block, Ints]]:
+        """Return the blocks that overlap the range, with the rows that satisfy any of the sets."""
         sets = list(matcher_sets) or [()]
-        for matchers in sets:
-            check_matchers(matchers)
-        parts = []
+        result = []
         for block in self.blocks:
             if block.meta.overlaps(start_ms, end_ms):
                 found = [block.match(matchers) for matchers in sets]
                 rows = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
-                parts.append(block.labels(rows))
+                result.append((block, rows))
+        return result
+
+    def _in_head(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> tuple[SeriesRows, Slots]:
+        """Return the head's series that satisfy any of the sets; none if it has no such time."""
+        head = self._head
+        sets = list(matcher_sets) or [()]
+        for matchers in sets:
+            check_matchers(matchers)
         with head.lock:
-            series_rows = head.rows
+            rows = head.rows
             overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
-        if overlaps:
-            slots = [match_series(series_rows, self._memory, matchers) for matchers in sets]
-            chosen = slots[0] if len(slots) == 1 else np.unique(np.concatenate(slots))
-            with head.lock:
-                # A series that was resolved and never got a sample is none.
-                newest = head.newest_time.array[chosen]
-                late_slots = [head.late.slots(), head.frozen_late.slots()]
-            has = newest > NO_TIME
-            if not has.all():
-                has |= np.isin(chosen, np.concatenate(late_slots))
-            parts.append(series_rows.labels(chosen[has]))
-        return parts or [series_rows.labels(np.empty(0, np.int32))]
+        if not overlaps:
+            return rows, np.empty(0, np.int32)
+        found = [match_series(rows, self._memory, matchers) for matchers in sets]
+        chosen = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+        has = head.newest_time.array[chosen] > NO_TIME
+        if has.all():
+            return rows, chosen
+        # A series that was resolved and never got a sample is none; one may have late ones only.
+        with head.lock:
+            late = np.concatenate([head.late.slots(), head.frozen_late.slots()])
+        return rows, chosen[has | np.isin(chosen, late)]
 
     def _count_corrupt(self, error: CorruptFileError) -> None:
         self.corruptions += 1

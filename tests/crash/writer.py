@@ -1,6 +1,6 @@
 """Writes to a database and says what was acknowledged, until somebody kills it.
 
-Run as: writer.py DIRECTORY SERIES FIRST_BATCH. Prints a line for each batch, once it is acknowledged.
+Run as: writer.py DIRECTORY SERIES FIRST_BATCH. Prints a line for each acknowledged batch.
 Batch k has one sample of every series, at time k * 1000 with value k; each seventh batch brings a
 late sample of series 0 as well. Maintenance runs all the time, over windows of two minutes.
 """

@@ -294,7 +294,9 @@ def test_readers_see_everything_while_the_head_is_cut_and_compacted(tmp_path):
             counts = set(batch.count.tolist())
             if len(counts) > 1:
                 problems.append(counts)
-            for start, size in zip(batch.time_start[:3].tolist(), batch.count[:3].tolist()):
+            for start, size in zip(
+                batch.time_start[:3].tolist(), batch.count[:3].tolist(), strict=True
+            ):
                 if batch.times[start : start + size].tolist() != list(range(0, size * 10, 10)):
                     problems.append("a gap")
 

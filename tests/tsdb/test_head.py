@@ -205,7 +205,8 @@ def test_pages_fill_segments_and_are_dropped_when_old(tmp_path):
     for first in range(0, values.size, 100_000):
         times = np.arange(first, first + 100_000)
         append(head, [0] * times.size, times * 3, values[times])
-        model |= dict(zip((times * 3).tolist(), values[times].view(np.uint64).tolist()))
+        words = values[times].view(np.uint64).tolist()
+        model |= dict(zip((times * 3).tolist(), words, strict=True))
     assert read(head, [0, 1])[0] == [model, {}]
     assert len(head.pages.segments) == 1
     assert len(list((tmp_path / "head").iterdir())) == 1
