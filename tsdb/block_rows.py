@@ -9,10 +9,13 @@ a matcher looks at each distinct value once and at rows only where the distinct 
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import re2
 
 from tsdb.errors import CorruptFileError
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, Matcher, MatchOp
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
+_UNKNOWN, _NO, _YES = 0, 1, 2
+_VERDICT_BYTES_MAX = 4 << 20
+"""What a block remembers of regular expressions, one byte for each symbol and pattern."""
+_RANGE_BYTES = 64
 _CODE_TYPES = {1: "u1", 2: "<u2", 4: "<u4"}
 
 
@@ -39,6 +46,7 @@ class BlockRows:
         """Take the views; reads nothing."""
         self._path = arrays.path
         self.symbols = symbols
+        self._patterns = _Patterns(symbols)
         self._table_metric = arrays.array("table.metric")
         self._table_row = arrays.array("table.row")
         self._table_column = arrays.array("table.column")
@@ -71,7 +79,7 @@ class BlockRows:
                 for at in tables.tolist()
             ]
             return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
-        tests = [_Test(matcher, self.symbols) for matcher in rest]
+        tests = [_Test(matcher, self.symbols, self._patterns) for matcher in rest]
         found = [np.zeros(0, dtype=np.int64)]
         for at in tables.tolist():
             rows = self._match_rows(at, tests)
@@ -82,7 +90,7 @@ class BlockRows:
     def _match_tables(self, matchers: Sequence[Matcher]) -> Ints:
         mask = np.ones(self._table_metric.size, dtype=np.bool_)
         for matcher in matchers:
-            mask &= _Test(matcher, self.symbols).of(self._table_metric)
+            mask &= _Test(matcher, self.symbols, self._patterns).of(self._table_metric)
         return np.flatnonzero(mask)
 
     def _match_rows(self, table: int, tests: Sequence[_Test]) -> Ints | None:
@@ -179,31 +187,78 @@ class BlockRows:
         return [(name, first, stop) for name, (first, stop) in zip(names, ranges, strict=True)]
 
 
+class _Patterns:
+    """What each regular expression said of each symbol, so that it is asked once a block."""
+
+    def __init__(self, symbols: BlockSymbols) -> None:
+        self._symbols = symbols
+        self._verdicts: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def mask(self, pattern: str, ids: Ids) -> Mask:
+        """Say of each id, uint32[N], whether its text matches. Raises `BadMatcherError`."""
+        if pattern == ".*":
+            return np.ones(ids.size, dtype=np.bool_)
+        if pattern == ".+":
+            present: Mask = ids != ABSENT
+            return present
+        verdicts = self._of(pattern)
+        unknown = ids[verdicts[ids] == _UNKNOWN]
+        if unknown.size:
+            asked = np.unique(unknown)
+            answers = map(compile_regex(pattern), self._symbols.texts(asked))
+            said = np.fromiter(answers, dtype=np.bool_, count=asked.size)
+            # Threads may ask the same at once; they write the same.
+            verdicts[asked] = np.where(said, _YES, _NO)
+        matched: Mask = verdicts[ids] == _YES
+        return matched
+
+    def _of(self, pattern: str) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            verdicts = self._verdicts.pop(pattern, None)
+            if verdicts is None:
+                count = len(self._symbols)
+                verdicts = np.full(count, _NO, dtype=np.uint8)
+                first, stop = self._range(pattern)
+                verdicts[first:stop] = _UNKNOWN
+                while self._verdicts and (len(self._verdicts) + 1) * count > _VERDICT_BYTES_MAX:
+                    self._verdicts.popitem(last=False)
+            self._verdicts[pattern] = verdicts
+            return verdicts
+
+    def _range(self, pattern: str) -> tuple[int, int]:
+        """Return the ids among which all matches are: symbols are sorted, prefixes are ranges."""
+        found = re2.compile(f"^(?s:{pattern})$".encode()).possiblematchrange(_RANGE_BYTES)
+        if not found:
+            return 0, len(self._symbols)
+        low, high = found
+        # The range includes `high`; nothing lies between it and itself with a zero byte behind.
+        return self._symbols.first_from(low), self._symbols.first_from(high + b"\0")
+
+
 class _Test:
     """One matcher, ready to be asked about ids of one block."""
 
-    def __init__(self, matcher: Matcher, symbols: BlockSymbols) -> None:
-        self._symbols = symbols
+    def __init__(self, matcher: Matcher, symbols: BlockSymbols, patterns: _Patterns) -> None:
+        self._patterns = patterns
         self._negated = matcher.op in (MatchOp.NOT_EQUAL, MatchOp.NOT_MATCHES)
-        self._pattern = None
+        self._pattern: str | None = None
         self._wanted: int | None = None
         if matcher.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):
             self._wanted = symbols.find(matcher.value)
             empty = matcher.value == ""
         else:
-            self._pattern = compile_regex(matcher.value)
-            empty = self._pattern("")
+            self._pattern = matcher.value
+            empty = compile_regex(matcher.value)("")
         self.name_id = symbols.find(matcher.name)
         self.of_absent: bool = empty != self._negated
 
     def of(self, ids: Ids) -> Mask:
         """Say of each id, uint32[N], whether it passes."""
-        if self._pattern is None:
-            if self._wanted is None:
-                passes = np.zeros(ids.size, dtype=np.bool_)
-            else:
-                passes = ids == np.uint32(self._wanted)
+        if self._pattern is not None:
+            passes = self._patterns.mask(self._pattern, ids)
+        elif self._wanted is None:
+            passes = np.zeros(ids.size, dtype=np.bool_)
         else:
-            texts = self._symbols.texts(ids)
-            passes = np.fromiter(map(self._pattern, texts), dtype=np.bool_, count=ids.size)
+            passes = ids == np.uint32(self._wanted)
         return ~passes if self._negated else passes

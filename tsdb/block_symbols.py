@@ -47,6 +47,11 @@ class BlockSymbols:
     def find(self, text: str) -> int | None:
         """Return the id of a text, or None if the block does not have it."""
         wanted = text.encode()
+        at = self.first_from(wanted)
+        return at if at < len(self) and self._raw(at) == wanted else None
+
+    def first_from(self, wanted: bytes) -> int:
+        """Return the first id whose UTF-8 text is not below `wanted`; N if all are."""
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -54,7 +59,7 @@ class BlockSymbols:
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self) and self._raw(low) == wanted else None
+        return low
 
     def ranges(self, symbols: Ids) -> tuple[Bytes, Ints, Ints]:
         """Return one byte buffer and where the text of each id starts and stops in it."""
