@@ -125,6 +125,74 @@ class LabelColumns:
         }
 
 
+class ResetHint(enum.IntEnum):
+    """What the writer of a native histogram knew of counter resets; numbers as on the wire."""
+
+    UNKNOWN = 0
+    RESET = 1
+    NOT_RESET = 2
+    GAUGE = 3
+
+
+CUSTOM_BUCKETS_SCHEMA = -53
+"""The schema of histograms whose bounds are listed (NHCB) rather than computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramColumns:
+    """H native histograms as columns, with ragged buckets in pools.
+
+    Shapes: `schema`, `hint` int8[H]; `is_float` bool[H] (counts were floats, not integers);
+    `count`, `sum`, `zero_threshold`, `zero_count` float64[H]. Histogram h has its positive
+    buckets at `positive_index[positive_start[h] : positive_start[h + 1]]` (int32, strictly
+    rising) with the absolute (not cumulative, not delta) `positive_count` float64 beside; negative
+    ones likewise. Bucket i of schema s covers (2^((i-1) * 2^-s), 2^(i * 2^-s)]. With the schema
+    `CUSTOM_BUCKETS_SCHEMA` its upper bounds are `bounds[bounds_start[h] : bounds_start[h] +
+    bounds_count[h]]` (rising, without +Inf; runs may be shared), index 0 is the first of them, and
+    there are no negative buckets. A stale marker is a histogram whose `sum` is the stale NaN.
+    Buckets may be listed with a count of 0; none comes twice.
+    Source: Prometheus' native histogram specification.
+    """
+
+    schema: npt.NDArray[np.int8]
+    hint: npt.NDArray[np.int8]
+    is_float: npt.NDArray[np.bool_]
+    count: Floats
+    sum: Floats
+    zero_threshold: Floats
+    zero_count: Floats
+    positive_start: Ints
+    positive_index: npt.NDArray[np.int32]
+    positive_count: Floats
+    negative_start: Ints
+    negative_index: npt.NDArray[np.int32]
+    negative_count: Floats
+    bounds_start: Ints
+    bounds_count: Ints
+    bounds: Floats
+
+    @property
+    def histogram_count(self) -> int:
+        """H."""
+        return int(self.schema.size)
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramRuns:
+    """The native histogram samples of a batch's S series.
+
+    Series s has the histograms `start[s]` to `start[s] + count[s]` of `columns`, at the times
+    `times` (int64[H], aligned with `columns`) of the same positions, strictly increasing within a
+    series. A time holds a float or a histogram of a series, never both.
+    Shapes: `start`, `count` int64[S].
+    """
+
+    times: Ints
+    start: Ints
+    count: Ints
+    columns: HistogramColumns
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesBatch:
     """Samples of S series as columns. Series may share a run of times.
@@ -135,6 +203,7 @@ class SeriesBatch:
     int64[S]. Units: milliseconds since the epoch. Stale markers are among the values.
     Equal `time_start` and `count` of two series mean that they share their times, so a window
     search for one serves the other. Series without samples in range are left out.
+    `histograms` holds the native histogram samples of the same series, None if there are none.
     All arrays are read-only to the receiver; the batch keeps alive what they view.
     """
 
@@ -144,6 +213,7 @@ class SeriesBatch:
     values: Floats
     value_start: Ints
     count: Ints
+    histograms: HistogramRuns | None = None
 
     @property
     def series_count(self) -> int:
@@ -277,6 +347,21 @@ class Appender(Protocol):
         this returns, what is STORED has been written to the operating system and is visible to
         the next `select`, all of it or none.
         """
+        ...
+
+
+class HistogramAppender(Protocol):
+    """The writer's side for native histograms. Thread-safe."""
+
+    def append_histograms(
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        histograms: HistogramColumns,
+        *,
+        time_max_ms: int | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Log and store one batch of histograms; as `append`, one `AppendStatus` each."""
         ...
 
 
