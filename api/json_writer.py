@@ -17,7 +17,6 @@ from api.float_kernels import SLACK_BYTES, STAMP_BYTES_MAX
 from api.json_kernels import (
     FRAME_BYTES_MAX,
     POINT_BYTES_MAX,
-    number_symbols,
     write_label_sets,
     write_matrix,
     write_raw,
@@ -25,6 +24,7 @@ from api.json_kernels import (
     write_vector,
 )
 from api.json_text import dumps, is_plain, quoted
+from api.label_texts import SLACK, joined, numbered
 from promql.float_text import sample_text
 from promql.result import (
     MatrixResult,
@@ -50,7 +50,6 @@ CHUNK_BYTES = 1 << 20
 """A guess, not measured: large beside a system call, small beside a result."""
 
 _SMALL_BYTES = 1 << 12
-_SLACK = bytes(SLACK_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +80,21 @@ def label_texts(
     names: Sequence[str], ids: npt.NDArray[np.uint32], symbols: SymbolSource
 ) -> LabelTexts:
     """Escape every distinct symbol once. Shapes: `ids` uint32[len(names), S], 0 absent."""
-    texts_of = np.empty(ids.shape, dtype=np.int32)
-    ids = np.ascontiguousarray(ids)
-    room = 1 << 10
-    while True:
-        distinct = np.empty(room, dtype=np.uint32)
-        keys = np.zeros(room * 2, dtype=np.uint32)
-        numbers = np.empty(room * 2, dtype=np.int32)
-        count = number_symbols(ids, keys, numbers, texts_of, distinct)
-        if count >= 0:
-            break
-        room *= 8
-    name_bytes, name_at = _joined([quoted(name) + b":" for name in names])
-    text_bytes, text_at = _quoted_texts(symbols.texts(distinct[:count]))
+    texts_of, distinct = numbered(ids)
+    name_bytes, name_at = joined([quoted(name) + b":" for name in names])
+    text_bytes, text_at = _quoted_texts(symbols.texts(distinct))
     return LabelTexts(texts_of, name_bytes, name_at, text_bytes, text_at)
-
-
-def _joined(parts: list[bytes]) -> tuple[Bytes, Ints]:
-    at = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(part) for part in parts], out=at[1:])
-    return np.frombuffer(b"".join([*parts, _SLACK]), dtype=np.uint8), at
 
 
 def _quoted_texts(texts: list[str]) -> tuple[Bytes, Ints]:
     """Return `"text",` for each, joined, and where each starts."""
     whole = "".join(texts)
     if not whole.isascii() or not is_plain(whole):
-        return _joined([quoted(text) + b"," for text in texts])
+        return joined([quoted(text) + b"," for text in texts])
     at = np.arange(len(texts) + 1, dtype=np.int64) * 3
     at[1:] += np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
-    joined = ('"' + '","'.join(texts) + '",').encode() + _SLACK
-    return np.frombuffer(joined, dtype=np.uint8), at
+    body = ('"' + '","'.join(texts) + '",').encode() + SLACK
+    return np.frombuffer(body, dtype=np.uint8), at
 
 
 def result_chunks(

@@ -42,13 +42,14 @@ from api.remote_write_kernels import (
     read_write_request,
 )
 from api.replies import text
+from api.wire import WireError, fields, message_of
 from promql.float_text import general_text
 from promql.quoting import quote
 from tsdb.errors import ClosedError
 from tsdb.interface import AppendStatus, LabelSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
@@ -90,10 +91,6 @@ _REASONS = {
     AppendStatus.TOO_FAR_AHEAD: "out of bounds: timestamp is too far in the future",
     AppendStatus.UNKNOWN_SERIES: "series was deleted while the sample was appended",
 }
-
-
-class WireError(Exception):
-    """Bytes that are no WriteRequest; the text is that of Prometheus' decoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,10 +307,10 @@ def refused_series_text(batch: WriteBatch, number: int) -> str:
     start, stop = batch.refused[number].tolist()
     message = batch.labels.data[start:stop].tobytes()
     pairs = []
-    for field, label in _fields(message):
+    for field, label in fields(message):
         if field == 1:
-            parts = dict(_fields(label))
-            pairs.append((parts.get(1, b""), parts.get(2, b"")))
+            parts = dict(fields(message_of(label)))
+            pairs.append((message_of(parts.get(1, b"")), message_of(parts.get(2, b""))))
     return _labels_text(pairs)
 
 
@@ -325,37 +322,6 @@ def _labels_text(pairs: list[tuple[bytes, bytes]]) -> str:
         shown = name if _LEGACY_NAME.fullmatch(name) else quote(name)
         texts.append(f"{shown}={quote(value)}")
     return "{" + ", ".join(texts) + "}"
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (field number, bytes) of the length-delimited fields of a sound message."""
-    at = 0
-    while at < len(message):
-        at, tag = _varint(message, at)
-        match tag & 7:
-            case 0:
-                at, _ = _varint(message, at)
-            case 1:
-                at += 8
-            case 5:
-                at += 4
-            case 2:
-                at, size = _varint(message, at)
-                yield tag >> 3, message[at : at + size]
-                at += size
-            case _:
-                continue  # the ends of a group: what stands between is read as fields
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return at, value
-        shift += 7
 
 
 async def write(request: web.Request) -> web.Response:

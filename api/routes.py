@@ -15,6 +15,7 @@ from api import federate, lifecycle, query, series, status
 from api.gate import Gate
 from api.lifecycle import when_ready
 from api.parts import PARTS, Parts
+from api.remote_read import read
 from api.remote_write import WriteReceiver, write
 from api.replies import outermost
 from api.request_stats import RequestCounter
@@ -56,6 +57,7 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, "/status/runtimeinfo", status.runtimeinfo),
     (GET, "/status/buildinfo", status.buildinfo),
     (GET, "/status/tsdb", status.tsdb),
+    (("POST",), "/read", read),
     (("POST",), "/write", write),
     (COMMAND, "/admin/tsdb/delete_series", lifecycle.admin),
     (COMMAND, "/admin/tsdb/snapshot", lifecycle.admin),

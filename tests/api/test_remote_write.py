@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from api.body_decoding import BodyError, decode
 from api.parts import PARTS
 from api.remote_write import (
-    WireError,
     decode_write_request,
     refused_series_text,
     series_text,
 )
 from api.views import ApiOptions
+from api.wire import WireError
 
 NOW_MS = 1_795_470_000_000
 STALE_BITS = 0x7FF0000000000002

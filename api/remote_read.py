@@ -1,0 +1,193 @@
+"""POST /api/v1/read: remote read, with the response type SAMPLES.
+
+From: Prometheus, Thanos and others that read through us.   To: `tsdb.interface.SeriesReader`.
+
+STREAMED_XOR_CHUNKS is not spoken yet: clients that offer SAMPLES too get that, others get 400.
+Source: Prometheus remote read documentation; the answers of 3.5.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cramjam
+import numpy as np
+from aiohttp import web
+
+from api.body_decoding import BODY_BYTES_MAX, BodyError, decode
+from api.float_kernels import SLACK_BYTES
+from api.label_texts import joined, numbered
+from api.parts import PARTS
+from api.remote_read_kernels import series_sizes, write_series
+from api.replies import text
+from api.wire import WireError, fields, message_of, signed, text_of, varint_bytes
+from promql.labels import QuerySymbols, SeriesLabels
+from tsdb.errors import BadMatcherError, ClosedError, TooManySamplesError
+from tsdb.interface import Matcher, MatchOp, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tsdb.interface import SeriesBatch, SeriesReader
+
+SAMPLES_MAX = 50_000_000
+"""Prometheus' default of --storage.remote.read-sample-limit."""
+
+_TYPE_NAMES = {0: "SAMPLES", 1: "STREAMED_XOR_CHUNKS"}
+_OPERATORS = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.MATCHES, MatchOp.NOT_MATCHES)
+
+
+class ReadError(Exception):
+    """A request that is refused; `str()` is the client's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What is asked for: one selection a query, and the response types in order of liking."""
+
+    selections: tuple[Selection, ...]
+    accepted: tuple[int, ...]
+
+
+def decode_read_request(body: bytes, external_labels: Mapping[str, str]) -> ReadRequest:
+    """Return a ReadRequest message as selections. Raises WireError, ReadError.
+
+    An equality matcher that an external label satisfies holds for every series of ours, so it
+    asks for the label's absence.
+    """
+    selections, accepted = [], []
+    for number, value in fields(body):
+        if number == 1:
+            selections.append(_selection(message_of(value), external_labels))
+        elif number == 2 and isinstance(value, int):
+            accepted.append(value)
+        elif number == 2:
+            accepted += _packed(message_of(value))
+    return ReadRequest(tuple(selections), tuple(accepted))
+
+
+def _packed(data: bytes) -> list[int]:
+    # A packed list is a row of varints; as fields they would need tags.
+    found, number, shift = [], 0, 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            found.append(number)
+            number = shift = 0
+    return found
+
+
+def _selection(message: bytes, external_labels: Mapping[str, str]) -> Selection:
+    start_ms = end_ms = 0
+    matchers = []
+    for number, value in fields(message):
+        if number == 1:
+            start_ms = signed(value)
+        elif number == 2:
+            end_ms = signed(value)
+        elif number == 3:
+            matcher = _matcher(message_of(value))
+            if (
+                matcher.op is MatchOp.EQUAL
+                and external_labels.get(matcher.name) == matcher.value != ""
+            ):
+                matcher = Matcher(matcher.name, MatchOp.EQUAL, "")
+            matchers.append(matcher)
+    return Selection(tuple(matchers), start_ms, end_ms)
+
+
+def _matcher(message: bytes) -> Matcher:
+    kind, name, value = 0, "", ""
+    for number, part in fields(message):
+        if number == 1:
+            kind = signed(part)
+        elif number == 2:
+            name = text_of(part)
+        elif number == 3:
+            value = text_of(part)
+    if not 0 <= kind < len(_OPERATORS):
+        raise ReadError("invalid matcher type")
+    return Matcher(name, _OPERATORS[kind], value)
+
+
+def samples_response(
+    reader: SeriesReader, request: ReadRequest, external_labels: Mapping[str, str]
+) -> bytes:
+    """Return the ReadResponse message: one QueryResult a selection, series sorted by labels."""
+    # Storage is asked only for times that are some; the others answer with nothing.
+    asked = [s for s in request.selections if s.start_ms <= s.end_ms]
+    batches = iter(reader.select(asked, samples_max=SAMPLES_MAX) if asked else ())
+    parts: list[bytes] = []
+    for selection in request.selections:
+        some = selection.start_ms <= selection.end_ms
+        result = query_result(next(batches), external_labels) if some else b""
+        parts += (b"\x0a", varint_bytes(len(result)), result)
+    return b"".join(parts)
+
+
+def query_result(batch: SeriesBatch, external_labels: Mapping[str, str]) -> bytes:
+    """Return the QueryResult message of one batch."""
+    labels = SeriesLabels.from_columns(batch.labels, QuerySymbols(batch.labels.symbols))
+    for name, value in external_labels.items():
+        column = labels.column(name)
+        added = np.uint32(labels.symbols.intern(value))
+        labels = labels.with_column(name, np.where(column == 0, added, column))
+    order = labels.sort_order()
+    labels = labels.take(order)
+    texts_of, distinct = numbered(labels.ids)
+    names, name_at = joined([_field(b"\x0a", name) for name in labels.names])
+    texts, text_at = joined([_field(b"\x12", value) for value in labels.symbols.texts(distinct)])
+    times = np.ascontiguousarray(batch.times)
+    time_start = np.ascontiguousarray(batch.time_start[order])
+    value_start = np.ascontiguousarray(batch.value_start[order])
+    count = np.ascontiguousarray(batch.count[order])
+    sizes = np.empty(count.size, dtype=np.int64)
+    series_sizes(texts_of, name_at, text_at, times, time_start, count, sizes)
+    # 11 bytes: the series' tag and the longest varint of its length.
+    out = np.empty(int(sizes.sum()) + 11 * count.size + SLACK_BYTES, dtype=np.uint8)
+    bits = np.ascontiguousarray(batch.values).view(np.uint64)
+    length: int = write_series(
+        texts_of, names, name_at, texts, text_at, times, time_start, bits, value_start, count,
+        sizes, out,
+    )  # fmt: skip
+    return out[:length].tobytes()
+
+
+def _field(tag: bytes, value: str) -> bytes:
+    encoded = value.encode()
+    return tag + varint_bytes(len(encoded)) + encoded
+
+
+async def read(request: web.Request) -> web.Response:
+    """Answer /api/v1/read."""
+    parts = request.app[PARTS]
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
+    external = parts.options.external_labels
+
+    def answer() -> bytes:
+        wanted = decode_read_request(decode(bytes(body), "snappy"), external)
+        if wanted.accepted and 0 not in wanted.accepted:
+            names = " ".join(_TYPE_NAMES.get(kind, str(kind)) for kind in wanted.accepted)
+            raise ReadError(
+                f"server does not support any of the requested response types: [{names}]; "
+                "supported: map[SAMPLES:{}]"
+            )
+        message = samples_response(parts.storage, wanted, external)
+        return bytes(cramjam.snappy.compress_raw(message))
+
+    try:
+        packed = await parts.gate.call(answer)
+    except (BodyError, WireError, ReadError, BadMatcherError) as error:
+        return text(f"{error}\n", 400)
+    except TooManySamplesError as error:
+        return text(f"exceeded sample limit ({error.limit})\n", 400)
+    except ClosedError:
+        return text("storage is closed\n", 503)
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+    return web.Response(body=packed, headers=headers)

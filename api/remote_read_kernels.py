@@ -1,0 +1,131 @@
+"""Compiled loops of remote read: columns of samples to protobuf `TimeSeries`.
+
+From: `remote_read.py`.   Source: remote read specification, message `TimeSeries`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit, types
+
+from api.float_kernels import put_bytes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
+    Ints = npt.NDArray[np.int64]
+    # Numba's own mixture of int and np.int64, which mypy holds apart.
+    Whole = Any
+    Locals = npt.NDArray[np.int32]
+    Words = npt.NDArray[np.uint64]
+
+_U = np.uint64
+
+_u8 = types.Array(types.uint8, 1, "C")
+_u8r = types.Array(types.uint8, 1, "C", readonly=True)
+_i64 = types.Array(types.int64, 1, "C")
+_i64r = types.Array(types.int64, 1, "C", readonly=True)
+_u64r = types.Array(types.uint64, 1, "C", readonly=True)
+_i32r2 = types.Array(types.int32, 2, "C", readonly=True)
+
+
+@njit(types.int64(types.uint64), cache=True, nogil=True)
+def _varint_size(number: np.uint64) -> Whole:
+    """Return how many bytes a varint takes."""
+    size = 1
+    while number > _U(127):
+        number >>= _U(7)
+        size += 1
+    return size
+
+
+@njit(types.int64(_u8, types.int64, types.uint64), cache=True, nogil=True)
+def _put_varint(out: Bytes, at: Whole, number: np.uint64) -> Whole:
+    """Write a varint; return where it ends."""
+    while number > _U(127):
+        out[at] = np.uint8(number & _U(0x7F)) | np.uint8(0x80)
+        number >>= _U(7)
+        at += 1
+    out[at] = np.uint8(number)
+    return at + 1
+
+
+@njit(types.void(_i32r2, _i64r, _i64r, _i64r, _i64r, _i64r, _i64), cache=True, nogil=True)
+def series_sizes(
+    texts_of: Locals,
+    name_at: Ints,
+    text_at: Ints,
+    times: Ints,
+    time_start: Ints,
+    count: Ints,
+    sizes: Ints,
+) -> None:
+    """Write the length of each series' TimeSeries message into `sizes` int64[S].
+
+    Shapes: `texts_of` int32[L, S], index into `text_at` or -1; `name_at`, `text_at` the starts of
+    the encoded fields `name` and `value` of a Label; the rest as in `SeriesBatch`.
+    """
+    for series in range(count.size):
+        size = np.int64(0)
+        for label in range(texts_of.shape[0]):
+            text = texts_of[label, series]
+            if text >= 0:
+                inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
+                size += 1 + _varint_size(_U(inner)) + inner
+        for i in range(time_start[series], time_start[series] + count[series]):
+            size += 12 + _varint_size(_U(times[i]))
+        sizes[series] = size
+
+
+@njit(
+    types.int64(_i32r2, _u8r, _i64r, _u8r, _i64r, _i64r, _i64r, _u64r, _i64r, _i64r, _i64r, _u8),
+    cache=True,
+    nogil=True,
+)
+def write_series(
+    texts_of: Locals,
+    names: Bytes,
+    name_at: Ints,
+    texts: Bytes,
+    text_at: Ints,
+    times: Ints,
+    time_start: Ints,
+    bits: Words,
+    value_start: Ints,
+    count: Ints,
+    sizes: Ints,
+    out: Bytes,
+) -> Whole:
+    """Write each series as field 1 of a QueryResult; return the length.
+
+    Shapes: as in `series_sizes`, `sizes` being its result; `bits` are the values' bits. `out`
+    holds them all with SLACK_BYTES behind.
+    """
+    at: Whole = 0
+    for series in range(count.size):
+        out[at] = 10
+        at = _put_varint(out, at + 1, _U(sizes[series]))
+        for label in range(texts_of.shape[0]):
+            text = texts_of[label, series]
+            if text < 0:
+                continue
+            inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
+            out[at] = 10
+            at = _put_varint(out, at + 1, _U(inner))
+            at = put_bytes(out, at, names, name_at[label], name_at[label + 1])
+            at = put_bytes(out, at, texts, text_at[text], text_at[text + 1])
+        for i in range(count[series]):
+            time = _U(times[time_start[series] + i])
+            value = bits[value_start[series] + i]
+            out[at] = 18
+            out[at + 1] = np.uint8(10 + _varint_size(time))
+            out[at + 2] = 9
+            for byte in range(8):
+                out[at + 3 + byte] = np.uint8(value & _U(0xFF))
+                value >>= _U(8)
+            out[at + 11] = 16
+            at = _put_varint(out, at + 12, time)
+    return at
