@@ -20,10 +20,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scraper.entry import EntryKind, read_entry  # noqa: E402 - found by the line above
-from scraper.exposition import parse  # noqa: E402
+from scraper.exposition import parse, read_entry  # noqa: E402 - found by the line above
 from scraper.metadata import TargetMetadata  # noqa: E402
 from scraper.series_cache import SeriesCache  # noqa: E402
+from scraper.tokens import EntryKind  # noqa: E402
 
 CORPUS = Path(os.environ.get("GNOMON_CORPORA", ROOT.parent / "shared" / "corpora")) / "exposition"
 

@@ -3,9 +3,9 @@
 From: `fetch.py` (bytes).   To: `ingest.py`.
 
 One kernel pass makes the columns. It leaves alone whatever it does not fully understand, entry by
-entry; `entry.py` reads those, and has the last word on what is refused. A refused body gives
+entry; `read_entry` reads those, and has the last word on what is refused. A refused body gives
 nothing at all.
-Invariant: columns are those that `entry.read_entry`, called from one entry to the next, would give.
+Invariant: columns are those that `read_entry`, called from one entry to the next, would give.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scraper.entry import EntryKind, ParseError, go_quote, read_entry
 from scraper.kernels import (
     COMMENT_HASH,
     COMMENTS,
@@ -26,20 +25,22 @@ from scraper.kernels import (
     EXPLICIT,
     GUESS,
     HARD,
-    PADDING,
     SAMPLES,
     find_entry,
-    hash_bytes,
     scan,
 )
 from scraper.metadata import TargetMetadata
+from scraper.openmetrics import read_openmetrics
 from scraper.series_cache import HASH_KEY, SeriesCache
+from scraper.text_format import read_text
+from scraper.text_kernels import PADDING, hash_bytes
+from scraper.tokens import EntryKind, ParseError, go_quote
 from tsdb.staleness import NORMAL_NAN
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from scraper.entry import Entry
+    from scraper.tokens import Entry
 
     Ints = npt.NDArray[np.int64]
     Int32s = npt.NDArray[np.int32]
@@ -185,6 +186,14 @@ def parse(
     return scanned.finish()
 
 
+def read_entry(body: bytes, at: int, *, openmetrics: bool) -> Entry:
+    """Read the one entry at `at`, by the letter of its format. Raises ParseError.
+
+    A text body ends in a newline; at its end the kind is END. OpenMetrics ends by `# EOF`.
+    """
+    return read_openmetrics(body, at) if openmetrics else read_text(body, at)
+
+
 class _Scan:
     """The columns of one body while they are written."""
 
@@ -212,7 +221,7 @@ class _Scan:
         return int(self.state[SAMPLES])
 
     def text(self) -> bytes:
-        """Return the body as `entry.py` wants it; copied only when something unusual comes."""
+        """Return the body as `read_entry` wants it; copied only when something unusual comes."""
         if not self._text:
             self._text = self.body + b"\n"
         return self._text
@@ -248,7 +257,7 @@ class _Scan:
         )
 
     def add(self, entry: Entry) -> None:
-        """Append what `entry.py` read; the kernel goes on behind it."""
+        """Append what `read_entry` read; the kernel goes on behind it."""
         data, state, n = self.data, self.state, self.sample_count
         if entry.kind is EntryKind.METADATA:
             m = int(state[COMMENTS])

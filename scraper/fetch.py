@@ -20,8 +20,8 @@ import aiohttp
 from yarl import URL
 
 from discovery.http_requests import CredentialsError
-from scraper.entry import ParseError
 from scraper.ingest import Body, BodySizeError
+from scraper.tokens import ParseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scraper.entry import ParseError, series_labels
 from scraper.exposition import OPENMETRICS, media_type, parse
 from scraper.labelling import LabelLimitError
 from scraper.metadata import TargetMetadata
 from scraper.series_cache import DROPPED, SeriesCache
+from scraper.tokens import ParseError, series_labels
 from tsdb.interface import AppendStatus, LabelSpans
 from tsdb.staleness import STALE_NAN
 
@@ -227,9 +227,9 @@ class TargetIngest:
 
     def _count_added(self, entries: npt.NDArray[np.int32], before: npt.NDArray[np.int32]) -> int:
         """Count series that the last good scrape did not show."""
-        if before.size == self.cache.count and self._good_generation:
-            if before.size == 0 or int(before.min()) >= self._good_generation:
-                return 0
+        good = self._good_generation
+        if good and before.size == self.cache.count and before.min(initial=good) >= good:
+            return 0
         known = np.zeros(self.cache.count, np.bool_)
         known[: before.size] = before >= self._good_generation if self._good_generation else False
         return int(np.unique(entries[~known[entries]]).size)

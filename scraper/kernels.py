@@ -4,11 +4,10 @@ From: `exposition.py` (bytes) and `series_cache.py` (what earlier scrapes taught
 To:   the columns of `exposition.py`.
 
 The kernel takes the forms that real targets write and stops at the start of any entry it does not
-fully understand; `entry.py` then reads that one entry by the letter of the format, or refuses it.
-So nothing is accepted here that `entry.py` would refuse: that is the invariant the tests check.
+fully understand; `text_format.py` or `openmetrics.py` then reads that one entry by the letter, or
+refuses it. Nothing is accepted here that those would refuse: the invariant the tests check.
 
-All text that is read lies in buffers with at least `PADDING` zero bytes behind their last byte:
-words of eight bytes may be read from any position, and the zero ends every scan.
+Buffers are padded as `text_kernels.py` says.
 """
 
 from __future__ import annotations
@@ -17,15 +16,24 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
-Bytes = npt.NDArray[np.uint8]
+from scraper.text_kernels import (
+    BYTES_IN,
+    EXACT,
+    MIX,
+    NO_NUMBER,
+    ROUGH,
+    Bytes,
+    Int,
+    hash_bytes,
+    is_utf8,
+    parse_number,
+    same_bytes,
+)
+
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
-Int = int | np.int64
-"""Inside a kernel both are the machine's 64 bits."""
-
-PADDING = 16
 
 DUPLICATE = 1
 """Flag: this series came before in this exposition."""
@@ -37,19 +45,13 @@ EXPLICIT = 4
 # Positions in the `state` array, which carries a scan across an interruption.
 SAMPLES, COMMENTS, EXEMPLARS, GUESS, COMMENT_HASH = range(5)
 
-EXACT, ROUGH, NO_NUMBER = 0, 1, 2
-
-_bytes_in = types.Array(types.uint8, 1, "C", readonly=True)
 _int32s_in = types.Array(types.int32, 1, "C", readonly=True)
 _words_in = types.Array(types.uint64, 1, "C", readonly=True)
 _int64s_in = types.Array(types.int64, 1, "C", readonly=True)
 _int32s = types.int32[::1]
 _int64s = types.int64[::1]
 _int32_table = types.int32[:, ::1]
-# Numba leaves this call untyped.
-_number_type = types.Tuple((types.int64, types.float64, types.int64))  # type: ignore[no-untyped-call]
 
-_POWERS = np.array([10.0**k for k in range(23)])
 # Class of each byte: 1 starts a name, 2 goes on in one, 4 starts a metric name, 8 goes on in one.
 _CLASS = np.zeros(256, np.uint8)
 for _c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_":
@@ -58,183 +60,10 @@ for _c in b"0123456789":
     _CLASS[_c] = 10
 _CLASS[ord(":")] = 12
 
-_K1 = np.uint64(0x9E3779B97F4A7C15)
-_K2 = np.uint64(0xD6E8FEB86659FD93)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-# Positions in hot loops are unsigned: for signed ones each access tests whether they count from
-# the end, which made `scan` four times slower.
-_ONE, _TWO = np.uint64(1), np.uint64(2)
+_ONE = np.uint64(1)
 
 
-@njit(types.uint64(_bytes_in, types.int64), cache=True, nogil=True)
-def _word(data: Bytes, at: Int) -> np.uint64:
-    """Return eight bytes as a little-endian word; the compiler makes one load of this.
-
-    It does so only for unsigned positions: signed ones may be negative, and mean the end then.
-    """
-    p = np.uint64(at)
-    return (
-        np.uint64(data[p])
-        | np.uint64(data[p + np.uint64(1)]) << np.uint64(8)
-        | np.uint64(data[p + np.uint64(2)]) << np.uint64(16)
-        | np.uint64(data[p + np.uint64(3)]) << np.uint64(24)
-        | np.uint64(data[p + np.uint64(4)]) << np.uint64(32)
-        | np.uint64(data[p + np.uint64(5)]) << np.uint64(40)
-        | np.uint64(data[p + np.uint64(6)]) << np.uint64(48)
-        | np.uint64(data[p + np.uint64(7)]) << np.uint64(56)
-    )
-
-
-@njit(types.uint64(_bytes_in, types.int64, types.int64, types.uint64), cache=True, nogil=True)
-def hash_bytes(data: Bytes, start: Int, stop: Int, key: np.uint64) -> np.uint64:
-    """Return a keyed hash of `data[start:stop]`. It finds candidates; bytes decide equality."""
-    h = key ^ (np.uint64(stop - start) * _K2)
-    at = start
-    while at + 8 <= stop:
-        h = (h ^ _word(data, at)) * _K1
-        h ^= h >> np.uint64(29)
-        at += 8
-    if at < stop:
-        h = (h ^ (_word(data, at) & (_ALL >> np.uint64(8 * (8 - (stop - at)))))) * _K1
-        h ^= h >> np.uint64(29)
-    h *= _K2
-    return h ^ (h >> np.uint64(32))
-
-
-@njit(
-    types.boolean(_bytes_in, types.int64, _bytes_in, types.int64, types.int64),
-    cache=True,
-    nogil=True,
-)
-def _equal(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> bool:
-    """Say whether two runs of bytes are the same."""
-    k = 0
-    while k + 8 <= length:
-        if _word(a, a_start + k) != _word(b, b_start + k):
-            return False
-        k += 8
-    if k < length:
-        differ = _word(a, a_start + k) ^ _word(b, b_start + k)
-        return bool((differ & (_ALL >> np.uint64(8 * (8 - (length - k))))) == np.uint64(0))
-    return True
-
-
-@njit(types.boolean(_bytes_in, types.int64, types.int64), cache=True, nogil=True)
-def is_utf8(data: Bytes, start: Int, stop: Int) -> bool:
-    """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
-    i = start
-    while i < stop:
-        c = data[i]
-        if c < 0x80:
-            i += 1
-            continue
-        low, high = 0x80, 0xBF
-        if 0xC2 <= c <= 0xDF:
-            more = 1
-        elif 0xE0 <= c <= 0xEF:
-            more = 2
-            if c == 0xE0:
-                low = 0xA0
-            elif c == 0xED:
-                high = 0x9F
-        elif 0xF0 <= c <= 0xF4:
-            more = 3
-            if c == 0xF0:
-                low = 0x90
-            elif c == 0xF4:
-                high = 0x8F
-        else:
-            return False
-        if i + more >= stop:
-            return False
-        if not low <= data[i + 1] <= high:
-            return False
-        for k in range(2, more + 1):
-            if not 0x80 <= data[i + k] <= 0xBF:
-                return False
-        i += more + 1
-    return True
-
-
-@njit(_number_type(_bytes_in, types.int64), cache=True, nogil=True)
-def parse_number(data: Bytes, start: Int) -> tuple[Int, float, Int]:
-    """Read a number; return (where it ends, value, EXACT, ROUGH or NO_NUMBER).
-
-    EXACT: the mantissa is below 2**53 and the power of ten at most 22, so that one multiplication
-    or division rounds correctly (Clinger). ROUGH: a valid decimal that is not so; the value is
-    NaN. NO_NUMBER: anything else, spellings such as `inf` and `1e999` included.
-    """
-    i = np.uint64(start)
-    negative = False
-    c = data[i]
-    signed = c == 43 or c == 45
-    if signed:
-        negative = c == 45
-        i += _ONE
-        c = data[i]
-    if c == 78:  # NaN
-        if not signed and data[i + _ONE] == 97 and data[i + _TWO] == 78:
-            return np.int64(i) + 3, np.nan, EXACT
-        return np.int64(i), 0.0, NO_NUMBER
-    if c == 73:  # Inf
-        if data[i + _ONE] == 110 and data[i + _TWO] == 102:
-            return np.int64(i) + 3, -np.inf if negative else np.inf, EXACT
-        return np.int64(i), 0.0, NO_NUMBER
-    mantissa = np.uint64(0)
-    digits = 0  # significant ones
-    any_digit = False
-    scale = np.int64(0)
-    while 48 <= data[i] <= 57:
-        any_digit = True
-        if digits < 19:
-            mantissa = mantissa * np.uint64(10) + np.uint64(data[i] - 48)
-        else:
-            scale += 1
-        if mantissa != np.uint64(0):
-            digits += 1
-        i += _ONE
-    if data[i] == 46:
-        i += _ONE
-        while 48 <= data[i] <= 57:
-            any_digit = True
-            if digits < 19:
-                mantissa = mantissa * np.uint64(10) + np.uint64(data[i] - 48)
-                scale -= 1
-            if mantissa != np.uint64(0):
-                digits += 1
-            i += _ONE
-    if not any_digit:
-        return np.int64(i), 0.0, NO_NUMBER
-    if data[i] == 101 or data[i] == 69:
-        i += _ONE
-        down = False
-        if data[i] == 43 or data[i] == 45:
-            down = data[i] == 45
-            i += _ONE
-        exponent = np.int64(0)
-        first = i
-        while 48 <= data[i] <= 57:
-            if exponent < 10000:
-                exponent = exponent * 10 + np.int64(data[i] - 48)
-            i += _ONE
-        if i == first:
-            return np.int64(i), 0.0, NO_NUMBER
-        scale += -exponent if down else exponent
-    if mantissa == np.uint64(0):
-        return np.int64(i), -0.0 if negative else 0.0, EXACT
-    if digits <= 19 and mantissa < np.uint64(1 << 53) and -22 <= scale <= 22:
-        value = np.float64(mantissa)
-        if scale < 0:
-            value /= _POWERS[-scale]
-        else:
-            value *= _POWERS[scale]
-        return np.int64(i), -value if negative else value, EXACT
-    if digits + scale > 300:  # near or past the largest float: `entry.py` knows which
-        return np.int64(i), 0.0, NO_NUMBER
-    return np.int64(i), np.nan, ROUGH
-
-
-@njit(types.int64(_bytes_in, types.int64), cache=True, nogil=True)
+@njit(types.int64(BYTES_IN, types.int64), cache=True, nogil=True)
 def _quoted(data: Bytes, start: Int) -> Int:
     """Return the position after the quote that ends a string begun before `start`, or -1.
 
@@ -254,7 +83,7 @@ def _quoted(data: Bytes, start: Int) -> Int:
 
 
 @njit(
-    types.int64(_bytes_in, types.int64, types.boolean, types.boolean, types.boolean),
+    types.int64(BYTES_IN, types.int64, types.boolean, types.boolean, types.boolean),
     cache=True,
     nogil=True,
 )
@@ -324,7 +153,7 @@ def _labels(data: Bytes, start: Int, spaces: bool, named: bool, exemplar: bool) 
             return -1
 
 
-@njit(types.int64(_bytes_in, types.int64, types.int64[::1]), cache=True, nogil=True)
+@njit(types.int64(BYTES_IN, types.int64, types.int64[::1]), cache=True, nogil=True)
 def _exemplar(data: Bytes, start: Int, span: Ints) -> Int:
     """Read ` # {...} value [time]` whose `#` is at `start`; return where the line ends, or -1.
 
@@ -348,7 +177,7 @@ def _exemplar(data: Bytes, start: Int, span: Ints) -> Int:
     return i
 
 
-@njit(types.int64(_bytes_in, types.int64, types.boolean), cache=True, nogil=True)
+@njit(types.int64(BYTES_IN, types.int64, types.boolean), cache=True, nogil=True)
 def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
     """Return where the metadata line at `start` ends, 0 if it is a mere comment, -1 if unclear.
 
@@ -379,13 +208,13 @@ def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
 
 @njit(
     types.int64(
-        _bytes_in,
+        BYTES_IN,
         types.int64,
         types.int64,
         types.uint64,
         _int32s_in,
         _words_in,
-        _bytes_in,
+        BYTES_IN,
         _int64s_in,
         _int32s_in,
     ),
@@ -411,7 +240,7 @@ def find_entry(
         if (
             entry_hash[candidate] == series_hash
             and entry_length[candidate] == stop - start
-            and _equal(data, start, entry_text, entry_at[candidate], stop - start)
+            and same_bytes(data, start, entry_text, entry_at[candidate], stop - start)
         ):
             return candidate
         probe = (probe + 1) & mask
@@ -420,7 +249,7 @@ def find_entry(
 
 @njit(
     types.int64(
-        _bytes_in,
+        BYTES_IN,
         types.int64,
         types.int64,
         types.boolean,
@@ -428,7 +257,7 @@ def find_entry(
         # the series cache
         _int32s_in,
         _words_in,
-        _bytes_in,
+        BYTES_IN,
         _int64s_in,
         _int32s_in,
         _int32s,
@@ -474,7 +303,7 @@ def scan(
 ) -> Int:
     """Read entries from `data[start:stop]` into columns; return where it stopped.
 
-    It stops at `stop`, or at the start of an entry that needs `entry.py`. `state` counts what has
+    It stops at `stop`, or at the start of an entry that needs `read_entry`. `state` counts what has
     been written and is carried on by the next call. Each sample's series is looked up among the
     `entry_count` series known to the cache, and marked there with `generation` in `entry_seen`;
     `series_entry` is -1 for a series that is not known. Bytes are always compared in full.
@@ -501,7 +330,7 @@ def scan(
         entry = np.int64(-1)
         if guess < entry_count:
             length = np.int64(entry_length[guess])
-            if data[i + length if i + length < stop else stop] == 32 and _equal(
+            if data[i + length if i + length < stop else stop] == 32 and same_bytes(
                 data, i, entry_text, entry_at[guess], length
             ):
                 entry = guess
@@ -528,7 +357,7 @@ def scan(
                     comments[1, comment_count] = i
                     comments[2, comment_count] = n
                     comment_count += 1
-                    comment_hash = (comment_hash ^ hash_bytes(data, begin, i, key)) * _K1
+                    comment_hash = (comment_hash ^ hash_bytes(data, begin, i, key)) * MIX
                 i += 1
                 continue
             if c == 10 and spaces:

@@ -1,6 +1,6 @@
 """The labels of a series that is new to a target: from what it exposed to what is stored.
 
-From: `entry.series_labels`.   To: `ingest.py`, once for each new series text.
+From: `tokens.series_labels`.   To: `ingest.py`, once for each new series text.
 Source: Prometheus documentation: honor_labels, metric_relabel_configs, label limits. The order is:
 exposed labels, target labels and their conflicts, relabelling, name check, limits.
 """
@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from scraper.entry import ParseError, go_quote, parse_float
+from scraper.tokens import ParseError, go_quote, parse_float
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,16 +9,51 @@ scrape whose lines hash to the same keyed 64 bits as those of the last one costs
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scraper.entry import MetadataLine, parse_metadata
+from scraper.tokens import ESCAPED, METRIC, STRING, ParseError, go_quote, is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FORGET_AFTER = 10
 """Scrapes after which a family that is not exposed any more is forgotten; as in Prometheus."""
+
+
+_TYPES = {
+    False: (b"counter", b"gauge", b"histogram", b"summary", b"untyped"),
+    True: (
+        b"counter",
+        b"gauge",
+        b"histogram",
+        b"gaugehistogram",
+        b"summary",
+        b"info",
+        b"stateset",
+        b"unknown",
+    ),
+}
+
+
+FAMILY_NAME = re.compile(rb"%s|%s" % (METRIC, STRING))
+"""A name in a metadata line, quoted or not."""
+
+_HELP_ESCAPED = re.compile(rb"\\([\\n])")
+_META_LINE = {
+    False: re.compile(rb"#[ \t]+(HELP|TYPE)[ \t]+(%s|%s)(.*)" % (METRIC, STRING), re.DOTALL),
+    True: re.compile(rb"# (HELP|TYPE|UNIT) (%s|%s) (.*)" % (METRIC, STRING), re.DOTALL),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataLine:
+    """`# TYPE` and its kin: `kind` is "HELP", "TYPE" or "UNIT", the text is unescaped."""
+
+    kind: str
+    family: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +114,28 @@ class TargetMetadata:
             self.families = {f: m for f, m in self.families.items() if f not in gone}
             for family in gone:
                 del self._age[family]
+
+
+def parse_metadata(line: bytes, *, openmetrics: bool) -> MetadataLine:
+    """Return what a metadata line says. Raises ParseError if it says nothing valid."""
+    match = _META_LINE[openmetrics].fullmatch(line)
+    if match is None:
+        raise ParseError("expected text in " + line[2:6].decode(errors="replace"))
+    kind, name, text = match.groups()
+    if not openmetrics:
+        # One blank ends the name; if only blanks follow, there is no text.
+        text = b"" if not text.strip(b" \t") else text[1:]
+    if name.startswith(b'"'):
+        name = name[1:-1]
+    if kind == b"TYPE":
+        if text not in _TYPES[openmetrics]:
+            raise ParseError(f"invalid metric type {go_quote(text)}")
+        text = b"unknown" if text == b"untyped" else text
+    elif kind == b"HELP":
+        if not is_utf8(text):
+            raise ParseError(f"help text {go_quote(text)} is not a valid utf8 string")
+        pattern = ESCAPED if openmetrics else _HELP_ESCAPED
+        text = pattern.sub(lambda m: b"\n" if m[1] == b"n" else m[1], text)
+    elif text and not name.endswith(b"_" + text):
+        raise ParseError(f"unit {go_quote(text)} not a suffix of metric {go_quote(name)}")
+    return MetadataLine(kind.decode(), name.decode(errors="replace"), text.decode(errors="replace"))

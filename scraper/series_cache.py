@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scraper.kernels import PADDING, insert_entries
+from scraper.kernels import insert_entries
+from scraper.text_kernels import PADDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scraper.entry import EntryKind, ParseError, read_entry, series_labels
-from scraper.exposition import OPENMETRICS, TEXT, media_type, parse
+from scraper.exposition import OPENMETRICS, TEXT, media_type, parse, read_entry
 from scraper.series_cache import SeriesCache
+from scraper.tokens import EntryKind, ParseError, series_labels
 from tests.conftest import corpora_root
 
 CORPUS = corpora_root() / "exposition"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scraper.entry import ParseError
 from scraper.fetch import FetchError, Response, read_or_refuse
 from scraper.ingest import Body, TargetIngest
 from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.labelling import Labelling
 from scraper.relabel import compile_rules
+from scraper.tokens import ParseError
 from tests.conftest import corpora_root
 from tests.scraper.conftest import FakeAppender
 from tsdb.interface import AppendStatus

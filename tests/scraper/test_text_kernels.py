@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scraper.entry import ParseError, parse_float
-from scraper.kernels import EXACT, NO_NUMBER, PADDING, ROUGH, hash_bytes, is_utf8, parse_number
+from scraper.text_kernels import EXACT, NO_NUMBER, PADDING, ROUGH, hash_bytes, is_utf8, parse_number
+from scraper.tokens import ParseError, parse_float
 
 
 def padded(text):
