@@ -138,19 +138,14 @@ class _Writer:
 
     def __init__(self, pages_file: BinaryIO, symbols: SymbolSource, page_samples: int) -> None:
         self._file = pages_file
-        self._file_bytes = 0
         self._symbols = symbols
         self._page_samples = page_samples
-        self._compressor = frames.compressor()
+        self._frames = frames.FrameWriter(pages_file)
         self._tables: list[_Table] = []
         self._row_pages: list[Ints] = []
         self._page_slice: list[Ints] = []
         self._page_number: list[Ints] = []
-        self._frame_page: list[int] = []
-        self._frame_offset: list[int] = []
         self._times = _TimeDictionary()
-        self._waiting: list[tuple[Floats, Ints, Ints]] = []
-        self._waiting_samples = 0
         self.page_count = 0
         self.series_count = 0
         self.sample_count = 0
@@ -216,39 +211,16 @@ class _Writer:
             runs = np.ascontiguousarray(start[at:stop]), np.ascontiguousarray(count[at:stop])
             planes = pages.encode_values(values, *runs, layout=Layout.PLANES)
             split = pages.encode_values(values, *runs, layout=Layout.SPLIT)
-            first_page = self.page_count - count.size + at
-            self._write_frames(planes, split, first_page, self._frame_page, self._frame_offset)
+            self._frames.add(planes, split)
             at = stop
-
-    def _write_frames(
-        self,
-        planes: pages.EncodedPages,
-        split: pages.EncodedPages,
-        first_page: int,
-        page: list[int],
-        offset: list[int],
-    ) -> None:
-        """Write pages as frames, each in the layout that comes out smaller.
-
-        Noise is best kept out of zstd's way; but in pages that look like noise one by one zstd may
-        find that neighbours moved alike, and only trying tells.
-        """
-        for first, stop in frames.cut(planes):
-            frame = frames.pack(planes, first, stop, self._compressor)
-            if split.noise_offset[stop] > split.noise_offset[first]:
-                other = frames.pack(split, first, stop, self._compressor)
-                frame = min(frame, other, key=len)
-            page.append(first_page + first)
-            offset.append(self._file_bytes)
-            self._file.write(frame)
-            self._file_bytes += len(frame)
 
     def finish(self) -> dict[str, npt.NDArray[np.generic]]:
         """Write the time pages and return the arrays of the index."""
-        time_frame_page: list[int] = []
-        time_frame_offset: list[int] = []
+        self._frames.finish()
+        time_frames = frames.FrameWriter(self._file)
         encoded_times = self._times.encoded()
-        self._write_frames(encoded_times, encoded_times, 0, time_frame_page, time_frame_offset)
+        time_frames.add(encoded_times, encoded_times)
+        time_frames.finish()
         arrays = self._label_arrays()
         row_pages = np.concatenate(self._row_pages)
         row_page = np.concatenate(([0], np.cumsum(row_pages)))
@@ -256,11 +228,11 @@ class _Writer:
             "row.page": array_file.narrow(row_page.astype(np.uint64)),
             "page.slice": array_file.narrow(np.concatenate(self._page_slice).astype(np.uint64)),
             "page.number": array_file.narrow(np.concatenate(self._page_number).astype(np.uint64)),
-            "frame.page": np.array([*self._frame_page, self.page_count], dtype=np.uint32),
-            "frame.offset": np.array(self._frame_offset, dtype=np.uint64),
-            "time_frame.page": np.array([*time_frame_page, encoded_times.page_count], np.uint32),
-            "time_frame.offset": np.array(time_frame_offset, dtype=np.uint64),
-            "pages.bytes": np.array([self._file_bytes], dtype=np.uint64),
+            "frame.page": np.array(self._frames.first_page, dtype=np.uint32),
+            "frame.offset": np.array(self._frames.offset, dtype=np.uint64),
+            "time_frame.page": np.array(time_frames.first_page, dtype=np.uint32),
+            "time_frame.offset": np.array(time_frames.offset, dtype=np.uint64),
+            "pages.bytes": np.array([self._file.tell()], dtype=np.uint64),
         }
         return arrays | self._times.arrays()
 

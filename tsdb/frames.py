@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import zstandard
 
+from tsdb import pages
 from tsdb.errors import CorruptFileError
 
 if TYPE_CHECKING:
@@ -73,6 +74,52 @@ def cut(encoded: EncodedPages) -> list[tuple[int, int]]:
         ranges.append((first, stop))
         first = stop
     return ranges
+
+
+class FrameWriter:
+    """Writes pages to a file as frames, each in the layout that comes out smaller.
+
+    Noise is best kept out of zstd's way; but in pages that look like noise one by one zstd may find
+    that neighbours moved alike, and only trying tells.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Write from where `file` stands."""
+        self._file = file
+        self._compressor = compressor()
+        self._waiting: tuple[EncodedPages, EncodedPages] | None = None
+        self.first_page = [0]
+        """The first page of each frame, and the number of all pages."""
+        self.offset: list[int] = []
+        """Where each frame begins in the file."""
+
+    def add(self, planes: EncodedPages, split: EncodedPages) -> None:
+        """Take the same pages in both layouts; what does not fill a frame waits for more."""
+        if self._waiting is not None:
+            planes, split = (
+                pages.join(*both) for both in zip(self._waiting, (planes, split), strict=True)
+            )
+        ranges = cut(planes)
+        for first, stop in ranges[:-1]:
+            self._write(planes, split, first, stop)
+        if ranges:
+            first, stop = ranges[-1]
+            self._waiting = planes.part(first, stop), split.part(first, stop)
+
+    def finish(self) -> None:
+        """Write what waits."""
+        if self._waiting is not None:
+            planes, split = self._waiting
+            self._waiting = None
+            self._write(planes, split, 0, planes.page_count)
+
+    def _write(self, planes: EncodedPages, split: EncodedPages, first: int, stop: int) -> None:
+        frame = pack(planes, first, stop, self._compressor)
+        if split.noise_offset[stop] > split.noise_offset[first]:
+            frame = min(frame, pack(split, first, stop, self._compressor), key=len)
+        self.first_page.append(self.first_page[-1] + stop - first)
+        self.offset.append(self._file.tell())
+        self._file.write(frame)
 
 
 def pack(

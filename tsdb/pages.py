@@ -71,6 +71,26 @@ class EncodedPages:
         """Return the bytes of one page (without its packed bits, if these are apart)."""
         return self.data[self.offset[index] : self.offset[index + 1]].tobytes()
 
+    def part(self, first: int, stop: int) -> EncodedPages:
+        """Return the pages [first, stop), copied."""
+        offset, noise_offset = self.offset[first : stop + 1], self.noise_offset[first : stop + 1]
+        return EncodedPages(
+            self.data[offset[0] : offset[-1]].copy(),
+            offset - offset[0],
+            self.noise[noise_offset[0] : noise_offset[-1]].copy(),
+            noise_offset - noise_offset[0],
+        )
+
+
+def join(first: EncodedPages, second: EncodedPages) -> EncodedPages:
+    """Return the pages of both, one behind the other."""
+    return EncodedPages(
+        np.concatenate([first.data, second.data]),
+        np.concatenate([first.offset, first.offset[-1] + second.offset[1:]]),
+        np.concatenate([first.noise, second.noise]),
+        np.concatenate([first.noise_offset, first.noise_offset[-1] + second.noise_offset[1:]]),
+    )
+
 
 def encode_values(
     values: Floats, start: Ints, count: Ints, *, layout: Layout = Layout.PACKED
