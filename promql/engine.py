@@ -1,6 +1,6 @@
-"""A query's whole way: parse, check, plan, select, evaluate, and make the result.
+"""Where queries come in: parsed (or found parsed), checked, braked, run, and their cost told.
 
-From: `api/gate.py`, rules, the CLI: text and times.   To: `result.py`'s columns.
+From: `api/gate.py`, rules, the CLI: text and times.   To: `query_run.py`, and back `result.py`.
 
 Limits, deadline and cancellation hold from the start of the call. An engine has no state besides
 its cache of parsed queries; it may be used by many threads at once.
@@ -16,27 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from promql.annotations import Annotations
-from promql.context import Budget, EvalContext, SampleCounts
-from promql.errors import ExecutionError, RefusedQueryError, TooManySamplesError
-from promql.evaluate import Evaluator
-from promql.labels import QuerySymbols, SeriesLabels
-from promql.matrix import Windows
+from promql.context import Budget
+from promql.errors import RefusedQueryError
 from promql.parse import parse
-from promql.plan import QueryTimes, make_plan
+from promql.plan import QueryTimes
+from promql.query_run import Clock, QueryRun
 from promql.result import QueryResult, QueryStats
-from promql.result_building import instant_value, range_value
 from promql.rows import RowRunner
 from promql.syntax import ValueType
 from promql.value_types import value_type
-from promql.windows import Samples, samples_per_step
-from tsdb import errors as storage_errors
 
 if TYPE_CHECKING:
     from promql.syntax import Expr
-    from tsdb.interface import Selection, SeriesReader
+    from tsdb.interface import SeriesReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +122,7 @@ class Engine:
         *,
         instant: bool,
     ) -> QueryResult:
-        clock = _Clock()
+        clock = Clock()
         options = self.options
         # A request may shorten the time limit, never lengthen it.
         limit_s = options.timeout_s if timeout_s is None else min(timeout_s, options.timeout_s)
@@ -144,87 +137,34 @@ class Engine:
                 "must be Scalar or instant Vector",
                 query,
             )
-        plan = make_plan(expr, times, query)
         parse_s = clock.lap()
-        budget.check()
-        selected, symbols = self._select(plan.selections)
-        prepare_s = clock.lap()
-        count = 1 if instant else max(0, (times.end_ms - times.start_ms) // times.step_ms + 1)
-        budget.reserve(count)
-        steps = times.start_ms + times.step_ms * np.arange(count, dtype=np.int64)
-        ctx = EvalContext(
-            steps_ms=steps,
-            step_ms=times.step_ms,
-            start_ms=times.start_ms,
-            end_ms=times.end_ms,
-            lookback_ms=times.lookback_ms,
-            symbols=symbols,
-            annotations=Annotations(query),
-            budget=budget,
+        annotations = Annotations(query)
+        run = QueryRun(
+            self._reader,
+            expr,
+            query,
+            times,
+            samples_max=options.samples_max,
             delayed_name_removal=options.delayed_name_removal,
-            default_subquery_step_ms=options.default_subquery_step_ms,
             features=options.features,
-            query_step_ms=times.step_ms,
-            counts=SampleCounts(steps.size),
+            annotations=annotations,
+            budget=budget,
             rows=self._rows,
         )
-        budget.check()
-        operand = Evaluator(plan, selected).operand(expr, ctx)
-        if isinstance(operand, Windows):
-            # Inside a query one series' window at a time is held; as the answer all are.
-            budget.take(int(samples_per_step(operand).sum()))
-        eval_s = clock.lap()
-        value = instant_value(operand, ctx) if instant else range_value(operand, ctx)
-        sort_s = clock.lap()
+        value = run.instant() if instant else run.range()
+        run_s = clock.lap()
         stats = QueryStats(
             parse_s=parse_s,
-            prepare_s=prepare_s,
-            inner_eval_s=eval_s,
-            eval_total_s=prepare_s + eval_s + sort_s,
-            sort_s=sort_s,
-            total_s=parse_s + prepare_s + eval_s + sort_s,
-            samples_total=ctx.counts.total,
+            prepare_s=run.cost.prepare_s,
+            inner_eval_s=run.cost.inner_eval_s,
+            eval_total_s=run_s,
+            sort_s=run.cost.sort_s,
+            total_s=parse_s + run_s,
+            samples_total=sum(run.cost.samples_per_step),
             samples_peak=budget.peak_samples,
-            samples_per_step=ctx.counts.per_step.tolist(),
+            samples_per_step=run.cost.samples_per_step,
         )
-        return QueryResult(value, ctx.annotations.warnings, ctx.annotations.infos, stats)
-
-    def _select(self, selections: list[Selection]) -> tuple[list[Samples], QuerySymbols]:
-        """Read everything the query needs, at once."""
-        if not selections:
-            return [], QuerySymbols(None)
-        try:
-            batches = self._reader.select(selections, samples_max=self._read_max())
-        except storage_errors.TooManySamplesError as error:
-            raise TooManySamplesError from error
-        except storage_errors.StorageError as error:
-            raise ExecutionError(f"expanding series: {error}") from error
-        symbols = QuerySymbols(batches[0].labels.symbols)
-        return [
-            Samples.from_batch(batch, SeriesLabels.from_columns(batch.labels, symbols))
-            for batch in batches
-        ], symbols
-
-    def _read_max(self) -> int:
-        """Return how many stored samples a query may read.
-
-        Prometheus counts what it holds while it evaluates, not what it reads on the way. Here all
-        is read first: a sample costs 8 bytes, a point of Prometheus' limit 16, so twice the limit
-        is the same memory; and a million samples are not worth a refusal.
-        """
-        return max(2 * self.options.samples_max, 1_000_000)
-
-
-class _Clock:
-    """Seconds since the last lap."""
-
-    def __init__(self) -> None:
-        self._at = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        elapsed, self._at = now - self._at, now
-        return elapsed
+        return QueryResult(value, annotations.warnings, annotations.infos, stats)
 
 
 class _ParsedQueries:

@@ -118,13 +118,26 @@ class Plan:
     """Subtrees that have one value for all steps; evaluated at the first and spread."""
 
 
-def make_plan(expr: Expr, times: QueryTimes, query: str) -> Plan:
-    """Resolve all times of a query and collect what it reads.
+def make_plan(
+    expr: Expr,
+    times: QueryTimes,
+    query: str,
+    *,
+    first_ms: int | None = None,
+    last_ms: int | None = None,
+) -> Plan:
+    """Resolve all times of a query and collect what its steps from first to last read.
 
-    Raises RefusedQueryError for a duration expression without a valid value.
+    Without `first_ms` and `last_ms` that is all of them. Raises RefusedQueryError for a duration
+    expression without a valid value.
     """
     planner = _Planner(times, query)
-    planner.walk(expr, times.start_ms, times.end_ms, SelectHints(step_ms=times.step_ms))
+    planner.walk(
+        expr,
+        times.start_ms if first_ms is None else first_ms,
+        times.end_ms if last_ms is None else last_ms,
+        SelectHints(step_ms=times.step_ms),
+    )
     planner.place_selections()
     return planner.plan
 

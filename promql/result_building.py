@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.labels import QuerySymbols
     from promql.matrix import Operand
     from promql.result import ResultValue
 
@@ -58,6 +59,34 @@ def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
     if at.size == matrix.series_count and bool((at == np.arange(at.size)).all()):
         return MatrixResult(ctx.steps_ms, labels, matrix.values, matrix.present)
     return MatrixResult(ctx.steps_ms, labels.take(order), matrix.values[at], matrix.present[at])
+
+
+def join_steps(earlier: MatrixResult, later: MatrixResult) -> MatrixResult:
+    """Return one answer for the steps of both, the later ones evaluated by themselves."""
+    symbols = earlier.labels.symbols
+    both = earlier.labels.concat(_in_symbols(later.labels, symbols))
+    row_of, first = both.group()
+    steps = np.concatenate((earlier.steps_ms, later.steps_ms))
+    values = np.zeros((first.size, steps.size))
+    present = np.zeros((first.size, steps.size), dtype=np.bool_)
+    split, count = earlier.steps_ms.size, earlier.labels.series_count
+    for part, rows, columns in (
+        (earlier, row_of[:count], slice(0, split)),
+        (later, row_of[count:], slice(split, None)),
+    ):
+        values[rows, columns] = part.values
+        present[rows, columns] = part.present
+    labels = both.take(first)
+    order = labels.sort_order()
+    return MatrixResult(steps, labels.take(order), values[order], present[order])
+
+
+def _in_symbols(labels: SeriesLabels, symbols: QuerySymbols) -> SeriesLabels:
+    """Return the labels with ids of other symbols: two reads need not agree on ids."""
+    distinct, inverse = np.unique(labels.ids, return_inverse=True)
+    ids = np.array([symbols.intern(text) for text in labels.symbols.texts(distinct)], np.uint32)
+    translated = ids[inverse.reshape(labels.ids.shape)] if distinct.size else labels.ids
+    return SeriesLabels(labels.names, np.ascontiguousarray(translated), symbols)
 
 
 def _raw(view: Windows) -> RawResult:

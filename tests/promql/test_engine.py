@@ -19,7 +19,7 @@ from promql.result import (
     StringResult,
     VectorResult,
 )
-from tests.promql.memory_reader import MemoryReader
+from tests.promql.memory_reader import MemoryReader, MemorySymbols
 from tsdb.staleness import STALE_NAN
 
 SECOND = 1000
@@ -165,6 +165,42 @@ def test_a_range_query_is_an_instant_query_at_each_step(engine, query):
     assert seen > 0
 
 
+class Grudging(MemoryReader):
+    """Reads no more than some hundred samples at once, and gives every read ids of its own."""
+
+    def __init__(self, reader, read_max):
+        super().__init__()
+        self.all, self.read_max, self.reads = reader.all, read_max, 0
+
+    def select(self, selections, *, samples_max=None):
+        self.reads += 1
+        self.symbols = MemorySymbols()
+        self.symbols.intern(f"an id that shifts all others, {self.reads}")
+        return super().select(selections, samples_max=self.read_max)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_range_that_reads_too_much_is_answered_in_parts(engine, reader, query):
+    start, end, step = 27 * MINUTE, 35 * MINUTE, 50 * SECOND
+    whole = engine.range(query, start, end, step)
+    grudging = Grudging(reader, 180)
+    parts = Engine(grudging, EngineOptions(threads=1)).range(query, start, end, step)
+    assert rows(parts.value) == rows(whole.value)
+    np.testing.assert_array_equal(parts.value.steps_ms, whole.value.steps_ms)
+    np.testing.assert_array_equal(parts.value.present, whole.value.present)
+    there = whole.value.present
+    np.testing.assert_array_equal(parts.value.values[there], whole.value.values[there])
+    assert parts.infos == whole.infos
+    if "start()" not in query and "end()" not in query:
+        assert parts.stats.samples_per_step == whole.stats.samples_per_step
+
+
+def test_parts_are_really_read_apart(reader):
+    grudging = Grudging(reader, 180)
+    Engine(grudging, EngineOptions(threads=1)).range("m_total", 0, 50 * MINUTE, MINUTE)
+    assert grudging.reads > 4
+
+
 def test_all_selections_are_read_in_one_call(engine, reader):
     engine.instant("rate(m_total[5m]) / rate(m_total[1m]) + m_total{n='1'}", 10 * MINUTE)
     assert len(reader.selections) == 2
@@ -200,14 +236,14 @@ class TestLimits:
         with pytest.raises(TooManySamplesError):
             engine.instant("m_total[3m]", 10 * MINUTE)
 
-    def test_what_is_read_may_be_more_but_is_bounded(self):
+    def test_what_is_read_for_one_step_is_bounded(self):
         reader = MemoryReader()
         for n in range(6):
             reader.add({"__name__": "m", "n": str(n)}, range(200_000), range(200_000))
-        engine = Engine(reader, EngineOptions(samples_max=100, threads=1))
-        engine.range('sum(m{n!="5"})', 0, 200_000, 100_000)
+        engine = Engine(reader, EngineOptions(samples_max=300_000, threads=1))
+        engine.instant('sum(count_over_time(m{n!="5"}[3m19s]))', 199_000)
         with pytest.raises(TooManySamplesError):
-            engine.range("sum(m)", 0, 200_000, 100_000)
+            engine.instant("sum(count_over_time(m[3m19s]))", 199_000)
 
     def test_the_deadline(self, engine):
         with pytest.raises(QueryTimeoutError, match="query timed out in expression evaluation"):
