@@ -206,6 +206,8 @@ class _Scan:
         self.stop = len(body) + len(end)
         lines = body.count(b"\n") + 1
         self.state = np.zeros(5, np.uint64)
+        # Equal lines of another format are other lines.
+        self.state[COMMENT_HASH] = int(openmetrics)
         self.spans = np.empty((4, lines), np.int32)
         self.hashes = np.empty(lines, np.uint64)
         self.entries = np.empty(lines, np.int32)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FORGET_AFTER = 10
 """Scrapes after which a family that is not exposed any more is forgotten; as in Prometheus."""
 
+LINES_SPARE = 2000
+"""Lines remembered beyond two for each family known."""
+
 
 _TYPES = {
     False: (b"counter", b"gauge", b"histogram", b"summary", b"untyped"),
@@ -71,7 +74,8 @@ class TargetMetadata:
     """The metadata of one target. `families` is replaced, never changed: safe to read any time."""
 
     families: dict[str, FamilyMetadata] = field(default_factory=dict)
-    _lines: dict[bytes, MetadataLine] = field(default_factory=dict)
+    # Keyed by format as well: what OpenMetrics allows, text may refuse.
+    _lines: dict[tuple[bytes, bool], MetadataLine] = field(default_factory=dict)
     _hash: int = -1
     _age: dict[str, int] = field(default_factory=dict)
     _said: frozenset[str] = frozenset()
@@ -82,14 +86,18 @@ class TargetMetadata:
 
     def parse(self, line: bytes, *, openmetrics: bool) -> MetadataLine:
         """Return what a line says, parsed once for each text. Raises ParseError."""
-        found = self._lines.get(line)
+        key = line, openmetrics
+        found = self._lines.get(key)
         if found is None:
-            found = self._lines[line] = parse_metadata(line, openmetrics=openmetrics)
+            if len(self._lines) > 2 * len(self._said) + LINES_SPARE:
+                # A target whose lines vary in scrapes that fail must not fill the memory.
+                self._lines = {}
+            found = self._lines[key] = parse_metadata(line, openmetrics=openmetrics)
         return found
 
     def update(self, lines: Sequence[bytes], comment_hash: int, *, openmetrics: bool) -> None:
         """Take the lines of one accepted scrape as what holds now."""
-        parsed = {line: self.parse(line, openmetrics=openmetrics) for line in lines}
+        parsed = {(line, openmetrics): self.parse(line, openmetrics=openmetrics) for line in lines}
         self._lines = parsed
         self._hash = comment_hash
         said: dict[str, dict[str, str]] = {}
