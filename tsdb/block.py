@@ -81,6 +81,10 @@ class Block:
         meta = BlockMeta.read(path)
         index = ArrayFile(path / INDEX_FILE)
         index.verify()
+        # The meta has no checksum of its own: what can be compared is.
+        facts = meta.min_time_ms, meta.max_time_ms, meta.stats.num_samples, meta.stats.num_series
+        if tuple(index.array("block.facts").tolist()) != facts or meta.ulid != path.name:
+            raise CorruptFileError(path / META_FILE, 0, "is not that of this index and directory")
         return Block(
             path, meta, index, PageDirectory(index, path / PAGES_FILE), read_tombstones(path)
         )
@@ -116,7 +120,10 @@ class Block:
         *,
         on_corrupt: OnCorrupt = _raise,
     ) -> int:
-        """Return how many samples `select_rows` would give; no value is decoded."""
+        """Return how many samples `select_rows` would give, tombstones not applied.
+
+        Exact before any value is decoded; at most pages of times are read.
+        """
         self._check_open()
         return int(self._directory.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
 

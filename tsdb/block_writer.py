@@ -66,7 +66,7 @@ def write_block(
     trace of the block is left then.
     """
     name = ulid or new_ulid()
-    tmp_dir = parent_dir / (name + TMP_SUFFIX)
+    block_dir, tmp_dir = parent_dir / name, parent_dir / (name + TMP_SUFFIX)
     tmp_dir.mkdir(parents=True)
     try:
         with (tmp_dir / PAGES_FILE).open("wb") as pages_file:
@@ -79,6 +79,8 @@ def write_block(
             arrays = writer.finish()
             pages_file.flush()
             os.fsync(pages_file.fileno())
+        facts = (min_time_ms, max_time_ms, writer.sample_count, writer.series_count)
+        arrays["block.facts"] = np.array(facts, dtype=np.int64)
         array_file.write_arrays(tmp_dir / INDEX_FILE, arrays)
         meta = BlockMeta(
             ulid=name,
@@ -97,12 +99,12 @@ def write_block(
             meta_file.flush()
             os.fsync(meta_file.fileno())
         sync_directory(tmp_dir)
-        block_dir = parent_dir / name
         tmp_dir.rename(block_dir)
         sync_directory(parent_dir)
     except BaseException:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(tmp_dir)
+        for trace in (tmp_dir, block_dir):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(trace)
         raise
     return block_dir
 

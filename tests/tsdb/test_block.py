@@ -148,6 +148,41 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("failing", range(6))
+def test_a_write_that_fails_at_any_sync_leaves_nothing(tmp_path, monkeypatch, failing):
+    calls = iter(range(100))
+    syncs = block_writer.os.fsync
+
+    def fsync(descriptor):
+        if next(calls) == failing:
+            raise OSError(5, "Input/output error")
+        syncs(descriptor)
+
+    monkeypatch.setattr(block_writer.os, "fsync", fsync)
+    if failing == 5:  # pages, index, meta, directory, parent: there is no sixth
+        assert write(tmp_path, {UP: {1: 1}}).verify() == []
+        return
+    with pytest.raises(OSError, match="Input/output"):
+        write(tmp_path, {UP: {1: 1}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_chunks_share_frames(tmp_path):
+    symbols = SymbolTable()
+    chunks = [to_batch({(("__name__", f"m{i:03}"),): {1: i}}, symbols) for i in range(200)]
+    path = block_writer.write_block(tmp_path, symbols, chunks, min_time_ms=0, max_time_ms=TIME_MAX)
+    block = Block.open(path)
+    assert block._index.array("frame.offset").size == 1
+    assert block.select_into([], 0, 10).sample_count == 200
+
+
+def test_a_meta_of_another_block_is_refused(tmp_path):
+    first, second = write(tmp_path, {UP: {1: 1}}), write(tmp_path, {UP: {1: 1, 2: 2}})
+    (first.path / "meta.json").write_bytes((second.path / "meta.json").read_bytes())
+    with pytest.raises(CorruptFileError, match="not that of this index"):
+        Block.open(first.path)
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
