@@ -29,7 +29,11 @@ POLL_S = 0.1
 """How long a gone client goes unnoticed."""
 
 CALL_THREADS = 8
-"""Threads for everything but query evaluation. A guess, not measured."""
+"""Threads for label calls, chunks of replies and the like. A guess, not measured."""
+
+WRITE_THREADS = 2
+"""Threads for what is pushed. Storage takes one batch at a time, so that more would only queue
+there; and they are their own, so that a crowd of senders cannot hold up readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Gate:
         self._slots = asyncio.Semaphore(self._concurrency_max)
         self._query_threads = ThreadPoolExecutor(self._concurrency_max, "query")
         self._call_threads = ThreadPoolExecutor(CALL_THREADS, "api")
+        self._write_threads = ThreadPoolExecutor(WRITE_THREADS, "write")
         self._cancels: set[threading.Event] = set()
         self._waiting = self._evaluated = self._canceled = self._timed_out = 0
 
@@ -106,8 +111,12 @@ class Gate:
         return running.result()
 
     async def call(self, work: Callable[[], T]) -> T:
-        """Run something that may block, and is no query, in a thread."""
+        """Run something that may block, and is neither query nor write, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._call_threads, work)
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Run something that stores what was pushed in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._write_threads, work)
 
     def cancel_all(self) -> None:
         """Cancel every running query: the server stops."""
@@ -117,7 +126,7 @@ class Gate:
     async def close(self) -> None:
         """Cancel what runs and end the threads."""
         self.cancel_all()
-        for threads in (self._query_threads, self._call_threads):
+        for threads in (self._query_threads, self._call_threads, self._write_threads):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     async def _take_slot(self, request: web.Request, timeout_s: float) -> None:

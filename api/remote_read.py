@@ -116,15 +116,19 @@ def samples_response(
     reader: SeriesReader, request: ReadRequest, external_labels: Mapping[str, str]
 ) -> bytes:
     """Return the ReadResponse message: one QueryResult a selection, series sorted by labels."""
-    # Storage is asked only for times that are some; the others answer with nothing.
-    asked = [s for s in request.selections if s.start_ms <= s.end_ms]
+    # As in Prometheus, no time and no matcher at all select nothing.
+    asked = [s for s in request.selections if _selects(s)]
     batches = iter(reader.select(asked, samples_max=SAMPLES_MAX) if asked else ())
     parts: list[bytes] = []
     for selection in request.selections:
-        some = selection.start_ms <= selection.end_ms
+        some = _selects(selection)
         result = query_result(next(batches), external_labels) if some else b""
         parts += (b"\x0a", varint_bytes(len(result)), result)
     return b"".join(parts)
+
+
+def _selects(selection: Selection) -> bool:
+    return bool(selection.matchers) and selection.start_ms <= selection.end_ms
 
 
 def query_result(batch: SeriesBatch, external_labels: Mapping[str, str]) -> bytes:

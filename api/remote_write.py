@@ -343,7 +343,7 @@ async def write(request: web.Request) -> web.Response:
         if len(body) > BODY_BYTES_MAX:
             return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
     try:
-        problem = await parts.gate.call(lambda: parts.writes.receive(bytes(body), encoding))
+        problem = await parts.gate.write(lambda: parts.writes.receive(bytes(body), encoding))
     except UnknownEncodingError as error:
         return text(f"{error}\n", 415)
     except BodyTooLargeError as error:

@@ -161,12 +161,13 @@ def test_results_come_in_the_order_of_queries(api):
         + query(9, 0, matcher(0, "__name__", "a"))
         + query(5, 5, matcher(0, "__name__", "a"))
         + query(6, 9, matcher(0, "__name__", "a"))
+        + query(0, 9)
         + field(2, b"\x01\x00")
     )
     reply = api.ask_all([post(message)])[0]
     got = plain_results(bytes(cramjam.snappy.decompress_raw(reply.body)))
     one, two = struct.pack("<d", 1.0), struct.pack("<d", 2.0)
-    assert got == [[({"__name__": "b"}, [(5, two)])], [], [({"__name__": "a"}, [(5, one)])], []]
+    assert got == [[({"__name__": "b"}, [(5, two)])], [], [({"__name__": "a"}, [(5, one)])], [], []]
 
 
 def test_external_labels_are_given_and_asked_for():
