@@ -72,9 +72,13 @@ class RequestOptions:
     _context: ssl.SSLContext | bool = field(default=True, init=False, repr=False)
     _context_of: tuple[object, ...] = field(default=(), init=False, repr=False)
 
-    @property
-    def reads_files(self) -> bool:
-        """Say whether `for_url` reads files, and so belongs into a thread."""
+    def blocks(self, url: str) -> bool:
+        """Say whether `for_url` reads files now, and so belongs into a thread.
+
+        Loading the system's authorities for the first TLS context takes some 30 ms.
+        """
+        if url.startswith("https:") and self._context is True:
+            return True
         basic, bearer, tls = (
             self.config.basic_auth,
             self.config.authorization,

@@ -253,7 +253,7 @@ class TargetLoop:
             return FetchError(self.forced_error)
         target, options = self.target, self._options
         try:
-            if options.reads_files:
+            if options.blocks(target.url):
                 loop = asyncio.get_running_loop()
                 arguments = await loop.run_in_executor(
                     self._context.executor, options.for_url, target.url

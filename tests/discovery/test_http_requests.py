@@ -22,7 +22,7 @@ def test_secrets_in_files_are_read_each_time_and_trimmed(tmp_path):
     user.write_text("u\n")
     password.write_text("p\n")
     o = options(basic_auth=BasicAuth(username_file=user, password_file=password))
-    assert o.reads_files
+    assert o.blocks("http://h/")
     assert o.for_url("http://h/")["headers"] == {"Authorization": "Basic dTpw"}
     password.write_text("q")
     assert o.for_url("http://h/")["headers"] == {"Authorization": "Basic dTpx"}
@@ -60,6 +60,14 @@ def test_a_proxy_from_the_environment(monkeypatch):
     o = options(proxy_from_environment=True)
     assert o.for_url("http://far/")["proxy"] == "http://proxy:1"
     assert "proxy" not in o.for_url("http://near/")
+
+
+def test_only_what_reads_files_blocks():
+    o = options()
+    assert not o.blocks("http://h/")
+    assert o.blocks(URL)
+    o.for_url(URL)
+    assert not o.blocks(URL)
 
 
 def test_headers_are_added():
