@@ -39,7 +39,6 @@ from tsdb.late import LateBuffer
 from tsdb.replay import ReplayProgress, ReplayReport, replay, write_checkpoint
 from tsdb.retention import blocks_to_drop
 from tsdb.select import Reader
-from tsdb.symbols import SymbolTable
 from tsdb.tombstones import Tombstone
 from tsdb.wal import WalStats, WalWriter
 
@@ -168,7 +167,7 @@ class Database:
         in_memory = path is None or options.read_only
         reserve = 0 if path is None else _RESERVED_SLOTS
         pages = None if in_memory or path is None else path / "head"
-        self._head = Head(SymbolTable(reserve=reserve), pages=pages, reserve=reserve)
+        self._head = Head(pages=pages, reserve=reserve, window_ms=options.min_block_ms)
         self._reader = Reader(self._head)
         self._appender = BatchAppender(
             self._head,
@@ -512,6 +511,7 @@ class Database:
             head.frozen_late = LateBuffer()
             head.drop_before(stop_ms)
             head.collect(stop_ms)
+            head.compact_symbols()
             self._reader.deleted = tuple(
                 each for each in self._reader.deleted if each.end_ms >= stop_ms
             )

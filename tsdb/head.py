@@ -32,6 +32,7 @@ from tsdb.kernels import (
 from tsdb.late import LateBuffer
 from tsdb.metric_table import SeriesRows
 from tsdb.series_index import SeriesIndex
+from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
-    from tsdb.symbols import SymbolTable
 
+_SYMBOLS_MIN = 100_000
+"""Symbol tables of fewer texts are left alone."""
 NEVER_MS: int = np.iinfo(np.int64).max
 """Later than every sample: the least time of a head that has none."""
 
@@ -48,12 +50,19 @@ NEVER_MS: int = np.iinfo(np.int64).max
 class Head:
     """Slots, open samples, sealed pages and the late buffer of one database."""
 
-    def __init__(self, symbols: SymbolTable, *, pages: Path | None, reserve: int) -> None:
+    def __init__(self, *, pages: Path | None, reserve: int, window_ms: int) -> None:
         """Make an empty head. `reserve` slots of address space; 0 for small stores.
 
-        `pages` is the directory for sealed pages, None to keep them in memory.
+        `pages` is the directory for sealed pages, None to keep them in memory. `window_ms` is the
+        length of the windows that will be cut.
         """
+        symbols = SymbolTable(reserve=reserve)
         self.lock = threading.Lock()
+        self._reserve = reserve
+        self._window_ms = window_ms
+        self.windows: set[int] = set()
+        """Windows, by number, in which slots or pages may have samples: those to be cut."""
+        self._symbols_kept = _SYMBOLS_MIN
         self.symbols = symbols
         self.index = SeriesIndex(reserve=reserve)
         self.rows = SeriesRows(symbols, reserve=reserve)
@@ -210,6 +219,13 @@ class Head:
 
     def place(self, refs: Ints, times: Ints, bits: Words, status: Small) -> None:
         """Put the samples that are STORED (and in order) into their slots."""
+        if not refs.size:
+            return
+        first, last = int(times.min()) // self._window_ms, int(times.max()) // self._window_ms
+        if first == last:
+            self.windows.add(first)
+        else:
+            self.windows.update(np.unique(times // self._window_ms).tolist())
         done: Int = 0
         while True:
             open_bits = self.open_bits.array
@@ -258,6 +274,7 @@ class Head:
             newest = self.max_time_ms
             self._state[MIN_TIME] = time_ms if newest >= time_ms else NEVER_MS
         self.pages.drop_before(time_ms)
+        self.windows = {each for each in self.windows if (each + 1) * self._window_ms > time_ms}
 
     def collect(self, time_ms: int) -> int:
         """Forget the series that have no sample at or after `time_ms`; return how many.
@@ -282,6 +299,26 @@ class Head:
             self._resting = gone.copy()
             self.series_removed += gone.size
         return int(gone.size)
+
+    def compact_symbols(self) -> int:
+        """Rebuild the symbol table if most of it is unused; return how many texts went.
+
+        Readers that are at it keep the old table: it goes with the rows that they took.
+        """
+        if len(self.symbols) < 2 * self._symbols_kept:
+            return 0
+        used = self.rows.used_symbols()
+        before = len(self.symbols)
+        self._symbols_kept = max(_SYMBOLS_MIN, used.size)
+        if 2 * used.size > before:
+            self._symbols_kept = before
+            return 0
+        symbols = SymbolTable(reserve=self._reserve)
+        place = np.zeros(before, np.uint32)
+        place[used] = symbols.intern_ranges(*self.symbols.ranges(used))
+        self.rows = self.rows.without(self.rows.slots, symbols=symbols, place=place)
+        self.symbols = symbols
+        return before - len(symbols)
 
     def memory_bytes(self) -> int:
         """Estimate the bytes taken by open samples and bookkeeping, pages and labels apart."""

@@ -46,24 +46,20 @@ def write_windows(
     Late samples are taken from `late_runs` only. Raises OSError; then no new block is left.
     """
     with head.lock:
-        rows = head.rows
+        rows, windows = head.rows, set(head.windows)
+    for run in late_runs:
+        windows.update(np.unique(run.times // window_ms).tolist())
     order = _in_order(rows)
     written: list[Path] = []
     try:
-        begin = first_ms - first_ms % window_ms
-        while begin < stop_ms:
-            end = min(begin + window_ms, stop_ms)
+        for number in sorted(windows):
+            begin, end = max(number * window_ms, first_ms), min((number + 1) * window_ms, stop_ms)
+            if begin >= end:
+                continue
             pieces = _pieces(head, rows, order, (begin, end - 1), late_runs, deleted)
-            path = write_block(
-                parent_dir,
-                head.symbols,
-                pieces,
-                min_time_ms=max(begin, first_ms),
-                max_time_ms=end,
-            )
+            path = write_block(parent_dir, rows.symbols, pieces, min_time_ms=begin, max_time_ms=end)
             if path is not None:
                 written.append(path)
-            begin += window_ms
     except BaseException:
         for path in written:
             shutil.rmtree(path, ignore_errors=True)

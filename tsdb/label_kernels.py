@@ -399,13 +399,20 @@ def rebuild_shape_table(first: Slots, names: Ids, count: int, table: Slots) -> N
         table[at] = np.int32(shape)
 
 
-@njit(types.void(_in(_i32), _i32, _i32[::1]), cache=True, nogil=True)
-def walk_metric(next_in_metric: Slots, newest: int, out: Slots) -> None:
-    """Fill `out` from its end with the newest slots of one metric, so that it is oldest first."""
-    at = newest
-    for k in range(out.size - 1, -1, -1):
-        out[k] = at - 1
+@njit(_i64(_in(_i32), _i32, _i32, _i32[::1]), cache=True, nogil=True)
+def walk_metric(next_in_metric: Slots, newest: int, known: int, out: Slots) -> int:
+    """Write the slots of one metric that came after slot `known` (-1: all), newest first.
+
+    `newest` is a slot + 1. Returns how many there are, also where `out` has room for fewer.
+    Safe beside a writer: a chain is complete behind the slot at which it begins.
+    """
+    at, count = newest, 0
+    while at > 0 and at - 1 != known:
+        if count < out.size:
+            out[count] = at - 1
+        count += 1
         at = next_in_metric[at - 1]
+    return count
 
 
 @njit(

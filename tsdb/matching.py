@@ -88,14 +88,14 @@ class RegexMemory:
     """What each pattern said of each symbol, so that it is asked once. One per symbol table."""
 
     def __init__(self, symbols: SymbolTable) -> None:
-        self._symbols = symbols
+        self.symbols = symbols
         self._verdicts: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
 
     def mask(self, pattern: str, ids: Ids) -> Mask:
         """Say for each id whether its text matches. Raises `BadMatcherError`."""
         test = compile_regex(pattern)
-        count = len(self._symbols)
+        count = len(self.symbols)
         seen = np.zeros(count, np.bool_)
         mark_ids(ids, seen)
         with self._lock:
@@ -110,7 +110,7 @@ class RegexMemory:
                 self._verdicts.popitem(last=False)
         asked = np.flatnonzero(seen & (verdicts[:count] == _UNKNOWN))
         if asked.size:
-            texts = self._symbols.texts(asked.astype(np.uint32))
+            texts = self.symbols.texts(asked.astype(np.uint32))
             answers = np.fromiter(map(test, texts), np.bool_, asked.size)
             verdicts[asked] = np.where(answers, _YES, _NO)
         matched: Mask = (verdicts == _YES)[ids]

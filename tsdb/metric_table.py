@@ -162,18 +162,17 @@ class SeriesRows:
                 count = self._member_count
                 if count > table.count:
                     table.extend(self._members.array[table.count : count])
-            elif metric < self._metric_size.array.size:
-                # Size first, then walk that far from a newest slot that may be newer: `newest` is
-                # read again until both fit, which takes a writer between these two lines.
-                while True:
-                    count = int(self._metric_size.array[metric])
-                    newest = int(self._metric_newest.array[metric])
-                    if count == int(self._metric_size.array[metric]):
-                        break
-                if count > table.count:
-                    slots = np.empty(count - table.count, np.int32)
-                    walk_metric(self._next_in_metric.array, newest, slots)
-                    table.extend(slots)
+            elif metric < self._metric_newest.array.size:
+                newest = int(self._metric_newest.array[metric])
+                known = int(table.slots[-1]) if table.count else -1
+                # The size may be behind what the chain has, while a writer is at it.
+                expected = max(0, int(self._metric_size.array[metric]) - table.count)
+                slots = np.empty(expected, np.int32)
+                while (
+                    found := walk_metric(self._next_in_metric.array, newest, known, slots)
+                ) > slots.size:
+                    slots = np.empty(found, np.int32)
+                table.extend(slots[:found][::-1])
             return table, table.count
 
     def column(self, table: MetricTable, label: int, count: int) -> Ids:
@@ -246,7 +245,7 @@ class SeriesRows:
         return LabelColumns(tuple(texts), ids, self.symbols)
 
     def _names_of(self, slots: Slots) -> tuple[list[str], Slots]:
-        """Return the label names of the given series, and beside all names of shapes their place."""
+        """Return the names of the given series, and beside all names of shapes their place."""
         shape_count = int(self._counts[1])
         first = self._shape_first.array[: shape_count + 1]
         names = self._shape_names.array[: first[-1]]
@@ -262,9 +261,21 @@ class SeriesRows:
         column_of[: names.size][per_name] = rank[np.searchsorted(used, names[per_name])]
         return [texts[at] for at in order], column_of
 
-    def without(self, keep: Slots) -> SeriesRows:
-        """Return a new store with the rows of `keep` only, in that order, and the same symbols."""
-        other = SeriesRows(self.symbols, reserve=self._reserve)
+    def used_symbols(self) -> Ids:
+        """Return every symbol that a row or a label name uses, rising."""
+        seen = np.zeros(len(self.symbols), np.bool_)
+        mark_ids(self._pool.array[: int(self._counts[0])], seen)
+        mark_ids(self._shape_names.array[: self._shape_first.array[self._counts[1]]], seen)
+        return np.flatnonzero(seen).astype(np.uint32)
+
+    def without(
+        self, keep: Slots, *, symbols: SymbolTable | None = None, place: Ids | None = None
+    ) -> SeriesRows:
+        """Return a new store with the rows of `keep` only, in that order.
+
+        With `symbols` it has those, and symbol s of this store is `place[s]` there.
+        """
+        other = SeriesRows(symbols or self.symbols, reserve=self._reserve)
         shapes = self._shape_of.array[keep]
         starts = self._row_start.array[keep]
         shape_first = self._shape_first.array
@@ -274,6 +285,8 @@ class SeriesRows:
         inside = np.arange(first[-1]) - np.repeat(first[:-1], sizes)
         values = self._pool.array[np.repeat(starts, sizes) + inside]
         names = self._shape_names.array[np.repeat(shape_first[shapes], sizes) + inside]
+        if place is not None:
+            names, values = place[names], place[values]
         other.add(keep, names, values, first)
         return other
 

@@ -224,9 +224,18 @@ def decode_values(
             scale = 10.0 ** np.float64(np.int64(entry >> np.uint64(4)) & 15)
             width = np.int64(entry >> np.uint64(8)) & 0xFF
             number, least = np.int64(words[at + 2]), np.int64(words[at + 3])
+            # Width 0 packs nothing: the word that is looked at all the same is masked away.
+            per_word = 64 // width if width else 64
+            mask = ~np.uint64(0) >> np.uint64(64 - width) if width else np.uint64(0)
+            place, inside, word = at + 4, 0, np.uint64(0)
             for j in range(hi):
                 if j > 0:
-                    number += _delta(words, at + 4, j, width, least)
+                    if inside == 0:
+                        word, inside = words[place], per_word
+                        place += 1
+                    number += least + np.int64(word & mask)
+                    word >>= np.uint64(width)
+                    inside -= 1
                 if j >= lo:
                     out[to + j] = np.float64(number) / scale
 
@@ -261,9 +270,17 @@ def decode_times(
         run = np.int64(words[positions[e] - base + 1] & np.uint64(0xFFFFFFFF))
         width, least = np.int64(words[run + 2]) & 0xFF, np.int64(words[run + 3])
         time = np.int64(words[run])
+        per_word = 64 // width if width else 64
+        mask = ~np.uint64(0) >> np.uint64(64 - width) if width else np.uint64(0)
+        place, inside, word = run + 4, 0, np.uint64(0)
         for j in range(hi):
             if j > 0:
-                time += _delta(words, run + 4, j, width, least)
+                if inside == 0:
+                    word, inside = words[place], per_word
+                    place += 1
+                time += least + np.int64(word & mask)
+                word >>= np.uint64(width)
+                inside -= 1
             if j >= lo:
                 out[to + j] = time
 

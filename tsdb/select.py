@@ -11,6 +11,7 @@ Invariant: within a series times strictly increase, across every seam between so
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,7 @@ class Reader:
     def __init__(self, head: Head) -> None:
         self._head = head
         self._memory = RegexMemory(head.symbols)
+        self._memory_lock = threading.Lock()
         self.blocks: tuple[Block, ...] = ()
         self.deleted: tuple[Tombstone, ...] = ()
         self.corruptions = 0
@@ -58,7 +60,8 @@ class Reader:
         self._check_open()
         head = self._head
         rows = head.rows
-        matched = [match_series(rows, self._memory, each.matchers) for each in selections]
+        memory = self._memory_of(rows)
+        matched = [match_series(rows, memory, each.matchers) for each in selections]
         slots = np.concatenate([np.empty(0, np.int32), *matched])
         with head.lock:
             view, blocks, deleted = take_view(head, slots), self.blocks, self.deleted
@@ -69,7 +72,7 @@ class Reader:
             [
                 (block, block.match(each.matchers))
                 for block in blocks
-                if block.meta.overlaps(each.start_ms, each.end_ms)
+                if each.start_ms <= each.end_ms and block.meta.overlaps(each.start_ms, each.end_ms)
             ]
             for each in selections
         ]
@@ -102,7 +105,7 @@ class Reader:
                 )
                 is not None
             ]
-            batches.append(merge_batches([*parts, batch], head.symbols) if parts else batch)
+            batches.append(merge_batches([*parts, batch], rows.symbols) if parts else batch)
         return batches
 
     def series(
@@ -115,7 +118,7 @@ class Reader:
         rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
         if not parts:
             return rows.labels(slots)
-        return merge_labels([*parts, rows.labels(slots)], self._head.symbols)[0]
+        return merge_labels([*parts, rows.labels(slots)], rows.symbols)[0]
 
     def label_names(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
@@ -171,7 +174,8 @@ class Reader:
             overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
         if not overlaps:
             return rows, np.empty(0, np.int32)
-        found = [match_series(rows, self._memory, matchers) for matchers in sets]
+        memory = self._memory_of(rows)
+        found = [match_series(rows, memory, matchers) for matchers in sets]
         chosen = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
         has = head.newest_time.array[chosen] > NO_TIME
         if has.all():
@@ -180,6 +184,13 @@ class Reader:
         with head.lock:
             late = np.concatenate([head.late.slots(), head.frozen_late.slots()])
         return rows, chosen[has | np.isin(chosen, late)]
+
+    def _memory_of(self, rows: SeriesRows) -> RegexMemory:
+        """Return what patterns said of the symbols of these rows."""
+        with self._memory_lock:
+            if self._memory.symbols is not rows.symbols:
+                self._memory = RegexMemory(rows.symbols)
+            return self._memory
 
     def _count_corrupt(self, error: CorruptFileError) -> None:
         self.corruptions += 1

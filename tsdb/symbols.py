@@ -83,6 +83,11 @@ class SymbolTable:
         lengths: Ints = offsets[symbols.astype(np.int64) + 1] - offsets[symbols]
         return lengths
 
+    def ranges(self, symbols: Ids) -> tuple[Bytes, Ints, Ints]:
+        """Return one byte buffer and where the text of each id starts and stops in it."""
+        offsets = self._offsets.array
+        return self._text.array, offsets[symbols], offsets[symbols.astype(np.int64) + 1]
+
     def texts(self, symbols: Ids) -> list[str]:
         """Return the texts of many ids, in their order."""
         return [self.text(symbol) for symbol in symbols.tolist()]

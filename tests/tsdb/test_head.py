@@ -13,14 +13,13 @@ from tsdb.head import NEVER_MS, Head
 from tsdb.head_view import read_view, take_view
 from tsdb.interface import LabelSpans
 from tsdb.kernels import CONFLICT, DUPLICATE, LATE, NO_TIME, SLAB, STORED, TOO_FAR_AHEAD, UNKNOWN
-from tsdb.symbols import SymbolTable
 
 ALL = (1 << 62, NO_TIME, NO_TIME, STORED)
 EVERYTHING = (-(1 << 62), 1 << 62)
 
 
 def make_head(series: int, **options) -> Head:
-    head = Head(SymbolTable(), **({"pages": None, "reserve": 0} | options))
+    head = Head(**({"pages": None, "reserve": 0, "window_ms": 1000} | options))
     head.pages.prepare()
     labels = LabelSpans.from_labels({"series": str(n + 1)} for n in range(series))
     slots = head.fresh_slots(series)
@@ -297,3 +296,26 @@ def test_a_reader_beside_a_writer_sees_whole_scrapes():
     for reader in readers:
         reader.join()
     assert problems == []
+
+
+def test_symbols_that_nobody_uses_any_more_go(monkeypatch):
+    monkeypatch.setattr("tsdb.head._SYMBOLS_MIN", 100)
+    head = make_head(0)
+    head._symbols_kept = 100
+    for generation in range(4):
+        labels = [{"pod": f"{generation}-{n}", "zone": "a"} for n in range(200)]
+        spans = LabelSpans.from_labels(labels)
+        slots = head.fresh_slots(200)
+        head.index.claim(*head.index.hash(spans), slots)
+        head.take_slots(slots)
+        head.add_series(slots, *head.symbols.intern_spans(spans), spans.first)
+        append(head, slots, [generation * 100] * 200, [1] * 200)
+        before = head.rows.labels(head.rows.slots)
+        head.collect(generation * 100)
+        head.compact_symbols()
+        found = head.rows.labels(head.rows.slots)
+        rows = [found.row(at) for at in range(found.series_count)]
+        assert rows[-200:] == labels
+        assert before.row(before.series_count - 1) == labels[-1]
+        assert head.index.find(*head.index.hash(spans)).tolist() == slots.tolist()
+    assert len(head.symbols) < 700
