@@ -225,9 +225,9 @@ def decode_values(
             width = np.int64(entry >> np.uint64(8)) & 0xFF
             number, least = np.int64(words[at + 2]), np.int64(words[at + 3])
             # Width 0 packs nothing: the word that is looked at all the same is masked away.
-            per_word = 64 // width if width else 64
+            per_word = np.int64(64) // width if width else np.int64(64)
             mask = ~np.uint64(0) >> np.uint64(64 - width) if width else np.uint64(0)
-            place, inside, word = at + 4, 0, np.uint64(0)
+            place, inside, word = at + 4, np.int64(0), np.uint64(0)
             for j in range(hi):
                 if j > 0:
                     if inside == 0:
@@ -270,9 +270,9 @@ def decode_times(
         run = np.int64(words[positions[e] - base + 1] & np.uint64(0xFFFFFFFF))
         width, least = np.int64(words[run + 2]) & 0xFF, np.int64(words[run + 3])
         time = np.int64(words[run])
-        per_word = 64 // width if width else 64
+        per_word = np.int64(64) // width if width else np.int64(64)
         mask = ~np.uint64(0) >> np.uint64(64 - width) if width else np.uint64(0)
-        place, inside, word = run + 4, 0, np.uint64(0)
+        place, inside, word = run + 4, np.int64(0), np.uint64(0)
         for j in range(hi):
             if j > 0:
                 if inside == 0:
