@@ -1,0 +1,74 @@
+import pytest
+
+from discovery.files import FileDiscovery
+from discovery.static import StaticDiscovery
+from gnomon import wiring
+from gnomon.config.load import load_text
+from gnomon.config.model import RETENTION_DEFAULT_MS
+from gnomon.deferred import DeferredStorage
+from gnomon.flags import parse_flags
+from tsdb.errors import ClosedError
+
+DAY_MS = 86_400_000
+
+
+def config(text, folder):
+    return load_text(text, folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "expected", "shown"),
+    [
+        pytest.param([], "", (RETENTION_DEFAULT_MS, None), "15d", id="fifteen days by default"),
+        pytest.param(["--storage.tsdb.retention.time=1d"], "", (DAY_MS, None), "1d", id="a flag"),
+        pytest.param(
+            ["--storage.tsdb.retention.size=1MB"],
+            "",
+            (None, 2**20),
+            "1MiB",
+            id="a size alone is no time limit",
+        ),
+        pytest.param(
+            ["--storage.tsdb.retention.time=1d"],
+            "storage: {tsdb: {retention: {time: 2d, size: 1MB}}}",
+            (2 * DAY_MS, 2**20),
+            "2d or 1MiB",
+            id="the file wins",
+        ),
+    ],
+)
+def test_retention(tmp_path, flags, text, expected, shown):
+    kept = wiring.retention(parse_flags(flags), config(text, tmp_path))
+    assert (kept.time_ms, kept.size_bytes) == expected
+    assert kept.text() == shown
+
+
+def test_equal_sections_make_equal_discoverers(tmp_path):
+    text = (
+        "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}],"
+        " file_sd_configs: [{files: ['t.yml']}], http_sd_configs: [{url: 'http://h/'}]}]"
+    )
+    (_, first), (_, second) = (wiring.jobs(config(text, tmp_path))[0] for _ in range(2))
+    assert first == second
+    assert [type(each) for each in first[:2]] == [StaticDiscovery, FileDiscovery]
+    assert first[1].patterns == (str(tmp_path / "t.yml"),)
+
+
+@pytest.mark.parametrize(
+    ("flags", "prefix"),
+    [
+        ([], ""),
+        (["--web.external-url=http://h/gnomon/"], "/gnomon"),
+        (["--web.external-url=http://h/gnomon/", "--web.route-prefix=/"], ""),
+        (["--web.route-prefix=p"], "/p"),
+    ],
+)
+def test_the_prefix_of_routes(flags, prefix):
+    assert wiring.api_options(parse_flags(flags), {}).route_prefix == prefix
+
+
+def test_storage_that_is_not_open_says_so():
+    storage = DeferredStorage()
+    assert not storage.opened
+    with pytest.raises(ClosedError, match="not open yet"):
+        storage.label_names([], 0, 1)
