@@ -13,7 +13,6 @@ import contextlib
 import os
 import shutil
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,6 +23,7 @@ from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_u
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, SeriesBatch
 from tsdb.pages import Layout
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
+from tsdb.time_dictionary import TimeDictionary, cut_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -147,7 +147,7 @@ class _Writer:
         self._row_pages: list[Ints] = []
         self._page_slice: list[Ints] = []
         self._page_number: list[Ints] = []
-        self._times = _TimeDictionary()
+        self._times = TimeDictionary(pages_file)
         self.page_count = 0
         self.series_count = 0
         self.sample_count = 0
@@ -173,7 +173,7 @@ class _Writer:
         self.time_max_ms = max(self.time_max_ms, int(last.max()))
         self.series_count += rows.size
         self.sample_count += int(count.sum())
-        cells = _cut_runs(time_start, count, self._page_samples)
+        cells = cut_runs(time_start, count, self._page_samples)
         slices = self._times.slices(batch.times, cells)
         starts = value_start[cells.row] + cells.row_offset
         # Pages of one stretch of time lie side by side: a query of that stretch unpacks no others,
@@ -217,12 +217,9 @@ class _Writer:
             at = stop
 
     def finish(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Write the time pages and return the arrays of the index."""
+        """Write the pages that wait and return the arrays of the index."""
         self._frames.finish()
-        time_frames = frames.FrameWriter(self._file)
-        encoded_times = self._times.encoded()
-        time_frames.add(encoded_times, encoded_times)
-        time_frames.finish()
+        self._times.finish()
         arrays = self._label_arrays()
         row_pages = np.concatenate(self._row_pages)
         row_page = np.concatenate(([0], np.cumsum(row_pages)))
@@ -232,8 +229,6 @@ class _Writer:
             "page.number": array_file.narrow(np.concatenate(self._page_number).astype(np.uint64)),
             "frame.page": np.array(self._frames.first_page, dtype=np.uint32),
             "frame.offset": np.array(self._frames.offset, dtype=np.uint64),
-            "time_frame.page": np.array(time_frames.first_page, dtype=np.uint32),
-            "time_frame.offset": np.array(time_frames.offset, dtype=np.uint64),
             "pages.bytes": np.array([self._file.tell()], dtype=np.uint64),
         }
         return arrays | self._times.arrays()
@@ -318,115 +313,3 @@ def _join_tables(parts: list[_Table]) -> list[_Table]:
         joined.append(_Table(parts[at].metric, names, ids))
         at = stop
     return joined
-
-
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """Runs cut into pages, series by series. Shapes: all int64[pages].
-
-    `row`: whose samples; `row_offset`: how many of its samples come before; `start`, `count`: the
-    page's samples in the pool of times; `cell_start`, `cell_stop`: the whole time page around them.
-    """
-
-    row: Ints
-    row_offset: Ints
-    start: Ints
-    count: Ints
-    cell_start: Ints
-    cell_stop: Ints
-
-
-def _cut_runs(start: Ints, count: Ints, page_samples: int) -> _Cells:
-    """Cut the time run of each series into pages, at places that series with one run share.
-
-    Runs that overlap in the pool of times are parts of one longer run: all are cut on its grid, so
-    that a series that came later or ended sooner uses the same time pages.
-    """
-    stop = start + count
-    order = np.argsort(start, kind="stable")
-    ends = np.maximum.accumulate(stop[order])
-    begins = np.concatenate(([True], start[order][1:] >= ends[:-1]))
-    run_of = np.empty(start.size, dtype=np.int64)
-    run_of[order] = np.cumsum(begins) - 1
-    run_start = start[order][begins]
-    run_stop = ends[np.concatenate((np.flatnonzero(begins)[1:] - 1, [start.size - 1]))]
-    first_cell = (start - run_start[run_of]) // page_samples
-    last_cell = (stop - 1 - run_start[run_of]) // page_samples
-    cells = last_cell - first_cell + 1
-    row = np.repeat(np.arange(start.size), cells)
-    nth = np.arange(row.size) - np.repeat(np.cumsum(cells) - cells, cells)
-    cell_start = run_start[run_of[row]] + (first_cell[row] + nth) * page_samples
-    cell_stop = np.minimum(cell_start + page_samples, run_stop[run_of[row]])
-    page_start = np.maximum(cell_start, start[row])
-    page_count = np.minimum(cell_stop, stop[row]) - page_start
-    return _Cells(row, page_start - start[row], page_start, page_count, cell_start, cell_stop)
-
-
-class _TimeDictionary:
-    """Distinct time pages, and distinct slices of them."""
-
-    def __init__(self) -> None:
-        self._page_of: dict[bytes, int] = {}
-        self._pages: list[bytes] = []
-        self._page_samples: list[int] = []
-        self._slice_of: dict[tuple[int, int, int], int] = {}
-        self._slice_min: list[int] = []
-        self._slice_max: list[int] = []
-
-    def slices(self, times: Ints, cells: _Cells) -> Ints:
-        """Return the slice of each page, as int64[pages]; new pages and slices are remembered."""
-        keys = np.stack([cells.cell_start, cells.cell_stop], axis=1)
-        distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
-        cell_start = np.ascontiguousarray(distinct[:, 0])
-        cell_count = distinct[:, 1] - cell_start
-        encoded = pages.encode_times(times, cell_start, cell_count, layout=Layout.PLANES)
-        time_page = np.array(
-            [self._page(encoded.page(at), int(n)) for at, n in enumerate(cell_count)], np.int64
-        )[inverse]
-        wanted = np.stack([time_page, cells.start - cells.cell_start, cells.count], axis=1)
-        distinct, place, inverse = np.unique(wanted, axis=0, return_index=True, return_inverse=True)
-        first = times[cells.start[place]].tolist()
-        last = times[cells.start[place] + cells.count[place] - 1].tolist()
-        slice_of = [
-            self._slice((page, skip, count), low, high)
-            for (page, skip, count), low, high in zip(distinct.tolist(), first, last, strict=True)
-        ]
-        return np.array(slice_of, dtype=np.int64)[inverse]
-
-    def _page(self, encoded: bytes, samples: int) -> int:
-        key = blake2b(encoded, digest_size=16).digest() + samples.to_bytes(2, "little")
-        number = self._page_of.setdefault(key, len(self._pages))
-        if number == len(self._pages):
-            self._pages.append(encoded)
-            self._page_samples.append(samples)
-        return number
-
-    def _slice(self, key: tuple[int, int, int], low: int, high: int) -> int:
-        number = self._slice_of.setdefault(key, len(self._slice_min))
-        if number == len(self._slice_min):
-            self._slice_min.append(low)
-            self._slice_max.append(high)
-        return number
-
-    def encoded(self) -> pages.EncodedPages:
-        """Return all time pages."""
-        offset = np.zeros(len(self._pages) + 1, dtype=np.int64)
-        np.cumsum([len(page) for page in self._pages], out=offset[1:])
-        return pages.EncodedPages(
-            data=np.frombuffer(b"".join(self._pages), dtype=np.uint8),
-            offset=offset,
-            noise=np.zeros(0, dtype=np.uint8),
-            noise_offset=np.zeros(offset.size, dtype=np.int64),
-        )
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return what the index says of time pages and slices."""
-        keys = np.array(list(self._slice_of), dtype=np.int64).reshape(-1, 3)
-        return {
-            "time_page.samples": np.array(self._page_samples, dtype=np.uint32),
-            "slice.page": keys[:, 0].astype(np.uint32),
-            "slice.skip": keys[:, 1].astype(np.uint32),
-            "slice.count": keys[:, 2].astype(np.uint32),
-            "slice.min": np.array(self._slice_min, dtype=np.int64),
-            "slice.max": np.array(self._slice_max, dtype=np.int64),
-        }

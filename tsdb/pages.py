@@ -21,6 +21,8 @@ import numpy as np
 from tsdb import page_decode_kernels, page_encode_kernels, page_word_kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tsdb.interface import Bytes, Floats, Ints
 
 PAGE_SAMPLES_MAX = 4096
@@ -80,6 +82,15 @@ class EncodedPages:
             self.noise[noise_offset[0] : noise_offset[-1]].copy(),
             noise_offset - noise_offset[0],
         )
+
+    def choose(self, numbers: Sequence[int]) -> EncodedPages:
+        """Return some pages, copied; not for the SPLIT layout."""
+        assert not self.noise.size
+        chosen = [self.page(number) for number in numbers]
+        offset = np.zeros(len(chosen) + 1, dtype=np.int64)
+        np.cumsum([len(page) for page in chosen], out=offset[1:])
+        data = np.frombuffer(b"".join(chosen), dtype=np.uint8)
+        return EncodedPages(data, offset, self.noise, np.zeros_like(offset))
 
 
 def join(first: EncodedPages, second: EncodedPages) -> EncodedPages:
