@@ -17,12 +17,12 @@ from api.json_writer import label_set_chunks
 from api.params import matcher_sets, read_form
 from api.parts import PARTS
 from api.query import TRUNCATED
-from api.replies import accepted_encoding, compressed, streamed, success, whole
+from api.replies import accepted_encoding, compressed, streamed, success, success_body, whole
 from promql.errors import ParseError
 from promql.quoting import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"_(?:_|([0-9a-fA-F]{1,6})_)")
@@ -71,8 +71,9 @@ async def label_names(request: web.Request) -> web.StreamResponse:
     limit = form.limit()
     start_ms, end_ms = form.time_range_ms()
     matchers = matcher_sets(form.all("match[]"))
-    names = await parts.gate.call(lambda: parts.storage.label_names(matchers, start_ms, end_ms))
-    return _limited(request, names, limit)
+    return await _texts(
+        request, lambda: parts.storage.label_names(matchers, start_ms, end_ms), limit
+    )
 
 
 async def label_values(request: web.Request) -> web.StreamResponse:
@@ -90,16 +91,24 @@ async def label_values(request: web.Request) -> web.StreamResponse:
     limit = form.limit()
     start_ms, end_ms = form.time_range_ms()
     matchers = matcher_sets(form.all("match[]"))
-    values = await parts.gate.call(
-        lambda: parts.storage.label_values(name, matchers, start_ms, end_ms)
+    return await _texts(
+        request, lambda: parts.storage.label_values(name, matchers, start_ms, end_ms), limit
     )
-    return _limited(request, values, limit)
 
 
-def _limited(request: web.Request, texts: list[str], limit: int) -> web.Response:
-    if 0 < limit < len(texts):
-        return success(request, texts[:limit], warnings=(TRUNCATED,))
-    return success(request, texts)
+async def _texts(
+    request: web.Request, find: Callable[[], list[str]], limit: int
+) -> web.StreamResponse:
+    """Reply with texts; finding, writing and compressing them is a thread's work."""
+    encoding = accepted_encoding(request)
+
+    def run() -> bytes:
+        found = find()
+        cut = 0 < limit < len(found)
+        body = success_body(found[:limit] if cut else found, (TRUNCATED,) if cut else ())
+        return b"".join(compressed(iter([body]), encoding))
+
+    return whole(request, await request.app[PARTS].gate.call(run), encoded=encoding)
 
 
 def unescape_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How long does the JSON of a query result take, for each point?
+"""How long the JSON of a query result takes, for each point.
 
     python -m benchmarks.json_writer
 
@@ -20,6 +20,7 @@ SERIES, STEPS, REPEATS = 1_000, 361, 3
 
 
 def labels_of(count):
+    """Return the labels of so many series, as node_exporter has them."""
     rows = [
         {"__name__": "node_cpu_seconds_total", "cpu": str(i % 64), "instance": f"host-{i}:9100",
          "job": "node", "mode": ("idle", "user", "system")[i % 3]}
@@ -29,6 +30,7 @@ def labels_of(count):
 
 
 def best_s(work):
+    """Return the shortest of some runs, in seconds."""
     times = []
     for _ in range(REPEATS):
         begin = time.perf_counter()
@@ -38,6 +40,7 @@ def best_s(work):
 
 
 def main():
+    """Print nanoseconds a point for each kind of result."""
     rng = np.random.default_rng(1)
     shape = (SERIES, STEPS)
     labels = labels_of(SERIES)

@@ -1,4 +1,4 @@
-"""How long does a remote-write body take to become columns, for each sample?
+"""How long a remote-write body takes to become columns, for each sample.
 
     python -m benchmarks.remote_write_decode
 
@@ -14,24 +14,18 @@ import cramjam
 
 from api.body_decoding import decode
 from api.remote_write import decode_write_request
+from api.wire import varint_bytes
 
 SERIES, REPEATS = 20_000, 5
 
 
-def varint(number):
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
+    """Return a length-delimited field."""
+    return varint_bytes(number << 3 | 2) + varint_bytes(len(payload)) + payload
 
 
 def body_of(series_count):
+    """Return a WriteRequest of so many series."""
     parts = []
     for i in range(series_count):
         labels = {
@@ -43,12 +37,15 @@ def body_of(series_count):
             field(1, field(1, name.encode()) + field(2, value.encode()))
             for name, value in labels.items()
         )
-        sample = b"\x09" + struct.pack("<d", i * 0.37) + b"\x10" + varint(1_795_470_000_000 + i)
+        sample = (
+            b"\x09" + struct.pack("<d", i * 0.37) + b"\x10" + varint_bytes(1_795_470_000_000 + i)
+        )
         parts.append(field(1, message + field(2, sample)))
     return b"".join(parts)
 
 
 def best_s(work):
+    """Return the shortest of some runs, in seconds."""
     times = []
     for _ in range(REPEATS):
         begin = time.perf_counter()
@@ -58,6 +55,7 @@ def best_s(work):
 
 
 def main():
+    """Print nanoseconds a sample."""
     body = body_of(SERIES)
     packed = bytes(cramjam.snappy.compress_raw(body))
     print(f"{SERIES} series of 8 labels and one sample, {len(body) / SERIES:.0f} bytes each")
