@@ -16,30 +16,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsdb import compaction
 from tsdb.append import BatchAppender
-from tsdb.block import Block
-from tsdb.block_meta import is_ulid
 from tsdb.block_writer import remove_leftovers
 from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.directory_lock import DirectoryLock
-from tsdb.errors import CorruptFileError
 from tsdb.head import NEVER_MS, Head
-from tsdb.head_cut import write_windows
 from tsdb.kernels import NO_TIME
-from tsdb.late import LateBuffer
-from tsdb.replay import ReplayProgress, ReplayReport, replay, write_checkpoint
-from tsdb.retention import blocks_to_drop
+from tsdb.maintenance import Maintenance
+from tsdb.replay import ReplayProgress, ReplayReport, replay
 from tsdb.select import Reader
-from tsdb.tombstones import Tombstone
 from tsdb.wal import WalStats, WalWriter
 
 if TYPE_CHECKING:
@@ -48,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from tsdb.block import Block
     from tsdb.interface import (
         Floats,
         Ints,
@@ -57,7 +49,7 @@ if TYPE_CHECKING:
         Selection,
         SeriesBatch,
     )
-    from tsdb.late import LateRun
+    from tsdb.tombstones import Tombstone
 
 _log = logging.getLogger(__name__)
 
@@ -134,22 +126,6 @@ class DatabaseStats:
     clean_start: int
 
 
-@dataclass(slots=True)
-class _Counts:
-    """What maintenance has done."""
-
-    cuts: int = 0
-    cut_s: float = 0.0
-    compactions: int = 0
-    compactions_failed: int = 0
-    compaction_s: float = 0.0
-    time_retentions: int = 0
-    size_retentions: int = 0
-    reloads: int = 0
-    reloads_failed: int = 0
-    failed_ulids: set[str] = field(default_factory=set)
-
-
 class Database:
     """Implements `interface.Storage`. Made by `open` or `in_memory`; thread-safe."""
 
@@ -177,13 +153,11 @@ class Database:
         )
         self._wal: WalWriter | None = None
         self._lock_file: DirectoryLock | None = None
-        self._maintenance = threading.Lock()
-        self._counts = _Counts()
+        self._maintenance = Maintenance(path, options, self._head, self._reader)
         self._replayed = ReplayReport()
         self._replay_duration_s = 0.0
         self.replay_progress = ReplayProgress()
         self._threads: list[threading.Thread] = []
-        self._stop = threading.Event()
 
     @staticmethod
     def open(
@@ -222,7 +196,7 @@ class Database:
             self._head.pages.prepare()
             for leftover in remove_leftovers(self.path):
                 _log.info("removed %s, left by a crash", leftover)
-        self._reader.blocks = self._load_blocks()
+        self._reader.blocks = self._maintenance.load_blocks()
         newest = max((b.meta.max_time_ms for b in self._reader.blocks), default=int(NO_TIME))
         self._head.floor_ms = newest
         self._appender.newest_ms = newest - 1 if self._reader.blocks else newest
@@ -249,7 +223,7 @@ class Database:
             segment=self._replayed.next_segment,
             segment_bytes=options.wal_segment_bytes,
         )
-        self._appender.wal = self._wal
+        self._appender.wal = self._maintenance.wal = self._wal
         if options.background:
             self._start("tsdb-maintenance", options.maintenance_interval_s, self._maintain_quietly)
         if options.wal_fsync_interval_s:
@@ -259,10 +233,10 @@ class Database:
         """Stop background work, sync the log, give the directory back. May be called twice."""
         if self._appender.closed:
             return
-        self._stop.set()
+        self._maintenance.stop.set()
         for thread in self._threads:
             thread.join()
-        with self._maintenance:
+        with self._maintenance.lock:
             with self._head.lock:
                 self._appender.closed = self._reader.closed = True
             self._abandon()
@@ -333,6 +307,7 @@ class Database:
             retention_bytes=retention_bytes,
             out_of_order_window_ms=out_of_order_window_ms,
         )
+        self._maintenance.options = self.options
         self._appender.retention_ms = retention_ms
         self._appender.out_of_order_window_ms = out_of_order_window_ms
 
@@ -342,67 +317,30 @@ class Database:
         Gone from every later read when this returns, and after a restart. Raises
         `BadMatcherError`, `WriteFailedError`, OSError.
         """
-        with self._maintenance:
-            for matchers in matcher_sets:
-                for block in self._reader.blocks:
-                    if block.meta.overlaps(start_ms, end_ms):
-                        block.delete(matchers, start_ms, end_ms)
-                with self._head.lock:
-                    stop = min(end_ms, self._head.newest_ms)
-                    if start_ms > stop:
-                        continue
-                    tombstone = Tombstone(tuple(matchers), start_ms, stop)
-                    if self._wal is not None:
-                        self._wal.write_tombstone(tombstone)
-                    self._reader.deleted = (*self._reader.deleted, tombstone)
+        self._maintenance.delete(matcher_sets, start_ms, end_ms)
 
     def clean_tombstones(self) -> None:
-        """Rewrite every block that has tombstones without what they delete."""
-        with self._maintenance:
-            for block in self._reader.blocks:
-                if block.tombstones:
-                    self._compact([block])
+        """Rewrite every block that has tombstones without what they delete. Raises OSError."""
+        self._maintenance.clean_tombstones()
 
     def snapshot(self, target: Path | str, *, skip_head: bool = False) -> None:
         """Write all data to a new directory that a database can be opened on.
 
         Blocks are hard links, the head becomes blocks. Raises OSError.
         """
-        target = Path(target)
-        target.mkdir(parents=True)
-        with self._maintenance:
-            for block in self._reader.blocks:
-                copy = target / block.path.name
-                copy.mkdir()
-                for source in block.path.iterdir():
-                    os.link(source, copy / source.name)
-            if skip_head:
-                return
-            with self._head.lock:
-                runs = self._head.frozen_late.runs + self._head.late.runs
-                first, stop = self._head.oldest_ms, self._head.newest_ms + 1
-            if first < stop:
-                self._write(target, first, stop, runs)
+        self._maintenance.snapshot(Path(target), skip_head=skip_head)
 
     def flush(self) -> None:
         """Write everything that the head holds into blocks, and shorten the log."""
-        with self._maintenance:
-            if self._head.newest_ms != NO_TIME:
-                self._cut(self._head.newest_ms + 1)
+        self._maintenance.flush()
 
     def maintain(self, now_ms: int | None = None) -> None:
         """Cut, compact, drop and shorten what is due. Raises OSError, `CorruptFileError`.
 
-        `now_ms` replaces the clock in deciding which blocks retention drops.
+        `now_ms` replaces the newest block's end in deciding which blocks retention drops.
         """
-        if self.path is None or self.options.read_only:
-            return
-        with self._maintenance:
-            self._cut_if_due()
-            self._compact_due()
-            self._drop_old(now_ms)
-            if self._wal is not None:
-                self._wal.sync_retired()
+        if self.path is not None and not self.options.read_only:
+            self._maintenance.run(now_ms)
 
     def sync(self) -> None:
         """Bring all that was acknowledged to the disk. Raises OSError."""
@@ -422,7 +360,7 @@ class Database:
 
     def stats(self) -> DatabaseStats:
         """Return counters and gauges."""
-        head, counts, options = self._head, self._counts, self.options
+        head, counts, options = self._head, self._maintenance.counts, self.options
         appended = self._appender.stats()
         blocks = self._reader.blocks
         newest = head.newest_ms
@@ -465,170 +403,12 @@ class Database:
             clean_start=clean,
         )
 
-    # Maintenance; the caller holds `_maintenance`.
-
-    def _cut_if_due(self) -> None:
-        head, window = self._head, self.options.min_block_ms
-        low, high = head.min_time_ms, head.max_time_ms
-        floor = head.floor_ms
-        if low != NEVER_MS and high - low > window * 3 // 2:
-            # The newest block ends half a window to one and a half windows before now.
-            self._cut(-((window * 3 // 2 - high) // window) * window)
-        elif head.late.count > _LATE_SAMPLES_MAX:
-            self._cut(floor if floor != NO_TIME else head.newest_ms + 1)
-
-    def _cut(self, stop_ms: int) -> None:
-        """Move everything older than `stop_ms` from the head into blocks."""
-        if self.path is None or self.options.read_only:
-            return
-        head = self._head
-        begin = time.perf_counter()
-        with head.lock:
-            stop_ms = max(stop_ms, head.floor_ms)
-            segment = None if self._wal is None else self._wal.rotate()
-            floor_before = head.floor_ms
-            head.floor_ms = stop_ms
-            older, rest = head.late.split(stop_ms)
-            head.frozen_late = LateBuffer((older,) if older.count else ())
-            head.late = rest
-            frozen = head.frozen_late.min_time_ms
-            first = head.min_time_ms if frozen is None else min(head.min_time_ms, frozen)
-        try:
-            written = (
-                self._write(self.path, first, stop_ms, head.frozen_late.runs)
-                if first < stop_ms
-                else []
-            )
-            blocks = [Block.open(path) for path in written]
-        except BaseException:
-            with head.lock:
-                head.floor_ms = floor_before
-                head.late.add(older)
-                head.frozen_late = LateBuffer()
-            raise
-        with head.lock:
-            self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
-            head.frozen_late = LateBuffer()
-            head.drop_before(stop_ms)
-            head.collect(stop_ms)
-            head.compact_symbols()
-            self._reader.deleted = tuple(
-                each for each in self._reader.deleted if each.end_ms >= stop_ms
-            )
-        self._counts.cuts += 1
-        if self._wal is not None and segment is not None:
-            write_checkpoint(
-                self.path / "wal", segment, keep_from_ms=stop_ms, is_live=self._is_live
-            )
-            self._wal.remove_before(segment)
-        self._counts.cut_s += time.perf_counter() - begin
-        _log.info("cut the head at %d into %d blocks", stop_ms, len(blocks))
-
-    def _write(
-        self, parent: Path, first_ms: int, stop_ms: int, runs: tuple[LateRun, ...]
-    ) -> list[Path]:
-        return write_windows(
-            self._head,
-            parent,
-            first_ms=first_ms,
-            stop_ms=stop_ms,
-            window_ms=self.options.min_block_ms,
-            late_runs=runs,
-            deleted=self._reader.deleted,
-        )
-
-    def _is_live(self, refs: Ints) -> npt.NDArray[np.bool_]:
-        head = self._head
-        slots = refs & 0xFFFFFFFF
-        live: npt.NDArray[np.bool_] = head.generation.array[slots] == refs >> 32
-        return live
-
-    def _ranges(self) -> tuple[int, ...]:
-        longest = self.options.max_block_ms
-        if longest is None:
-            retention = self.options.retention_ms
-            longest = 31 * DAY_MS if retention is None else min(31 * DAY_MS, retention // 10)
-        return compaction.block_ranges(min_ms=self.options.min_block_ms, max_ms=longest)
-
-    def _compact_due(self) -> None:
-        while not self._stop.is_set():
-            by_ulid = {block.meta.ulid: block for block in self._reader.blocks}
-            metas = [block.meta for block in by_ulid.values()]
-            ulids = compaction.plan(metas, self._ranges(), failed=self._counts.failed_ulids)
-            if not ulids:
-                return
-            chosen = [block for block in self._reader.blocks if block.meta.ulid in ulids]
-            try:
-                self._compact(chosen)
-            except (OSError, CorruptFileError):
-                self._counts.compactions_failed += 1
-                self._counts.failed_ulids.update(ulids)
-                _log.exception("compaction of %s failed", ", ".join(ulids))
-                return
-
-    def _compact(self, blocks: list[Block]) -> None:
-        assert self.path is not None
-        begin = time.perf_counter()
-        path = compaction.compact(blocks, self.path)
-        self._replace_blocks(blocks, [] if path is None else [Block.open(path)])
-        self._counts.compactions += 1
-        self._counts.compaction_s += time.perf_counter() - begin
-
-    def _drop_old(self, now_ms: int | None) -> None:
-        blocks = self._reader.blocks
-        other = 0 if self._wal is None else self._wal.stats().size_bytes
-        newest = (
-            max((block.meta.max_time_ms for block in blocks), default=0)
-            if now_ms is None
-            else now_ms
-        )
-        dropped = blocks_to_drop(
-            [block.meta for block in blocks],
-            retention_ms=self.options.retention_ms or 0,
-            size_limit_bytes=self.options.retention_bytes or 0,
-            sizes={block.meta.ulid: block.size_bytes for block in blocks},
-            other_bytes=other + self._head.pages.size_bytes,
-            newest_max_time_ms=newest,
-        )
-        if dropped.ulids:
-            self._counts.time_retentions += bool(dropped.by_time)
-            self._counts.size_retentions += bool(dropped.by_size)
-            self._replace_blocks([b for b in blocks if b.meta.ulid in dropped.ulids], [])
-
-    def _replace_blocks(self, old: list[Block], new: list[Block]) -> None:
-        """Show the new blocks instead of the old, at once, then delete the old."""
-        gone = {block.meta.ulid for block in old}
-        with self._head.lock:
-            kept = [block for block in self._reader.blocks if block.meta.ulid not in gone]
-            self._reader.blocks = _in_order((*kept, *new))
-        for block in old:
-            # Not closed: a reader may be at it. Its maps live as long as somebody holds it.
-            _delete_block(block.path)
-
-    def _load_blocks(self) -> tuple[Block, ...]:
-        """Open every block of the directory, without those that others replace."""
-        assert self.path is not None
-        self._counts.reloads += 1
-        blocks: list[Block] = []
-        names = self.path.iterdir() if self.path.is_dir() else iter(())
-        for path in sorted(each for each in names if is_ulid(each.name)):
-            try:
-                blocks.append(Block.open(path))
-            except (CorruptFileError, OSError):
-                self._counts.reloads_failed += 1
-                _log.exception("block %s cannot be opened and is left out", path)
-        replaced = compaction.superseded([block.meta for block in blocks])
-        for block in blocks:
-            if block.meta.ulid in replaced and not self.options.read_only:
-                _delete_block(block.path)
-        return _in_order([block for block in blocks if block.meta.ulid not in replaced])
-
     def _restore_deleted(self, tombstone: Tombstone) -> None:
         self._reader.deleted = (*self._reader.deleted, tombstone)
 
     def _start(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
         def run() -> None:
-            while not self._stop.wait(interval_s):
+            while not self._maintenance.stop.wait(interval_s):
                 work()
 
         thread = threading.Thread(target=run, name=name, daemon=True)
@@ -640,7 +420,7 @@ class Database:
         try:
             self.maintain()
         except Exception:  # noqa: BLE001  # a background thread must outlive any failure
-            self._counts.compactions_failed += 1
+            self._maintenance.counts.compactions_failed += 1
             _log.exception("maintenance failed")
 
     def _sync_quietly(self) -> None:
@@ -650,24 +430,9 @@ class Database:
             _log.exception("the log cannot be synced")
 
 
-def _in_order(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Sort so that of two blocks that hold a sample of one time the older sample comes first."""
-    return tuple(sorted(blocks, key=lambda block: (-block.meta.level, block.meta.ulid)))
-
-
 def _size_of(blocks: Sequence[Block]) -> int:
     size = 0
     for block in blocks:
         with contextlib.suppress(FileNotFoundError):
             size += block.size_bytes
     return size
-
-
-def _delete_block(path: Path) -> None:
-    """Delete a block's directory; under another name first, so that it is never half a block."""
-    doomed = path.with_name(path.name + ".tmp")
-    try:
-        path.rename(doomed)
-        shutil.rmtree(doomed)
-    except OSError:
-        _log.exception("cannot delete %s", path)

@@ -184,7 +184,7 @@ def test_retention_by_size_drops_the_oldest(tmp_path):
         retention_bytes=size // 2 + stats.wal.size_bytes + stats.head_page_bytes,
         out_of_order_window_ms=None,
     )
-    database._compact_due = lambda: None
+    database._maintenance._compact_due = lambda: None
     database.maintain()
     stats = database.stats()
     assert stats.size_retentions == 1
@@ -195,7 +195,7 @@ def test_retention_by_size_drops_the_oldest(tmp_path):
 
 
 def test_late_samples_alone_are_flushed_when_there_are_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("tsdb.database._LATE_SAMPLES_MAX", 50)
+    monkeypatch.setattr("tsdb.maintenance.LATE_SAMPLES_MAX", 50)
     database = Database.open(tmp_path, SMALL)
     append(database, [{"a": "b"}], range(100_000, 101_000, 100))
     append(database, [{"a": "b"}], range(5000, 9000, 50))

@@ -202,7 +202,7 @@ def test_a_crash_between_block_and_checkpoint_doubles_nothing(tmp_path, monkeypa
     def crash(*_, **__):
         raise OSError("as if the process had died here")
 
-    monkeypatch.setattr("tsdb.database.write_checkpoint", crash)
+    monkeypatch.setattr("tsdb.maintenance.write_checkpoint", crash)
     with pytest.raises(OSError, match="died here"):
         database.maintain()
     assert database.stats().blocks > 0

@@ -1,0 +1,308 @@
+"""What goes on behind: cut the head, compact blocks, drop what is old, shorten the log.
+
+From: `database.py`, whose background thread and administration call it.
+To:   `head_cut.py`, `compaction.py`, `retention.py` decide or write; here it takes effect.
+
+One thread at a time, under `lock`. Readers and writers see each step at once, under the head's
+lock, or not at all. A crash anywhere loses nothing: blocks are renamed before the head forgets what
+they hold, and the log is shortened last.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tsdb import compaction
+from tsdb.block import Block
+from tsdb.block_meta import is_ulid
+from tsdb.errors import CorruptFileError
+from tsdb.head import NEVER_MS
+from tsdb.head_cut import write_windows
+from tsdb.kernels import NO_TIME
+from tsdb.late import LateBuffer, LateRun
+from tsdb.replay import write_checkpoint
+from tsdb.retention import blocks_to_drop
+from tsdb.tombstones import Tombstone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from tsdb.database import DatabaseOptions
+    from tsdb.head import Head
+    from tsdb.interface import Ints, Matcher
+    from tsdb.select import Reader
+    from tsdb.wal import WalWriter
+
+_log = logging.getLogger(__name__)
+
+_DAY_MS = 24 * 3_600_000
+LATE_SAMPLES_MAX = 2_000_000
+"""Late samples that wait for the next cut at most: 40 MB."""
+
+
+@dataclass(slots=True)
+class MaintenanceCounts:
+    """What maintenance has done."""
+
+    cuts: int = 0
+    cut_s: float = 0.0
+    compactions: int = 0
+    compactions_failed: int = 0
+    compaction_s: float = 0.0
+    time_retentions: int = 0
+    size_retentions: int = 0
+    reloads: int = 0
+    reloads_failed: int = 0
+    failed_ulids: set[str] = field(default_factory=set)
+
+
+class Maintenance:
+    """The blocks of one directory and the work on them. `path` None: a database in memory."""
+
+    def __init__(
+        self, path: Path | None, options: DatabaseOptions, head: Head, reader: Reader
+    ) -> None:
+        self.path = path
+        self.options = options
+        self.wal: WalWriter | None = None
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+        self.counts = MaintenanceCounts()
+        self._head = head
+        self._reader = reader
+
+    def run(self, now_ms: int | None) -> None:
+        """Do all that is due; see `Database.maintain`."""
+        with self.lock:
+            self._cut_if_due()
+            self._compact_due()
+            self._drop_old(now_ms)
+            if self.wal is not None:
+                self.wal.sync_retired()
+
+    def flush(self) -> None:
+        """Write everything that the head holds into blocks, and shorten the log."""
+        with self.lock:
+            if self._head.newest_ms != NO_TIME:
+                self._cut(self._head.newest_ms + 1)
+
+    def delete(self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int) -> None:
+        """Delete samples; see `Database.delete`."""
+        with self.lock:
+            for matchers in matcher_sets:
+                for block in self._reader.blocks:
+                    if block.meta.overlaps(start_ms, end_ms):
+                        block.delete(matchers, start_ms, end_ms)
+                with self._head.lock:
+                    stop = min(end_ms, self._head.newest_ms)
+                    if start_ms > stop:
+                        continue
+                    tombstone = Tombstone(tuple(matchers), start_ms, stop)
+                    if self.wal is not None:
+                        self.wal.write_tombstone(tombstone)
+                    self._reader.deleted = (*self._reader.deleted, tombstone)
+
+    def clean_tombstones(self) -> None:
+        """Rewrite every block that has tombstones without what they delete."""
+        with self.lock:
+            for block in self._reader.blocks:
+                if block.tombstones:
+                    self._compact([block])
+
+    def snapshot(self, target: Path, *, skip_head: bool) -> None:
+        """Write all data to a new directory; see `Database.snapshot`."""
+        target.mkdir(parents=True)
+        with self.lock:
+            for block in self._reader.blocks:
+                copy = target / block.path.name
+                copy.mkdir()
+                for source in block.path.iterdir():
+                    os.link(source, copy / source.name)
+            if skip_head:
+                return
+            with self._head.lock:
+                runs = self._head.frozen_late.runs + self._head.late.runs
+                first, stop = self._head.oldest_ms, self._head.newest_ms + 1
+            if first < stop:
+                self._write(target, first, stop, runs)
+
+    def load_blocks(self) -> tuple[Block, ...]:
+        """Open every block of the directory, without those that others replace."""
+        assert self.path is not None
+        self.counts.reloads += 1
+        blocks: list[Block] = []
+        names = self.path.iterdir() if self.path.is_dir() else iter(())
+        for path in sorted(each for each in names if is_ulid(each.name)):
+            try:
+                blocks.append(Block.open(path))
+            except (CorruptFileError, OSError):
+                self.counts.reloads_failed += 1
+                _log.exception("block %s cannot be opened and is left out", path)
+        replaced = compaction.superseded([block.meta for block in blocks])
+        for block in blocks:
+            if block.meta.ulid in replaced and not self.options.read_only:
+                _delete_block(block.path)
+        return _in_order([block for block in blocks if block.meta.ulid not in replaced])
+
+    def _cut_if_due(self) -> None:
+        head, window = self._head, self.options.min_block_ms
+        low, high = head.min_time_ms, head.max_time_ms
+        floor = head.floor_ms
+        if low != NEVER_MS and high - low > window * 3 // 2:
+            # The newest block ends half a window to one and a half windows before now.
+            self._cut(-((window * 3 // 2 - high) // window) * window)
+        elif head.late.count > LATE_SAMPLES_MAX:
+            self._cut(floor if floor != NO_TIME else head.newest_ms + 1)
+
+    def _cut(self, stop_ms: int) -> None:
+        """Move everything older than `stop_ms` from the head into blocks."""
+        if self.path is None or self.options.read_only:
+            return
+        head = self._head
+        begin = time.perf_counter()
+        with head.lock:
+            stop_ms = max(stop_ms, head.floor_ms)
+            segment = None if self.wal is None else self.wal.rotate()
+            floor_before = head.floor_ms
+            head.floor_ms = stop_ms
+            older, rest = head.late.split(stop_ms)
+            head.frozen_late = LateBuffer((older,) if older.count else ())
+            head.late = rest
+            frozen = head.frozen_late.min_time_ms
+            first = head.min_time_ms if frozen is None else min(head.min_time_ms, frozen)
+        try:
+            written = (
+                self._write(self.path, first, stop_ms, head.frozen_late.runs)
+                if first < stop_ms
+                else []
+            )
+            blocks = [Block.open(path) for path in written]
+        except BaseException:
+            with head.lock:
+                head.floor_ms = floor_before
+                head.late.add(older)
+                head.frozen_late = LateBuffer()
+            raise
+        with head.lock:
+            self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
+            head.frozen_late = LateBuffer()
+            head.drop_before(stop_ms)
+            head.collect(stop_ms)
+            head.compact_symbols()
+            self._reader.deleted = tuple(
+                each for each in self._reader.deleted if each.end_ms >= stop_ms
+            )
+        self.counts.cuts += 1
+        if self.wal is not None and segment is not None:
+            write_checkpoint(
+                self.path / "wal", segment, keep_from_ms=stop_ms, is_live=self._is_live
+            )
+            self.wal.remove_before(segment)
+        self.counts.cut_s += time.perf_counter() - begin
+        _log.info("cut the head at %d into %d blocks", stop_ms, len(blocks))
+
+    def _write(
+        self, parent: Path, first_ms: int, stop_ms: int, runs: tuple[LateRun, ...]
+    ) -> list[Path]:
+        return write_windows(
+            self._head,
+            parent,
+            first_ms=first_ms,
+            stop_ms=stop_ms,
+            window_ms=self.options.min_block_ms,
+            late_runs=runs,
+            deleted=self._reader.deleted,
+        )
+
+    def _is_live(self, refs: Ints) -> npt.NDArray[np.bool_]:
+        head = self._head
+        slots = refs & 0xFFFFFFFF
+        live: npt.NDArray[np.bool_] = head.generation.array[slots] == refs >> 32
+        return live
+
+    def _ranges(self) -> tuple[int, ...]:
+        longest = self.options.max_block_ms
+        if longest is None:
+            retention = self.options.retention_ms
+            longest = 31 * _DAY_MS if retention is None else min(31 * _DAY_MS, retention // 10)
+        return compaction.block_ranges(min_ms=self.options.min_block_ms, max_ms=longest)
+
+    def _compact_due(self) -> None:
+        while not self.stop.is_set():
+            by_ulid = {block.meta.ulid: block for block in self._reader.blocks}
+            metas = [block.meta for block in by_ulid.values()]
+            ulids = compaction.plan(metas, self._ranges(), failed=self.counts.failed_ulids)
+            if not ulids:
+                return
+            chosen = [block for block in self._reader.blocks if block.meta.ulid in ulids]
+            try:
+                self._compact(chosen)
+            except (OSError, CorruptFileError):
+                self.counts.compactions_failed += 1
+                self.counts.failed_ulids.update(ulids)
+                _log.exception("compaction of %s failed", ", ".join(ulids))
+                return
+
+    def _compact(self, blocks: list[Block]) -> None:
+        assert self.path is not None
+        begin = time.perf_counter()
+        path = compaction.compact(blocks, self.path)
+        self._replace_blocks(blocks, [] if path is None else [Block.open(path)])
+        self.counts.compactions += 1
+        self.counts.compaction_s += time.perf_counter() - begin
+
+    def _drop_old(self, now_ms: int | None) -> None:
+        blocks = self._reader.blocks
+        other = 0 if self.wal is None else self.wal.stats().size_bytes
+        newest = (
+            max((block.meta.max_time_ms for block in blocks), default=0)
+            if now_ms is None
+            else now_ms
+        )
+        dropped = blocks_to_drop(
+            [block.meta for block in blocks],
+            retention_ms=self.options.retention_ms or 0,
+            size_limit_bytes=self.options.retention_bytes or 0,
+            sizes={block.meta.ulid: block.size_bytes for block in blocks},
+            other_bytes=other + self._head.pages.size_bytes,
+            newest_max_time_ms=newest,
+        )
+        if dropped.ulids:
+            self.counts.time_retentions += bool(dropped.by_time)
+            self.counts.size_retentions += bool(dropped.by_size)
+            self._replace_blocks([b for b in blocks if b.meta.ulid in dropped.ulids], [])
+
+    def _replace_blocks(self, old: list[Block], new: list[Block]) -> None:
+        """Show the new blocks instead of the old, at once, then delete the old."""
+        gone = {block.meta.ulid for block in old}
+        with self._head.lock:
+            kept = [block for block in self._reader.blocks if block.meta.ulid not in gone]
+            self._reader.blocks = _in_order((*kept, *new))
+        for block in old:
+            # Not closed: a reader may be at it. Its maps live as long as somebody holds it.
+            _delete_block(block.path)
+
+
+def _in_order(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Sort so that of two blocks that hold a sample of one time the older sample comes first."""
+    return tuple(sorted(blocks, key=lambda block: (-block.meta.level, block.meta.ulid)))
+
+
+def _delete_block(path: Path) -> None:
+    """Delete a block's directory; under another name first, so that it is never half a block."""
+    doomed = path.with_name(path.name + ".tmp")
+    try:
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError:
+        _log.exception("cannot delete %s", path)
