@@ -58,7 +58,7 @@ def _timestamp(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
         steps = time_steps(ctx).values
         times = np.ascontiguousarray(np.broadcast_to(steps, vector.values.shape))
     return without_name(
-        Matrix(vector.labels, times, vector.present, vector.drop_name),
+        Matrix(vector.labels, times, vector.occupied, vector.drop_name),
         delayed=ctx.delayed_name_removal,
     )
 
@@ -70,7 +70,7 @@ def _vector(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
 
 
 def _scalar(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
-    """Return the value of the only series at each step, NaN where there is none or several."""
+    """Return the value of the only float at each step, NaN where there is none or several."""
     (vector,) = args
     assert isinstance(vector, Matrix)
     if vector.series_count == 0:
@@ -88,7 +88,7 @@ def _absent(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
     return Matrix(
         SeriesLabels.from_dicts([absent_labels(node.args[0])], ctx.symbols),
         np.ones((1, ctx.step_count)),
-        np.logical_not(vector.present.any(axis=0))[np.newaxis, :],
+        np.logical_not(vector.occupied.any(axis=0))[np.newaxis, :],
         np.zeros(1, dtype=np.bool_),
     )
 

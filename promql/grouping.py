@@ -50,7 +50,7 @@ def group_series(matrix: Matrix, grouping: Sequence[str], *, without: bool) -> G
     of_series, first = chosen.group()
     drop_name = matrix.drop_name[first]
     if matrix.drop_name.any() and not matrix.drop_name.all():
-        there = np.flatnonzero(matrix.present.any(axis=1))
+        there = np.flatnonzero(matrix.occupied.any(axis=1))
         # Written backwards, so that the first series that is there has the last word.
         drop_name[of_series[there[::-1]]] = matrix.drop_name[there[::-1]]
     return Groups(of_series, chosen.take(first), drop_name)

@@ -108,10 +108,23 @@ def stacked(
     return HistogramMatrix(concat([part.columns for part in found]), row)
 
 
-def combined(first: HistogramMatrix | None, second: HistogramMatrix | None) -> HistogramMatrix | None:
+def combined(
+    first: HistogramMatrix | None, second: HistogramMatrix | None
+) -> HistogramMatrix | None:
     """Lay two matrices of one shape over each other; no point is a histogram in both."""
     if first is None or second is None:
         return first or second
     shift = np.int32(first.columns.histogram_count)
     row = np.where(second.row >= 0, second.row + shift, first.row)
     return HistogramMatrix(concat([first.columns, second.columns]), row)
+
+
+def merged(histograms: HistogramMatrix, group_of: Ints, groups: int) -> HistogramMatrix:
+    """Lay the rows of each group over each other; where several are present, the last counts.
+
+    Shapes: `group_of` int64[S], numbers below `groups`.
+    """
+    row = np.full((groups, histograms.row.shape[1]), NONE, dtype=np.int32)
+    series, step = np.nonzero(histograms.row >= 0)
+    row[group_of[series], step] = histograms.row[series, step]
+    return HistogramMatrix(histograms.columns, row)

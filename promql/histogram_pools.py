@@ -24,7 +24,8 @@ def ragged(start: Ints, count: Ints) -> Ints:
     """
     ends = np.cumsum(count)
     total = int(ends[-1]) if ends.size else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(start - (ends - count), count)
+    at: Ints = np.arange(total, dtype=np.int64) + np.repeat(start - (ends - count), count)
+    return at
 
 
 def starts_of(count: Ints) -> Ints:

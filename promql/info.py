@@ -8,7 +8,7 @@ with the newest sample counts. Source: Prometheus' documentation and test script
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,6 @@ import re2
 from promql.errors import ExecutionError
 from promql.labels import SeriesLabels
 from promql.matchers import matches_empty
-from promql.matrix import Matrix
 from promql.same_labels import merge_same_labels
 from promql.syntax import (
     Aggregation,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.matrix import Matrix
     from promql.syntax import Expr
 
     Ints = npt.NDArray[np.int64]
@@ -108,8 +108,13 @@ def join_info(selector: InfoSelector, base: Matrix, info: Matrix, ctx: EvalConte
     """Return `base` with the labels of `info`, whose `float_time` says how new a sample is.
 
     Raises ExecutionError where two info series belong to one series at one step and neither is
-    newer, and where two info metrics give one label two values.
+    newer, where two info metrics give one label two values, and for an info series of histograms.
     """
+    if info.histograms is not None:
+        row = int(np.flatnonzero(info.histograms.present.any(axis=1))[0])
+        raise ExecutionError(
+            f"this should be an info metric, with float samples: {info.labels.format_row(row)}"
+        )
     both = base.labels.keep(IDENTIFYING).concat(info.labels.keep(IDENTIFYING))
     group_of, representative = both.group()
     base_group = group_of[: base.series_count]
@@ -204,14 +209,8 @@ def _enriched(
     for row, labels in enumerate(given):
         for name, symbol in labels.items():
             added[names.index(name), row] = symbol
-    present = base.present[at]
+    chosen = base.take(at)
     if masks:
-        present &= np.stack(masks)
-    return merge_same_labels(
-        Matrix(
-            labels=SeriesLabels(names, np.where(own == 0, added, own), base.labels.symbols),
-            values=base.values[at],
-            present=present,
-            drop_name=base.drop_name[at],
-        )
-    )
+        chosen = chosen.narrowed(np.stack(masks))
+    enriched = SeriesLabels(names, np.where(own == 0, added, own), base.labels.symbols)
+    return merge_same_labels(replace(chosen, labels=enriched))

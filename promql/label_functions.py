@@ -6,6 +6,7 @@ From: `functions.py`.   Python runs once for each distinct source text, not for 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -134,7 +135,12 @@ def _relabelled(vector: Matrix, target: str, ids: Ids, changed: Mask) -> Matrix:
     if target == METRIC_NAME:
         drop_name = drop_name & ~changed  # a name that is given anew is one to keep
     return merge_same_labels(
-        Matrix(vector.labels.with_column(target, ids), vector.values, vector.present, drop_name)
+        replace(
+            vector,
+            labels=vector.labels.with_column(target, ids),
+            drop_name=drop_name,
+            float_time=None,
+        )
     )
 
 

@@ -83,6 +83,10 @@ class Matrix:
             histograms=None if histograms is None else histograms.narrowed(keep),
         )
 
+    def only_floats(self) -> Matrix:
+        """Return the series with their floats as their only points."""
+        return self if self.histograms is None else replace(self, histograms=None)
+
     def only_histograms(self, histograms: HistogramMatrix | None) -> Matrix:
         """Return the series with these histograms as their only points."""
         return replace(self, present=np.zeros_like(self.present), histograms=histograms)

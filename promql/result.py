@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from promql.histogram_matrix import HistogramMatrix
     from promql.labels import SeriesLabels
+    from tsdb.interface import HistogramRuns
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -37,25 +39,31 @@ class StringResult:
 
 @dataclass(frozen=True, slots=True)
 class VectorResult:
-    """S series at one time: `values` float64[S]. Every series is present, none comes twice."""
+    """S series at one time: `values` float64[S]. Every series is present, none comes twice.
+
+    `histograms` [S, 1] says which series have a histogram instead: their value is undefined. None
+    where all are floats.
+    """
 
     time_ms: int
     labels: SeriesLabels
     values: Floats
+    histograms: HistogramMatrix | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixResult:
     """S series over shared steps, sorted by labels.
 
-    Shapes: `steps_ms` int64[T]; `values` float64[S, T]; `present` bool[S, T], at least one True
-    in every row.
+    Shapes: `steps_ms` int64[T]; `values` float64[S, T]; `present` bool[S, T]: where there is a
+    float; `histograms` [S, T], None where all points are floats. Every row has at least one point.
     """
 
     steps_ms: Ints
     labels: SeriesLabels
     values: Floats
     present: Mask
+    histograms: HistogramMatrix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,8 @@ class RawResult:
     """S series with their stored samples: the answer to an instant query of a range selector.
 
     Shapes as in `SeriesBatch`: series s has times at `time_start[s]`, values at `value_start[s]`,
-    `count[s]` of each. Sorted by labels.
+    `count[s]` of each; `histograms` holds the histograms of the same series, None if there are
+    none. Sorted by labels.
     """
 
     labels: SeriesLabels
@@ -72,6 +81,7 @@ class RawResult:
     values: Floats
     value_start: Ints
     count: Ints
+    histograms: HistogramRuns | None = None
 
 
 ResultValue = ScalarResult | StringResult | VectorResult | MatrixResult | RawResult

@@ -5,25 +5,29 @@ From: `engine.py`.   To: `result.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from promql.errors import ExecutionError
 from promql.extended import with_edges
+from promql.histogram_matrix import NONE, HistogramMatrix, combined
 from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.result import MatrixResult, RawResult, ScalarResult, StringResult, VectorResult
 from promql.same_labels import SAME_LABELS, merge_same_labels
+from tsdb.interface import HistogramRuns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
     from promql.labels import QuerySymbols
-    from promql.matrix import Operand
+    from promql.matrix import HistogramWindows, Operand
     from promql.result import ResultValue
 
+    Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
 
@@ -37,8 +41,14 @@ def instant_value(operand: Operand, ctx: EvalContext) -> ResultValue:
             return StringResult(time_ms, text)
         case Matrix():
             vector = _named(operand)
-            rows = np.flatnonzero(vector.present[:, 0])
-            return VectorResult(time_ms, vector.labels.take(rows), vector.values[rows, 0])
+            rows = np.flatnonzero(vector.occupied[:, 0])
+            there = vector.histograms
+            return VectorResult(
+                time_ms,
+                vector.labels.take(rows),
+                vector.values[rows, 0],
+                None if there is None else there.take(rows),
+            )
         case Windows():
             return _raw(operand)
 
@@ -51,14 +61,21 @@ def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
         return MatrixResult(ctx.steps_ms, SeriesLabels.empty(1, ctx.symbols), values, present)
     assert isinstance(operand, Matrix)
     matrix = _named(operand)
-    rows = np.flatnonzero(matrix.present.any(axis=1))
+    rows = np.flatnonzero(matrix.occupied.any(axis=1))
     labels = matrix.labels.take(rows)
+    there = matrix.histograms
     order = labels.sort_order()
     at = rows[order]
     # The sorted copy is spared where the rows already stand as they should.
     if at.size == matrix.series_count and bool((at == np.arange(at.size)).all()):
-        return MatrixResult(ctx.steps_ms, labels, matrix.values, matrix.present)
-    return MatrixResult(ctx.steps_ms, labels.take(order), matrix.values[at], matrix.present[at])
+        return MatrixResult(ctx.steps_ms, labels, matrix.values, matrix.present, there)
+    return MatrixResult(
+        ctx.steps_ms,
+        labels.take(order),
+        matrix.values[at],
+        matrix.present[at],
+        None if there is None else there.take(at),
+    )
 
 
 def join_steps(earlier: MatrixResult, later: MatrixResult) -> MatrixResult:
@@ -70,15 +87,26 @@ def join_steps(earlier: MatrixResult, later: MatrixResult) -> MatrixResult:
     values = np.zeros((first.size, steps.size))
     present = np.zeros((first.size, steps.size), dtype=np.bool_)
     split, count = earlier.steps_ms.size, earlier.labels.series_count
+    histograms: HistogramMatrix | None = None
     for part, rows, columns in (
         (earlier, row_of[:count], slice(0, split)),
         (later, row_of[count:], slice(split, None)),
     ):
         values[rows, columns] = part.values
         present[rows, columns] = part.present
+        if part.histograms is not None:
+            row = np.full(values.shape, NONE, dtype=np.int32)
+            row[rows, columns] = part.histograms.row
+            histograms = combined(histograms, HistogramMatrix(part.histograms.columns, row))
     labels = both.take(first)
     order = labels.sort_order()
-    return MatrixResult(steps, labels.take(order), values[order], present[order])
+    return MatrixResult(
+        steps,
+        labels.take(order),
+        values[order],
+        present[order],
+        None if histograms is None else histograms.take(order),
+    )
 
 
 def _in_symbols(labels: SeriesLabels, symbols: QuerySymbols) -> SeriesLabels:
@@ -95,7 +123,9 @@ def _raw(view: Windows) -> RawResult:
         view = with_edges(view)
     first = view.first[view.window_of, 0].astype(np.int64)
     count = view.stop[view.window_of, 0] - first
-    rows = np.flatnonzero(count > 0)
+    there = view.histograms
+    held = count if there is None else count + there.sizes[:, 0]
+    rows = np.flatnonzero(held > 0)
     labels = view.labels.take(rows)
     if view.drop_name.any():
         labels = _dropped(labels, view.drop_name[rows])
@@ -110,6 +140,16 @@ def _raw(view: Windows) -> RawResult:
         values=view.values,
         value_start=view.value_start[at] + first[at],
         count=count[at],
+        histograms=None if there is None else _raw_histograms(there, at),
+    )
+
+
+def _raw_histograms(there: HistogramWindows, rows: Ints) -> HistogramRuns:
+    return HistogramRuns(
+        times=there.times,
+        start=there.start[rows] + there.first[rows, 0],
+        count=there.sizes[rows, 0].astype(np.int64),
+        columns=there.columns,
     )
 
 
@@ -119,7 +159,7 @@ def _named(matrix: Matrix) -> Matrix:
         return matrix
     labels = _dropped(matrix.labels, matrix.drop_name)
     unmarked = np.zeros(matrix.series_count, dtype=np.bool_)
-    return merge_same_labels(Matrix(labels, matrix.values, matrix.present, unmarked))
+    return merge_same_labels(replace(matrix, labels=labels, drop_name=unmarked, float_time=None))
 
 
 def _dropped(labels: SeriesLabels, drop_name: Mask) -> SeriesLabels:

@@ -6,11 +6,14 @@ functions).   To: the same, before they answer, so that every matrix has one row
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from promql.errors import ExecutionError
+from promql.histogram_matrix import HistogramMatrix, merged
 from promql.matrix import Matrix
-from promql.matrix_kernels import merge_rows
+from promql.matrix_kernels import first_collision, merge_rows
 
 SAME_LABELS = "vector cannot contain metrics with the same labelset"
 
@@ -27,9 +30,20 @@ def merge_same_labels(matrix: Matrix) -> Matrix:
     steps = matrix.values.shape[1]
     values = np.empty((first.size, steps), dtype=np.float64)
     present = np.zeros((first.size, steps), dtype=np.bool_)
-    if merge_rows(matrix.values, matrix.present, group_of, values, present) >= 0:
+    collides = merge_rows(matrix.values, matrix.present, group_of, values, present) >= 0
+    histograms: HistogramMatrix | None = None
+    if matrix.histograms is not None and not collides:
+        collides = first_collision(matrix.occupied, group_of, first.size) >= 0
+        histograms = merged(matrix.histograms, group_of, first.size)
+    if collides:
         raise ExecutionError(SAME_LABELS)
-    return Matrix(matrix.labels.take(first), values, present, matrix.drop_name[first])
+    return Matrix(
+        matrix.labels.take(first),
+        values,
+        present,
+        matrix.drop_name[first],
+        histograms=histograms,
+    )
 
 
 def without_name(matrix: Matrix, *, delayed: bool) -> Matrix:
@@ -38,8 +52,5 @@ def without_name(matrix: Matrix, *, delayed: bool) -> Matrix:
     Raises ExecutionError if that makes two series the same.
     """
     if delayed:
-        marked = np.ones(matrix.series_count, dtype=np.bool_)
-        return Matrix(matrix.labels, matrix.values, matrix.present, marked, matrix.float_time)
-    return merge_same_labels(
-        Matrix(matrix.labels.drop_name(), matrix.values, matrix.present, matrix.drop_name)
-    )
+        return replace(matrix, drop_name=np.ones(matrix.series_count, dtype=np.bool_))
+    return merge_same_labels(replace(matrix, labels=matrix.labels.drop_name(), float_time=None))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.matrix import Matrix
+from promql.matrix import stack
 from promql.same_labels import merge_same_labels
 from promql.syntax import VectorMatching
 from promql.vector_matching import match_groups, presence_by_group
@@ -16,43 +17,34 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from promql.matrix import Matrix
+
 _ALL_LABELS = VectorMatching()
 
 
 def _and(left: Matrix, right: Matrix, matching: VectorMatching) -> Matrix:
     left_group, right_group, groups = match_groups(left.labels, right.labels, matching)
-    there = presence_by_group(right.present, right_group, groups)
-    return _narrowed(left, left.present & there[left_group])
+    there = presence_by_group(right.occupied, right_group, groups)
+    return _narrowed(left, there[left_group])
 
 
 def _unless(left: Matrix, right: Matrix, matching: VectorMatching) -> Matrix:
     left_group, right_group, groups = match_groups(left.labels, right.labels, matching)
-    there = presence_by_group(right.present, right_group, groups)
-    return _narrowed(left, left.present & ~there[left_group])
+    there = presence_by_group(right.occupied, right_group, groups)
+    return _narrowed(left, ~there[left_group])
 
 
 def _or(left: Matrix, right: Matrix, matching: VectorMatching) -> Matrix:
     left_group, right_group, groups = match_groups(left.labels, right.labels, matching)
-    there = presence_by_group(left.present, left_group, groups)
-    added = _narrowed(right, right.present & ~there[right_group])
-    return merge_same_labels(
-        Matrix(
-            left.labels.concat(added.labels),
-            np.concatenate((left.values, added.values)),
-            np.concatenate((left.present, added.present)),
-            np.concatenate((left.drop_name, added.drop_name)),
-        )
-    )
+    there = presence_by_group(left.occupied, left_group, groups)
+    return merge_same_labels(stack((left, _narrowed(right, ~there[right_group]))))
 
 
-def _narrowed(matrix: Matrix, present: npt.NDArray[np.bool_]) -> Matrix:
-    """Return the matrix with less presence and without the rows that are left nowhere."""
-    rows = np.flatnonzero(present.any(axis=1))
-    if rows.size == matrix.series_count:
-        return Matrix(matrix.labels, matrix.values, present, matrix.drop_name)
-    return Matrix(
-        matrix.labels.take(rows), matrix.values[rows], present[rows], matrix.drop_name[rows]
-    )
+def _narrowed(matrix: Matrix, keep: npt.NDArray[np.bool_]) -> Matrix:
+    """Return the matrix where `keep` holds, without the rows that are left nowhere."""
+    narrow = replace(matrix.narrowed(keep), float_time=None)
+    rows = np.flatnonzero(narrow.occupied.any(axis=1))
+    return narrow if rows.size == matrix.series_count else narrow.take(rows)
 
 
 _OPERATORS: dict[str, Callable[[Matrix, Matrix, VectorMatching], Matrix]] = {

@@ -50,14 +50,15 @@ def _sort_desc(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
 
 
 def _by_value(node: Call, args: list[Operand], ctx: EvalContext, *, descending: bool) -> Matrix:
-    """Order by value; NaN comes last either way."""
+    """Order by value; NaN comes last either way. Histograms have no order and are left out."""
     vector = args[0]
     assert isinstance(vector, Matrix)
+    vector = vector.only_floats()
     if _vain(node, ctx):
         return vector
     rows = np.flatnonzero(vector.present[:, 0])
     values = vector.values[rows, 0]
-    return _taken(vector, rows[np.argsort(-values if descending else values, kind="stable")])
+    return vector.take(rows[np.argsort(-values if descending else values, kind="stable")])
 
 
 def _sort_by_label(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
@@ -82,13 +83,7 @@ def _by_label(node: Call, args: list[Operand], ctx: EvalContext, *, descending: 
         assert isinstance(name, StringValue)
         keys.append(natural_ranks(labels.column(name.text), labels.symbols))
     order = np.lexsort(keys)
-    return _taken(vector, order[::-1] if descending else order)
-
-
-def _taken(vector: Matrix, rows: Ints) -> Matrix:
-    return Matrix(
-        vector.labels.take(rows), vector.values[rows], vector.present[rows], vector.drop_name[rows]
-    )
+    return vector.take(order[::-1] if descending else order)
 
 
 def natural_ranks(column: Ids, symbols: QuerySymbols) -> Ints:
