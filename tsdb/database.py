@@ -133,13 +133,10 @@ class Database:
         self,
         path: Path | None,
         options: DatabaseOptions,
-        *,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Use `open` or `in_memory`."""
         self.path = path
         self.options = options
-        self._clock = clock
         in_memory = path is None or options.read_only
         reserve = 0 if path is None else _RESERVED_SLOTS
         pages = None if in_memory or path is None else path / "head"
@@ -164,7 +161,6 @@ class Database:
         path: Path | str,
         options: DatabaseOptions | None = None,
         *,
-        clock: Callable[[], float] = time.time,
         on_progress: Callable[[ReplayProgress], None] | None = None,
     ) -> Database:
         """Open a directory, making it if need be, and bring back what the log holds.
@@ -172,7 +168,7 @@ class Database:
         `on_progress` is called while it replays. Raises `LockedError`, OSError. Damage is logged
         and counted, and does not stop it.
         """
-        database = Database(Path(path), options or DatabaseOptions(), clock=clock)
+        database = Database(Path(path), options or DatabaseOptions())
         try:
             database._open(on_progress)
         except BaseException:

@@ -18,6 +18,7 @@ from tsdb.columns import GrowingColumn
 from tsdb.head_pages import PageStore
 from tsdb.kernels import (
     BLOCKS,
+    FREE_BLOCKS,
     FRESH,
     MAX_TIME,
     MIN_TIME,
@@ -76,7 +77,7 @@ class Head:
         """Samples of slots and pages older than this are no longer the head's to show."""
         self.series_created = 0
         self.series_removed = 0
-        self._free: list[Slots] = []
+        self._free: Slots = np.empty(0, np.int32)
         self._resting: Slots = np.empty(0, np.int32)
         self._recent: list[Slots] = []
         self.generation = GrowingColumn(np.int32, reserve=reserve)
@@ -137,18 +138,26 @@ class Head:
 
     def fresh_slots(self, count: int) -> Slots:
         """Return slots that may be used for `count` new series; nothing is taken yet."""
-        free = np.concatenate([*self._free, np.empty(0, np.int32)])[:count]
+        free = self._free[:count]
         more = np.arange(self.slot_count, self.slot_count + count - free.size, dtype=np.int32)
         return np.concatenate([free, more])
 
     def take_slots(self, slots: Slots) -> None:
-        """Make slots ready for new series; they came first in `fresh_slots`, or from the WAL."""
+        """Make slots ready for new series; they came first in `fresh_slots`, or from the log."""
         if not slots.size:
             return
         count = max(self.slot_count, int(slots.max()) + 1)
-        skipped = np.arange(self.slot_count, count, dtype=np.int32)
-        free = np.concatenate([*self._free, skipped]) if self._free else skipped
-        self._free = [free[~np.isin(free, slots)]] if free.size else []
+        reused = min(slots.size, self._free.size)
+        appended = slots[reused:]
+        next_slots = np.arange(self.slot_count, self.slot_count + appended.size)
+        if np.array_equal(self._free[:reused], slots[:reused]) and np.array_equal(
+            appended, next_slots
+        ):
+            self._free = self._free[reused:]
+        else:
+            skipped = np.arange(self.slot_count, count, dtype=np.int32)
+            free = np.concatenate([self._free, skipped])
+            self._free = free[~np.isin(free, slots)]
         self.slot_count = count
         for column in (
             self.generation,
@@ -161,15 +170,28 @@ class Head:
             self.page_head,
         ):
             column.ensure(count)
+        self._leave_time_blocks(slots)
         self.newest_time.array[slots] = NO_TIME
         self.fill.array[slots] = 0
         self.block_of.array[slots] = -1
         self.version.array[slots] += 1
         self.page_head.array[slots] = -1
 
+    def _leave_time_blocks(self, slots: Slots) -> None:
+        """Give back the time blocks that the last owners of these slots still had."""
+        held = self.block_of.array[slots[self.fill.array[slots] > 0]]
+        if held.size:
+            users = self._block_facts[1].array
+            np.subtract.at(users, held, 1)
+            held = np.unique(held)
+            unused = held[users[held] == 0]
+            free = int(self._state[FREE_BLOCKS])
+            self._free_blocks.array[free : free + unused.size] = unused
+            self._state[FREE_BLOCKS] += unused.size
+
     def give_back(self, slots: Slots) -> None:
         """Make slots free that were taken and got no series."""
-        self._free.append(slots)
+        self._free = np.concatenate([slots, self._free])
 
     def discard(self, slots: Slots) -> None:
         """Forget series at once, with their samples. Only a replay may, nobody reads then."""
@@ -177,7 +199,7 @@ class Head:
         self.rows = self.rows.without(kept)
         self.index.keep_only(kept)
         self.generation.array[slots] += 1
-        self._free.append(np.unique(slots))
+        self._free = np.concatenate([self._free, np.unique(slots)])
 
     def add_series(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
         """Enter the labels of series whose slots were taken."""
@@ -283,13 +305,14 @@ class Head:
         Their slots rest until the next call before they are used again, so that a reader that
         found them before this call does not see somebody else's samples.
         """
-        self._free.append(self._resting)
+        self._free = np.concatenate([self._free, self._resting])
         self._resting = np.empty(0, np.int32)
         slots = self.rows.slots
-        keep = self.newest_time.array[slots] >= time_ms
-        for needed in (self.late.slots(), self.frozen_late.slots(), *self._recent):
-            keep |= np.isin(slots, needed)
+        needed = self.newest_time.array[: self.slot_count] >= time_ms
+        for some in (self.late.slots(), self.frozen_late.slots(), *self._recent):
+            needed[some] = True
         self._recent = []
+        keep = needed[slots]
         gone = slots[~keep]
         if gone.size:
             kept = slots[keep]

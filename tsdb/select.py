@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from tsdb.merge import merge_batches, merge_labels
 from tsdb.tombstones import DeletedRange, Tombstone, mask_deleted, take_series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tsdb.block import Block
     from tsdb.errors import CorruptFileError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tsdb.label_kernels import Slots
     from tsdb.metric_table import SeriesRows
 
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +59,11 @@ class Reader:
     ) -> list[SeriesBatch]:
         """Return one batch per selection; see `interface.SeriesReader`."""
         self._check_open()
+        return self._steadily(lambda: self._select(selections, samples_max))
+
+    def _select(
+        self, selections: Sequence[Selection], samples_max: int | None
+    ) -> list[SeriesBatch]:
         head = self._head
         rows = head.rows
         memory = self._memory_of(rows)
@@ -113,9 +119,15 @@ class Reader:
     ) -> LabelColumns:
         """Return the labels of matching series; see `interface.SeriesReader`."""
         self._check_open()
+        return self._steadily(lambda: self._series(matcher_sets, start_ms, end_ms))
+
+    def _series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> LabelColumns:
+        # The head before the blocks, so that what is cut between the two looks is in one of them.
+        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
         in_blocks = self._in_blocks(matcher_sets, start_ms, end_ms)
         parts = [block.labels(block_rows) for block, block_rows in in_blocks]
-        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
         if not parts:
             return rows.labels(slots)
         return merge_labels([*parts, rows.labels(slots)], rows.symbols)[0]
@@ -125,18 +137,29 @@ class Reader:
     ) -> list[str]:
         """Return the label names in use; see `interface.SeriesReader`."""
         self._check_open()
-        names: set[str] = set()
+        return self._steadily(lambda: self._label_names(matcher_sets, start_ms, end_ms))
+
+    def _label_names(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+        names = set(rows.names(slots))
         for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
             names.update(block.labels(block_rows).names)
-        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-        return sorted(names.union(rows.names(slots)))
+        return sorted(names)
 
     def label_values(
         self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
         """Return the values of one label; see `interface.SeriesReader`."""
         self._check_open()
-        values: set[str] = set()
+        return self._steadily(lambda: self._label_values(name, matcher_sets, start_ms, end_ms))
+
+    def _label_values(
+        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> list[str]:
+        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+        values = set(rows.values(name, slots))
         for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
             labels = block.labels(block_rows)
             if name in labels.names:
@@ -145,8 +168,17 @@ class Reader:
                 mark_ids(np.ascontiguousarray(column), seen)
                 seen[0] = False
                 values.update(labels.symbols.texts(np.flatnonzero(seen).astype(np.uint32)))
-        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-        return sorted(values.union(rows.values(name, slots)))
+        return sorted(values)
+
+    def _steadily(self, read: Callable[[], _Result]) -> _Result:
+        """Read again if a block was replaced before its files were opened, which is lazily."""
+        while True:
+            blocks = self.blocks
+            try:
+                return read()
+            except FileNotFoundError:
+                if self.blocks is blocks:
+                    raise
 
     def _in_blocks(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int

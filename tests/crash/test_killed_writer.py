@@ -68,7 +68,7 @@ def check(database: Database, *, series: int, last: int) -> int:
     return int(found.size)
 
 
-@pytest.mark.parametrize("series", [3, 200])
+@pytest.mark.parametrize("series", [3, pytest.param(200, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_survives_kills(tmp_path, series):
     begin = 1
     for after_s in (0.05, 0.5, 0.9):

@@ -298,6 +298,25 @@ def test_a_reader_beside_a_writer_sees_whole_scrapes():
     assert problems == []
 
 
+def test_time_blocks_of_collected_series_serve_others():
+    head = make_head(50)
+    for generation in range(1, 20):
+        slots = head.rows.slots
+        # Each series at times of its own: nothing is shared.
+        for slot in slots.tolist():
+            times = np.arange(5) * 100 + generation * 1000 + slot
+            append(head, [slot] * 5, times, [1.0] * 5)
+        head.collect(1 << 40)
+        head.collect(1 << 40)
+        labels = LabelSpans.from_labels({"n": f"{generation}-{n}"} for n in range(50))
+        slots = head.fresh_slots(50)
+        head.index.claim(*head.index.hash(labels), slots)
+        head.take_slots(slots)
+        head.add_series(slots, *head.symbols.intern_spans(labels), labels.first)
+    assert head.slot_count <= 150
+    assert head.time_block_count <= 150
+
+
 def test_symbols_that_nobody_uses_any_more_go(monkeypatch):
     monkeypatch.setattr("tsdb.head._SYMBOLS_MIN", 100)
     head = make_head(0)
