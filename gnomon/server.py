@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api.routes import make_app
+from api.routes import RUNNER_OPTIONS, make_app
 from gnomon import wiring
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
@@ -71,13 +71,15 @@ class Server:
             wiring.api_options(options, self._state.external_labels),
         )
         view.attach(app)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+        runner = web.AppRunner(app, shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
         self._watch_signals()
         code = 1
         try:
             await runner.setup()
             if await self._listen(runner) and await self._open_storage():
                 if not self._state.stop_requested.is_set():
+                    # The parser makes its tables when it is first used: not in a user's query.
+                    await asyncio.to_thread(engine.instant, "vector(1)", 0)
                     await self._scrape(began)
                 await self._state.stop_requested.wait()
                 code = 0
