@@ -3,8 +3,8 @@
 From: handlers.   To: `promql.engine` and storage, in threads.
 
 At most `concurrency_max` queries are evaluated at once; the others wait, and the wait counts
-against their timeout. A client that goes away cancels its query: the transport is looked at while
-the thread runs, since aiohttp says nothing to a handler that does not write.
+against their timeout. A client that goes away cancels its query: the transports are looked at while
+queries run, since aiohttp says nothing to a handler that does not write.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from api.threads import Threads
 from promql.errors import CanceledError, QueryTimeoutError
 
 if TYPE_CHECKING:
@@ -54,16 +54,17 @@ class Gate:
     def __init__(self, concurrency_max: int) -> None:
         self._concurrency_max = max(1, concurrency_max)
         self._slots = asyncio.Semaphore(self._concurrency_max)
-        self._query_threads = ThreadPoolExecutor(self._concurrency_max, "query")
-        self._call_threads = ThreadPoolExecutor(CALL_THREADS, "api")
-        self._write_threads = ThreadPoolExecutor(WRITE_THREADS, "write")
-        self._cancels: set[threading.Event] = set()
+        self._query_threads = Threads(self._concurrency_max, "query")
+        self._call_threads = Threads(CALL_THREADS, "api")
+        self._write_threads = Threads(WRITE_THREADS, "write")
+        self._running: dict[threading.Event, web.Request] = {}
+        self._watching: asyncio.TimerHandle | None = None
         self._waiting = self._evaluated = self._canceled = self._timed_out = 0
 
     def stats(self) -> GateStats:
         """Return counts at this moment."""
         return GateStats(
-            running=len(self._cancels),
+            running=len(self._running),
             waiting=self._waiting,
             concurrency_max=self._concurrency_max,
             evaluated=self._evaluated,
@@ -84,55 +85,61 @@ class Gate:
         CanceledError when the client went away.
         """
         begin = time.monotonic()
-        await self._take_slot(request, timeout_s)
+        if self._slots.locked():
+            await self._wait_for_slot(request, timeout_s)
+        else:
+            await self._slots.acquire()
         queue_s = time.monotonic() - begin
         canceled = threading.Event()
         try:
-            running = asyncio.get_running_loop().run_in_executor(
-                self._query_threads, evaluate, canceled, timeout_s - queue_s, queue_s
+            # The slot is free when the thread is, which may be after this handler was cancelled.
+            running = self._query_threads.submit(
+                lambda: evaluate(canceled, timeout_s - queue_s, queue_s),
+                lambda: self._ended(canceled),
             )
         except BaseException:
             self._slots.release()
             raise
-        self._cancels.add(canceled)
-        # The slot is free when the thread is, which may be after this handler was cancelled.
-        running.add_done_callback(lambda _: self._finished(canceled))
+        self._running[canceled] = request
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().call_later(POLL_S, self._watch)
         try:
-            while True:
-                done, _ = await asyncio.wait({running}, timeout=POLL_S)
-                if done:
-                    break
-                if _gone(request):
-                    canceled.set()
+            return await running
         except asyncio.CancelledError:
             canceled.set()
-            running.add_done_callback(_retrieve)
             raise
-        return running.result()
 
     async def call(self, work: Callable[[], T]) -> T:
         """Run something that may block, and is neither query nor write, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._call_threads, work)
+        return await self._call_threads.submit(work)
 
     async def write(self, work: Callable[[], T]) -> T:
         """Run something that stores what was pushed in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._write_threads, work)
+        return await self._write_threads.submit(work)
 
     def cancel_all(self) -> None:
         """Cancel every running query: the server stops."""
-        for canceled in list(self._cancels):
+        for canceled in self._running:
             canceled.set()
 
     async def close(self) -> None:
         """Cancel what runs and end the threads."""
         self.cancel_all()
         for threads in (self._query_threads, self._call_threads, self._write_threads):
-            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+            await threads.close()
+        if self._watching is not None:
+            self._watching.cancel()
 
-    async def _take_slot(self, request: web.Request, timeout_s: float) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
+    def _watch(self) -> None:
+        """Cancel the queries whose clients are gone; look again as long as any runs."""
+        self._watching = None
+        for canceled, request in self._running.items():
+            if _gone(request):
+                canceled.set()
+        if self._running:
+            self._watching = asyncio.get_running_loop().call_later(POLL_S, self._watch)
+
+    async def _wait_for_slot(self, request: web.Request, timeout_s: float) -> None:
         self._waiting += 1
         deadline = time.monotonic() + timeout_s
         try:
@@ -153,8 +160,8 @@ class Gate:
         finally:
             self._waiting -= 1
 
-    def _finished(self, canceled: threading.Event) -> None:
-        self._cancels.discard(canceled)
+    def _ended(self, canceled: threading.Event) -> None:
+        del self._running[canceled]
         self._evaluated += 1
         self._canceled += canceled.is_set()
         self._slots.release()
@@ -163,9 +170,3 @@ class Gate:
 def _gone(request: web.Request) -> bool:
     transport = request.transport
     return transport is None or transport.is_closing()
-
-
-def _retrieve(running: asyncio.Future[T]) -> None:
-    """Look at the outcome nobody waits for, so that asyncio does not complain of it."""
-    if not running.cancelled():
-        running.exception()

@@ -16,7 +16,7 @@ from api.json_text import JsonBytes
 from api.json_writer import result_chunks
 from api.params import POINTS_MAX, Form, read_form
 from api.parts import PARTS
-from api.replies import accepted_encoding, compressed, streamed, success, whole
+from api.replies import Packed, accepted_encoding, answer, packed, success
 from api.times import MAX_TIME, MIN_TIME, Instant
 from promql.errors import ExecutionError, ParseError, QueryTimeoutError
 from promql.format import prettify
@@ -27,7 +27,7 @@ from promql.tree_json import tree_json
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from promql.syntax import Expr
 
@@ -106,11 +106,9 @@ async def _answer(
     timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
     stats = form.text("stats")
     per_step = stats == "all" and PER_STEP_FEATURE in parts.engine.options.features
-    encoding = accepted_encoding(request)
+    offered = accepted_encoding(request)
 
-    def run(
-        canceled: threading.Event, left_s: float, queue_s: float
-    ) -> tuple[bytes, bytes, Iterator[bytes]]:
+    def run(canceled: threading.Event, left_s: float, queue_s: float) -> Packed:
         if left_s <= 0:
             raise QueryTimeoutError("query execution")
         result = evaluate(form.text("query"), canceled, left_s)
@@ -118,7 +116,8 @@ async def _answer(
         if limit:
             value, cut = _truncated(value, limit)
             warnings = [*warnings, TRUNCATED] if cut else warnings
-        chunks = compressed(
+        # The first chunk is made here: it is all there is of most answers.
+        return packed(
             result_chunks(
                 value,
                 stats=replace(result.stats, queue_s=queue_s) if stats else None,
@@ -126,18 +125,14 @@ async def _answer(
                 warnings=warnings,
                 infos=result.infos,
             ),
-            encoding,
+            offered,
         )
-        # The first chunk is made here: it is all there is of most answers.
-        return next(chunks), next(chunks, b""), chunks
 
     try:
-        first, second, rest = await parts.gate.query(request, run, timeout_s)
+        reply = await parts.gate.query(request, run, timeout_s)
     except ParseError as error:
         raise BadParameterError("query", str(error)) from None
-    if not second:
-        return whole(request, first, encoded=encoding)
-    return await streamed(request, first + second, rest, encoding)
+    return await answer(request, reply)
 
 
 def _truncated(value: ResultValue, limit: int) -> tuple[ResultValue, bool]:

@@ -17,12 +17,12 @@ from api.json_writer import label_set_chunks
 from api.params import matcher_sets, read_form
 from api.parts import PARTS
 from api.query import TRUNCATED
-from api.replies import accepted_encoding, compressed, streamed, success, success_body, whole
+from api.replies import Packed, accepted_encoding, answer, packed, success, success_body
 from promql.errors import ParseError
 from promql.quoting import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"_(?:_|([0-9a-fA-F]{1,6})_)")
@@ -39,25 +39,20 @@ async def series(request: web.Request) -> web.StreamResponse:
         matchers = matcher_sets(form.all("match[]"))
     except (ParseError, ApiError) as error:
         raise BadParameterError("match[]", str(error)) from None
-    encoding = accepted_encoding(request)
+    offered = accepted_encoding(request)
 
     if start_ms > end_ms:
         return success(request, [])
 
-    def run() -> tuple[bytes, bytes, Iterator[bytes]]:
+    def run() -> Packed:
         found = parts.storage.series(matchers, start_ms, end_ms)
         ids, cut = found.ids, 0 < limit < found.series_count
         if cut:
             ids = np.ascontiguousarray(ids[:, :limit])
         warnings = (TRUNCATED,) if cut else ()
-        chunks = label_set_chunks(found.names, ids, found.symbols, warnings)
-        packed = compressed(chunks, encoding)
-        return next(packed), next(packed, b""), packed
+        return packed(label_set_chunks(found.names, ids, found.symbols, warnings), offered)
 
-    first, second, rest = await parts.gate.call(run)
-    if not second:
-        return whole(request, first, encoded=encoding)
-    return await streamed(request, first + second, rest, encoding)
+    return await answer(request, await parts.gate.call(run))
 
 
 async def delete_series(_request: web.Request) -> web.Response:
@@ -100,15 +95,15 @@ async def _texts(
     request: web.Request, find: Callable[[], list[str]], limit: int
 ) -> web.StreamResponse:
     """Reply with texts; finding, writing and compressing them is a thread's work."""
-    encoding = accepted_encoding(request)
+    offered = accepted_encoding(request)
 
-    def run() -> bytes:
+    def run() -> Packed:
         found = find()
         cut = 0 < limit < len(found)
         body = success_body(found[:limit] if cut else found, (TRUNCATED,) if cut else ())
-        return b"".join(compressed(iter([body]), encoding))
+        return packed(iter([body]), offered)
 
-    return whole(request, await request.app[PARTS].gate.call(run), encoded=encoding)
+    return await answer(request, await request.app[PARTS].gate.call(run))
 
 
 def unescape_name(name: str) -> str:

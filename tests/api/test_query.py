@@ -297,11 +297,21 @@ def test_warnings_and_infos_come_after_the_data(api):
     ],
 )
 def test_compression_follows_the_clients_offer(loaded, offer, encoding, unpack):
-    paths = (f"{QUERY}?query=up&time=1", f"{QUERY}?query=", "/api/v1/labels")
+    long = "x" * 2000
+    paths = (f"{QUERY}?query='{long}'", f"{QUERY}?time={long}", f"/api/v1/labels?{long}")
+    loaded.storage.add({"__name__": "up", long: "1"}, {1000: 1.0})
     for path in paths:
         reply = loaded.ask("GET", path, headers={"Accept-Encoding": offer})
         assert reply.headers.get("Content-Encoding") == encoding
-        assert json.loads(unpack(reply.body))["status"] in ("success", "error")
+        body = unpack(reply.body)
+        assert json.loads(body)["status"] in ("success", "error")
+        assert len(body) > 1000
+
+
+def test_small_replies_are_sent_as_they_are(loaded):
+    reply = loaded.ask("GET", f"{QUERY}?query=1", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in reply.headers
+    assert int(reply.headers["Content-Length"]) == len(reply.body)
 
 
 @pytest.mark.parametrize("offer", ["identity", "gzip"])
