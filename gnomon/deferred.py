@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tsdb.interface import (
         Floats,
+        HistogramColumns,
         Ints,
         LabelColumns,
         LabelSpans,
@@ -83,3 +84,14 @@ class DeferredStorage:
     ) -> npt.NDArray[np.uint8]:
         """See `Appender.append`."""
         return self._there.append(refs, times_ms, values, time_max_ms=time_max_ms)
+
+    def append_histograms(
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        histograms: HistogramColumns,
+        *,
+        time_max_ms: int | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """See `HistogramAppender.append_histograms`."""
+        return self._there.append_histograms(refs, times_ms, histograms, time_max_ms=time_max_ms)

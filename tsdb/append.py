@@ -16,6 +16,8 @@ import numpy as np
 
 from tsdb.errors import ClosedError
 from tsdb.head_view import read_view, take_view
+from tsdb.histogram_buffer import HistogramRun
+from tsdb.histogram_columns import digests, of_columns, take
 from tsdb.interface import AppendStatus
 from tsdb.kernels import LATE, NO_TIME, STORED
 from tsdb.late import sorted_run
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tsdb.head import Head
-    from tsdb.interface import Floats, Ints, LabelSpans
+    from tsdb.interface import Floats, HistogramColumns, Ints, LabelSpans
     from tsdb.kernels import Small
     from tsdb.label_kernels import Slots, Words
     from tsdb.wal import WalWriter
@@ -38,10 +40,12 @@ _RESOLVED_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True)
 class AppendStats:
-    """Samples by what became of them, and how many of the stored ones came late."""
+    """Floats by what became of them, and how many of the stored ones came late; histograms too."""
 
     by_status: tuple[int, ...]
     late: int
+    histograms_by_status: tuple[int, ...]
+    late_histograms: int
 
 
 class BatchAppender:
@@ -64,6 +68,8 @@ class BatchAppender:
         self.closed = False
         self._by_status = np.zeros(len(AppendStatus) + 1, np.int64)
         self._late = 0
+        self._histograms_by_status = np.zeros(len(AppendStatus) + 1, np.int64)
+        self._late_histograms = 0
 
     def resolve(self, labels: LabelSpans) -> Ints:
         """Return a ref for each series, creating and logging those that are new.
@@ -99,6 +105,36 @@ class BatchAppender:
             self._check_open()
             return self._append(refs, times, bits, self._limits(time_max_ms))
 
+    def append_histograms(
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        histograms: HistogramColumns,
+        *,
+        time_max_ms: int | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Log and store one batch of histograms; return the `AppendStatus` of each.
+
+        Raises `WriteFailedError`; then nothing was stored.
+        """
+        refs = np.ascontiguousarray(refs, np.int64)
+        times = np.ascontiguousarray(times_ms, np.int64)
+        columns = of_columns(histograms)
+        digest = digests(columns, self.head.digest_keys)
+        with self.head.lock:
+            self._check_open()
+            limits = self._limits(time_max_ms)
+            return self._append_histograms(refs, times, digest, columns, limits)
+
+    def restore_histograms(
+        self, refs: Ints, times: Ints, columns: HistogramColumns
+    ) -> npt.NDArray[np.uint8]:
+        """Store a batch from the log: as `append_histograms`, unlogged, and whatever its age."""
+        digest = digests(columns, self.head.digest_keys)
+        with self.head.lock:
+            limits = (_ALL_MS, NO_TIME, NO_TIME, STORED)
+            return self._append_histograms(refs, times, digest, columns, limits)
+
     def restore_samples(self, refs: Ints, times: Ints, bits: Words) -> npt.NDArray[np.uint8]:
         """Store a batch from the log: as `append`, without logging, and whatever its age."""
         with self.head.lock:
@@ -132,7 +168,12 @@ class BatchAppender:
 
     def stats(self) -> AppendStats:
         """Return counters of everything appended since the start, replay included."""
-        return AppendStats(tuple(self._by_status[:-1].tolist()), self._late)
+        return AppendStats(
+            tuple(self._by_status[:-1].tolist()),
+            self._late,
+            tuple(self._histograms_by_status[:-1].tolist()),
+            self._late_histograms,
+        )
 
     def _check_open(self) -> None:
         if self.closed:
@@ -180,10 +221,44 @@ class BatchAppender:
         self._by_status += counts
         return status
 
+    def _append_histograms(
+        self,
+        refs: Ints,
+        times: Ints,
+        digest: Words,
+        columns: HistogramColumns,
+        limits: tuple[int, int, int, int],
+    ) -> npt.NDArray[np.uint8]:
+        head = self.head
+        status, counts, prior = head.admit(refs, times, digest, limits)
+        in_order, late = status, 0
+        if counts[LATE]:
+            in_order = status.copy()
+            late = self._decide_late(status, refs, times, digest).size
+            counts = np.bincount(status, minlength=counts.size)
+        if counts[STORED]:
+            stored = np.flatnonzero(status == STORED)
+            slots = (refs & _SLOT_MASK).astype(np.int32)
+            stored = stored[np.lexsort((times[stored], slots[stored]))]
+            kept = take(columns, stored)
+            if self.wal is not None:
+                try:
+                    self.wal.write_histograms(refs[stored], times[stored], kept)
+                except BaseException:
+                    head.revoke(refs, in_order, prior)
+                    raise
+            run = HistogramRun.of(slots[stored], times[stored], digest[stored], kept)
+            head.add_histograms(run, times[in_order == STORED])
+            self._late_histograms += late
+        self._histograms_by_status += counts
+        return status
+
     def _decide_late(self, status: Small, refs: Ints, times: Ints, bits: Words) -> Ints:
         """Turn LATE into what becomes of the sample; return the positions of those to store.
 
-        A late sample may repeat one of this very batch, of the late buffer, or of the head.
+        A late sample may repeat one of this very batch, of the buffers, or of the head. Bits are
+        those of a float or the digest of a histogram; the two are never taken for each other, save
+        by a chance of 2^-64 under a key that nobody knows.
         """
         head = self.head
         late = np.flatnonzero(status == LATE)
@@ -199,7 +274,7 @@ class BatchAppender:
         repeated = ~first
         status[order[repeated]] = _repeat_status(bits[order[repeated]], bits[winner[repeated]])
         late = np.sort(order[first & (status[order] == LATE)])
-        for buffer in (head.late, head.frozen_late):
+        for buffer in head.buffers:
             found, there = buffer.find(slots[late], times[late])
             status[late[found]] = _repeat_status(bits[late[found]], there[found])
             late = late[~found]

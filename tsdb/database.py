@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tsdb.block import Block
     from tsdb.interface import (
         Floats,
+        HistogramColumns,
         Ints,
         LabelColumns,
         LabelSpans,
@@ -87,7 +88,8 @@ class DatabaseOptions:
 class DatabaseStats:
     """Everything countable, for `telemetry.py`. Times in ms since the epoch, durations in s.
 
-    `appended` counts samples by `AppendStatus`, replayed ones included. Head times are None while
+    `appended` counts floats by `AppendStatus`, replayed ones included, `histograms_appended`
+    histograms; `histograms_waiting` are in the head. Head times are None while
     it is empty. `clean_start`: 1 the last owner closed it, 0 it crashed, -1 there is no lock.
     """
 
@@ -97,6 +99,9 @@ class DatabaseStats:
     appended: tuple[int, ...]
     late_appended: int
     late_waiting: int
+    histograms_appended: tuple[int, ...]
+    histograms_late: int
+    histograms_waiting: int
     head_min_time_ms: int | None
     head_max_time_ms: int | None
     head_pages: int
@@ -281,6 +286,17 @@ class Database:
         """Return a ref for each series; see `interface.Appender`."""
         return self._appender.resolve(labels)
 
+    def append_histograms(
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        histograms: HistogramColumns,
+        *,
+        time_max_ms: int | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Log and store one batch of histograms; see `interface.HistogramAppender`."""
+        return self._appender.append_histograms(refs, times_ms, histograms, time_max_ms=time_max_ms)
+
     def append(
         self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
     ) -> npt.NDArray[np.uint8]:
@@ -370,6 +386,9 @@ class Database:
             appended=appended.by_status,
             late_appended=appended.late,
             late_waiting=head.late.count + head.frozen_late.count,
+            histograms_appended=appended.histograms_by_status,
+            histograms_late=appended.late_histograms,
+            histograms_waiting=head.histograms.count + head.frozen_histograms.count,
             head_min_time_ms=None if low == NEVER_MS else low,
             head_max_time_ms=None if newest == NO_TIME else newest,
             head_pages=head.page_count,

@@ -9,6 +9,7 @@ series raises its slot's generation, so that old refs are recognised. The column
 
 from __future__ import annotations
 
+import secrets
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from tsdb.columns import GrowingColumn
 from tsdb.head_pages import PageStore
+from tsdb.histogram_buffer import HistogramBuffer, HistogramRun
 from tsdb.kernels import (
     BLOCKS,
     FREE_BLOCKS,
@@ -70,6 +72,9 @@ class Head:
         self.pages = PageStore(pages)
         self.late = LateBuffer()
         self.frozen_late = LateBuffer()
+        self.histograms = HistogramBuffer()
+        self.frozen_histograms = HistogramBuffer()
+        self.digest_keys: Words = np.array([secrets.randbits(64) | 1 for _ in range(2)], np.uint64)
         self.slot_count = 0
         self.floor_ms: int = NO_TIME
         """Samples older than this are late, whatever their series has: they are in blocks."""
@@ -99,25 +104,30 @@ class Head:
 
     @property
     def min_time_ms(self) -> int:
-        """Least time of a sample in slots and pages; `NEVER_MS` if there is none."""
+        """Least time of a sample that came in order; `NEVER_MS` if there is none."""
         return int(self._state[MIN_TIME])
 
     @property
     def max_time_ms(self) -> int:
-        """Greatest time of a sample ever placed; `NO_TIME` if there is none."""
+        """Greatest time of a sample that came in order; `NO_TIME` if there never was one."""
         return int(self._state[MAX_TIME])
 
     @property
     def newest_ms(self) -> int:
         """Greatest time of a sample, late ones included; `NO_TIME` if there is none."""
-        late = (self.late.max_time_ms, self.frozen_late.max_time_ms)
+        late = (each.max_time_ms for each in self.buffers)
         return max(self.max_time_ms, *(NO_TIME if each is None else each for each in late))
 
     @property
     def oldest_ms(self) -> int:
         """Least time of a sample, late ones included; `NEVER_MS` if there is none."""
-        late = (self.late.min_time_ms, self.frozen_late.min_time_ms)
+        late = (each.min_time_ms for each in self.buffers)
         return min(self.min_time_ms, *(NEVER_MS if each is None else each for each in late))
+
+    @property
+    def buffers(self) -> tuple[LateBuffer | HistogramBuffer, ...]:
+        """All that is not in slots and pages: late floats, and histograms."""
+        return (self.late, self.frozen_late, self.histograms, self.frozen_histograms)
 
     @property
     def page_count(self) -> int:
@@ -200,6 +210,8 @@ class Head:
         self.index.keep_only(kept)
         self.generation.array[slots] += 1
         self._free = np.concatenate([self._free, np.unique(slots)])
+        for buffer in self.buffers:
+            buffer.remove(slots)
 
     def add_series(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
         """Enter the labels of series whose slots were taken."""
@@ -243,11 +255,7 @@ class Head:
         """Put the samples that are STORED (and in order) into their slots."""
         if not refs.size:
             return
-        first, last = int(times.min()) // self._window_ms, int(times.max()) // self._window_ms
-        if first == last:
-            self.windows.add(first)
-        else:
-            self.windows.update(np.unique(times // self._window_ms).tolist())
+        self._note_windows(times)
         done: Int = 0
         while True:
             open_bits = self.open_bits.array
@@ -288,6 +296,22 @@ class Head:
                 ):
                     column.ensure(blocks)
 
+    def add_histograms(self, run: HistogramRun, in_order: Ints) -> None:
+        """Take histograms; `in_order` holds the times of those that are not late."""
+        self.histograms.add(run)
+        if in_order.size:
+            self._note_windows(in_order)
+            state = self._state
+            state[MIN_TIME] = min(int(state[MIN_TIME]), int(in_order.min()))
+            state[MAX_TIME] = max(int(state[MAX_TIME]), int(in_order.max()))
+
+    def _note_windows(self, times: Ints) -> None:
+        first, last = int(times.min()) // self._window_ms, int(times.max()) // self._window_ms
+        if first == last:
+            self.windows.add(first)
+        else:
+            self.windows.update(np.unique(times // self._window_ms).tolist())
+
     def drop_before(self, time_ms: int) -> None:
         """Stop showing samples of slots and pages older than `time_ms`; blocks have them."""
         self.readable_ms = max(self.readable_ms, time_ms)
@@ -309,7 +333,7 @@ class Head:
         self._resting = np.empty(0, np.int32)
         slots = self.rows.slots
         needed = self.newest_time.array[: self.slot_count] >= time_ms
-        for some in (self.late.slots(), self.frozen_late.slots(), *self._recent):
+        for some in (*(each.slots() for each in self.buffers), *self._recent):
             needed[some] = True
         self._recent = []
         keep = needed[slots]

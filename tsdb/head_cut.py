@@ -13,6 +13,8 @@ import numpy as np
 
 from tsdb.block_writer import write_block
 from tsdb.head_view import read_view, take_view
+from tsdb.histogram_buffer import read_histograms
+from tsdb.histogram_columns import size_bytes
 from tsdb.select import batch_of, without_deleted
 from tsdb.series_order import series_order
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tsdb.head import Head
+    from tsdb.histogram_buffer import HistogramRun
     from tsdb.interface import SeriesBatch
     from tsdb.label_kernels import Slots
     from tsdb.late import LateRun
@@ -39,16 +42,18 @@ def write_windows(
     stop_ms: int,
     window_ms: int,
     late_runs: tuple[LateRun, ...],
+    histogram_runs: tuple[HistogramRun, ...],
     deleted: Sequence[Tombstone],
 ) -> list[Path]:
     """Write the samples in [first_ms, stop_ms), a block for each aligned window that has any.
 
-    Late samples are taken from `late_runs` only. Raises OSError; then no new block is left.
+    Late samples are taken from `late_runs` only, histograms from `histogram_runs`.
+    Raises OSError; then no new block is left.
     """
     with head.lock:
         rows, windows = head.rows, set(head.windows)
-    for run in late_runs:
-        windows.update(np.unique(run.times // window_ms).tolist())
+    for times in (*(run.times for run in late_runs), *(run.times for run in histogram_runs)):
+        windows.update(np.unique(times // window_ms).tolist())
     order = _in_order(rows)
     written: list[Path] = []
     try:
@@ -56,7 +61,8 @@ def write_windows(
             begin, end = max(number * window_ms, first_ms), min((number + 1) * window_ms, stop_ms)
             if begin >= end:
                 continue
-            pieces = _pieces(head, rows, order, (begin, end - 1), late_runs, deleted)
+            window = (begin, end - 1)
+            pieces = _pieces(head, rows, order, window, late_runs, histogram_runs, deleted)
             path = write_block(parent_dir, rows.symbols, pieces, min_time_ms=begin, max_time_ms=end)
             if path is not None:
                 written.append(path)
@@ -99,6 +105,7 @@ def _pieces(
     order: list[Slots],
     window: tuple[int, int],
     late_runs: tuple[LateRun, ...],
+    histogram_runs: tuple[HistogramRun, ...],
     deleted: Sequence[Tombstone],
 ) -> Iterator[SeriesBatch]:
     """Yield the window's samples of all series, in order."""
@@ -111,13 +118,18 @@ def _pieces(
                 ordered = ordered[series_order(rows.labels(ordered))]
             some = np.ascontiguousarray(ordered[first : first + size])
             with head.lock:
-                view = take_view(head, some, late_runs=late_runs)
+                view = take_view(head, some, late_runs=late_runs, histogram_runs=histogram_runs)
             start, end = (np.full(some.size, bound, np.int64) for bound in window)
-            batch = batch_of(rows, some, read_view(head, view, start, end), 0, some.size)
+            samples = read_view(head, view, start, end)
+            histograms = read_histograms(histogram_runs, some, start, end)
+            batch = batch_of(rows, some, samples, histograms, 0, some.size)
             if deleted and batch.series_count:
                 batch = without_deleted(batch, deleted)
             if batch.series_count:
                 yield batch
             first += some.size
-            dense = max(1, batch.sample_count // some.size)
+            weight = batch.sample_count
+            if histograms is not None:
+                weight += size_bytes(histograms.columns) // 8
+            dense = max(1, weight // some.size)
             size = min(_PIECE_SERIES, max(64, _PIECE_SAMPLES // dense))

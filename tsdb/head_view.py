@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tsdb.head import Head
+    from tsdb.histogram_buffer import HistogramRun
     from tsdb.interface import Floats, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
@@ -67,15 +68,22 @@ class HeadView:
     segments: Mapping[int, Words]
     readable_ms: int
     late_runs: tuple[LateRun, ...]
+    histogram_runs: tuple[HistogramRun, ...]
 
 
 def take_view(
-    head: Head, slots: Slots, *, late_runs: tuple[LateRun, ...] | None = None
+    head: Head,
+    slots: Slots,
+    *,
+    late_runs: tuple[LateRun, ...] | None = None,
+    histogram_runs: tuple[HistogramRun, ...] | None = None,
 ) -> HeadView:
     """Return a view of the given series. The caller holds the head's lock.
 
-    `late_runs` replaces the head's own, for who wants only some of them.
+    `late_runs` and `histogram_runs` replace the head's own, for who wants only some of them.
     """
+    if histogram_runs is None:
+        histogram_runs = head.frozen_histograms.runs + head.histograms.runs
     size = slots.size
     fill, block_of = np.empty(size, np.uint8), np.empty(size, np.int32)
     version, page = np.empty(size, np.uint32), np.empty(size, np.int64)
@@ -103,6 +111,7 @@ def take_view(
         head.pages.segments,
         head.readable_ms,
         head.frozen_late.runs + head.late.runs if late_runs is None else late_runs,
+        histogram_runs,
     )
 
 
@@ -139,6 +148,7 @@ def read_view(
                 again.newest,
                 {**view.segments, **again.segments},
                 view.readable_ms,
+                (),
                 (),
             )
             end = np.minimum(end_ms[changed], view.newest[changed])

@@ -365,5 +365,5 @@ class HistogramAppender(Protocol):
         ...
 
 
-class Storage(SeriesReader, Appender, Protocol):
+class Storage(SeriesReader, Appender, HistogramAppender, Protocol):
     """Both sides, as an opened database offers them."""

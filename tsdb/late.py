@@ -98,6 +98,13 @@ class LateBuffer:
             runs.append(_merge(older, newer))
         self.runs = tuple(runs)
 
+    def remove(self, slots: Slots) -> None:
+        """Forget the samples of some slots."""
+        kept = LateBuffer()
+        for run in self.runs:
+            kept.add(run.where(~np.isin(run.slots, slots)))
+        self.runs = kept.runs
+
     def split(self, time_ms: int) -> tuple[LateRun, LateBuffer]:
         """Return what is older than `time_ms` as one run, and a buffer of the rest."""
         older = _EMPTY

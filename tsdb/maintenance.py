@@ -24,6 +24,7 @@ from tsdb.block_meta import is_ulid
 from tsdb.errors import CorruptFileError
 from tsdb.head import NEVER_MS
 from tsdb.head_cut import write_windows
+from tsdb.histogram_buffer import HistogramBuffer, HistogramRun
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
 from tsdb.replay import write_checkpoint
@@ -132,9 +133,10 @@ class Maintenance:
                 return
             with self._head.lock:
                 runs = self._head.frozen_late.runs + self._head.late.runs
+                histograms = self._head.frozen_histograms.runs + self._head.histograms.runs
                 first, stop = self._head.oldest_ms, self._head.newest_ms + 1
             if first < stop:
-                self._write(target, first, stop, runs)
+                self._write(target, first, stop, runs, histograms)
 
     def load_blocks(self) -> tuple[Block, ...]:
         """Open every block of the directory, without those that others replace."""
@@ -178,11 +180,14 @@ class Maintenance:
             older, rest = head.late.split(stop_ms)
             head.frozen_late = LateBuffer((older,) if older.count else ())
             head.late = rest
-            frozen = head.frozen_late.min_time_ms
-            first = head.min_time_ms if frozen is None else min(head.min_time_ms, frozen)
+            head.frozen_histograms, head.histograms = head.histograms.split(stop_ms)
+            frozen = (head.frozen_late.min_time_ms, head.frozen_histograms.min_time_ms)
+            first = min(head.min_time_ms, *(NEVER_MS if each is None else each for each in frozen))
         try:
             written = (
-                self._write(self.path, first, stop_ms, head.frozen_late.runs)
+                self._write(
+                    self.path, first, stop_ms, head.frozen_late.runs, head.frozen_histograms.runs
+                )
                 if first < stop_ms
                 else []
             )
@@ -192,10 +197,14 @@ class Maintenance:
                 head.floor_ms = floor_before
                 head.late.add(older)
                 head.frozen_late = LateBuffer()
+                for run in head.frozen_histograms.runs:
+                    head.histograms.add(run)
+                head.frozen_histograms = HistogramBuffer()
             raise
         with head.lock:
             self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
             head.frozen_late = LateBuffer()
+            head.frozen_histograms = HistogramBuffer()
             head.drop_before(stop_ms)
             head.collect(stop_ms)
             head.compact_symbols()
@@ -212,7 +221,12 @@ class Maintenance:
         _log.info("cut the head at %d into %d blocks", stop_ms, len(blocks))
 
     def _write(
-        self, parent: Path, first_ms: int, stop_ms: int, runs: tuple[LateRun, ...]
+        self,
+        parent: Path,
+        first_ms: int,
+        stop_ms: int,
+        late_runs: tuple[LateRun, ...],
+        histogram_runs: tuple[HistogramRun, ...],
     ) -> list[Path]:
         return write_windows(
             self._head,
@@ -220,7 +234,8 @@ class Maintenance:
             first_ms=first_ms,
             stop_ms=stop_ms,
             window_ms=self.options.min_block_ms,
-            late_runs=runs,
+            late_runs=late_runs,
+            histogram_runs=histogram_runs,
             deleted=self._reader.deleted,
         )
 

@@ -11,16 +11,20 @@ Invariant: series that shared their times in all batches share them in the resul
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tsdb import merge_kernels
 from tsdb.block_symbols import BlockSymbols
-from tsdb.interface import ABSENT, LabelColumns, SeriesBatch, SymbolSource
+from tsdb.histogram_columns import concat, ragged, take
+from tsdb.interface import ABSENT, HistogramRuns, LabelColumns, SeriesBatch, SymbolSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
     from tsdb.interface import Bytes, Ids, Ints
 
@@ -99,6 +103,7 @@ def merge_batches(batches: Sequence[SeriesBatch], symbols: SymbolSink) -> Series
             only.values,
             only.value_start,
             only.count,
+            only.histograms,
         )
     labels, series_of = merge_labels([batch.labels for batch in batches], symbols)
     series_count = labels.series_count
@@ -153,7 +158,80 @@ def merge_batches(batches: Sequence[SeriesBatch], symbols: SymbolSink) -> Series
             out_start,
             values,
         )
-    return SeriesBatch(labels, times, time_first[group], values, out_start, out_count)
+    merged = SeriesBatch(labels, times, time_first[group], values, out_start, out_count)
+    if all(batch.histograms is None for batch in batches):
+        return merged
+    return _add_histograms(merged, batches, series_of)
+
+
+def _add_histograms(
+    merged: SeriesBatch, batches: Sequence[SeriesBatch], series_of: Ints
+) -> SeriesBatch:
+    """Return the merged floats with the histograms of all batches beside them.
+
+    Of a float and a histogram of one time, too, that of the batch that comes first counts.
+    """
+    series, times, source, parts = [], [], [], []
+    row = 0
+    for at, batch in enumerate(batches):
+        runs = batch.histograms
+        if runs is not None:
+            rows = ragged(runs.start, runs.count)
+            series.append(np.repeat(series_of[row : row + batch.series_count], runs.count))
+            times.append(runs.times[rows])
+            source.append(np.full(rows.size, at, dtype=np.int64))
+            parts.append(take(runs.columns, rows))
+        row += batch.series_count
+    all_series, all_times, all_source = map(np.concatenate, (series, times, source))
+    order = np.lexsort((all_source, all_times, all_series))
+    all_series, all_times, all_source = all_series[order], all_times[order], all_source[order]
+    first = np.ones(order.size, dtype=np.bool_)
+    first[1:] = (np.diff(all_series) != 0) | (np.diff(all_times) != 0)
+    twice = _find(merged, all_series, all_times) & first
+    if twice.any():
+        # Rare: a late sample is of another kind than one that only a block has.
+        hits = np.flatnonzero(twice)
+        float_source = np.full(hits.size, len(batches), dtype=np.int64)
+        row = 0
+        for number, batch in enumerate(batches):
+            place = np.full(merged.series_count, -1, dtype=np.int64)
+            place[series_of[row : row + batch.series_count]] = np.arange(batch.series_count)
+            row += batch.series_count
+            mine = np.flatnonzero(place[all_series[hits]] >= 0)
+            here = mine[_find(batch, place[all_series[hits[mine]]], all_times[hits[mine]])]
+            float_source[here] = np.minimum(float_source[here], number)
+        loses = float_source < all_source[hits]
+        first[hits[loses]] = False
+        merged = _without_floats(merged, all_series[hits[~loses]], all_times[hits[~loses]])
+    kept = np.flatnonzero(first)
+    count = np.bincount(all_series[kept], minlength=merged.series_count).astype(np.int64)
+    columns = take(concat(parts), order[kept])
+    runs = HistogramRuns(all_times[kept], np.cumsum(count) - count, count, columns)
+    return replace(merged, histograms=runs)
+
+
+def _find(batch: SeriesBatch, series: Ints, times: Ints) -> npt.NDArray[np.bool_]:
+    """Say of each (series, time) whether the batch has a float there."""
+    found = np.empty(series.size, dtype=np.bool_)
+    merge_kernels.find_times(
+        batch.times, batch.time_start[series], batch.count[series], times, found
+    )
+    return found
+
+
+def _without_floats(batch: SeriesBatch, series: Ints, times: Ints) -> SeriesBatch:
+    """Return the batch without the floats at the given places; series may end up without any."""
+    of_series = np.repeat(np.arange(batch.series_count), batch.count)
+    all_times = batch.times[ragged(batch.time_start, batch.count)]
+    values = batch.values[ragged(batch.value_start, batch.count)]
+    drop = np.zeros(all_times.size, dtype=np.bool_)
+    start = np.cumsum(batch.count) - batch.count
+    for one, time in zip(series.tolist(), times.tolist(), strict=True):
+        run = slice(start[one], start[one] + batch.count[one])
+        drop[start[one] + np.searchsorted(all_times[run], time)] = True
+    count = np.bincount(of_series[~drop], minlength=batch.series_count).astype(np.int64)
+    start = np.cumsum(count) - count
+    return SeriesBatch(batch.labels, all_times[~drop], start, values[~drop], start, count)
 
 
 def _distinct_runs(batch: SeriesBatch) -> tuple[Ints, Ints, Ints]:

@@ -181,3 +181,23 @@ def copy_pieces(
                 for i in range(size):
                     out[to + i] = values[at + i]
             to += size
+
+
+@njit(
+    types.void(INTS_IN, INTS_IN, INTS_IN, INTS_IN, types.Array(types.boolean, 1, "C")),
+    cache=True,
+    nogil=True,
+)
+def find_times(
+    pool: Ints, start: Ints, count: Ints, wanted: Ints, found: npt.NDArray[np.bool_]
+) -> None:
+    """Say whether each wanted time is in its run of the pool, pool[start[n]:][:count[n]]."""
+    for n in range(wanted.size):
+        low, high = start[n], start[n] + count[n]
+        while low < high:
+            middle = (low + high) // 2
+            if pool[middle] < wanted[n]:
+                low = middle + 1
+            else:
+                high = middle
+        found[n] = low < start[n] + count[n] and pool[low] == wanted[n]

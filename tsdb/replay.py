@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zstandard
 
+from tsdb.histogram_columns import take
+from tsdb.histogram_record import histogram_payload, read_histograms
 from tsdb.interface import AppendStatus
 from tsdb.wal import (
     HEADER,
+    HISTOGRAMS,
     PAYLOAD_BYTES_MAX,
     SAMPLES,
     SEGMENT_MAGIC,
@@ -225,6 +228,10 @@ def _apply(
             status = appender.restore_samples(*read_samples(payload))
             report.samples += status.size
             report.unknown += int(np.count_nonzero(status == AppendStatus.UNKNOWN_SERIES))
+        elif kind == HISTOGRAMS:
+            status = appender.restore_histograms(*read_histograms(payload))
+            report.samples += status.size
+            report.unknown += int(np.count_nonzero(status == AppendStatus.UNKNOWN_SERIES))
         elif kind == TOMBSTONE:
             on_tombstone(read_tombstone(payload))
     except ValueError as error:
@@ -253,6 +260,13 @@ def _kept(
         out = np.empty(25 * refs.size + 40, np.uint8)
         size = encode_samples(refs, times, bits.view(np.float64), bits, out)
         payload = out[:size].tobytes()
+    elif kind == HISTOGRAMS:
+        refs, times, columns = read_histograms(payload)
+        chosen = np.flatnonzero((times >= keep_from_ms) & is_live(refs))
+        if not chosen.size:
+            return None
+        payload = histogram_payload(refs[chosen], times[chosen], take(columns, chosen))
+        payload, flags = zstandard.ZstdCompressor(level=1).compress(payload), ZSTD
     elif kind == TOMBSTONE and read_tombstone(payload).end_ms < keep_from_ms:
         return None
     return header_of(kind, flags, payload) + payload

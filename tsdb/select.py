@@ -18,7 +18,9 @@ import numpy as np
 
 from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.head_view import RowSamples, read_view, take_view
-from tsdb.interface import LabelColumns, SeriesBatch
+from tsdb.histogram_buffer import count_histograms, read_histograms
+from tsdb.histogram_columns import take_series as take_histograms
+from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
 from tsdb.label_kernels import mark_ids
 from tsdb.matching import RegexMemory, check_matchers, label_mask, match_series
@@ -89,15 +91,17 @@ class Reader:
                     allowed -= block.count_samples(
                         found_rows, each.start_ms, each.end_ms, on_corrupt=self._count_corrupt
                     )
+            allowed -= count_histograms(view.histogram_runs, slots, start, end)
         try:
             own = read_view(head, view, start, end, samples_max=allowed)
         except TooManySamplesError:
             assert samples_max is not None
             raise TooManySamplesError(samples_max) from None
+        histograms = read_histograms(view.histogram_runs, slots, start, end)
         batches = []
         at = 0
         for each, size, found in zip(selections, sizes, in_blocks, strict=True):
-            batch = batch_of(rows, slots, own, at, at + size)
+            batch = batch_of(rows, slots, own, histograms, at, at + size)
             at += size
             if deleted and batch.series_count:
                 batch = without_deleted(batch, deleted)
@@ -214,7 +218,7 @@ class Reader:
             return rows, chosen
         # A series that was resolved and never got a sample is none; one may have late ones only.
         with head.lock:
-            late = np.concatenate([head.late.slots(), head.frozen_late.slots()])
+            late = np.concatenate([each.slots() for each in head.buffers])
         return rows, chosen[has | np.isin(chosen, late)]
 
     def _memory_of(self, rows: SeriesRows) -> RegexMemory:
@@ -234,10 +238,18 @@ class Reader:
 
 
 def batch_of(
-    rows: SeriesRows, slots: Slots, samples: RowSamples, first: int, stop: int
+    rows: SeriesRows,
+    slots: Slots,
+    samples: RowSamples,
+    histograms: HistogramRuns | None,
+    first: int,
+    stop: int,
 ) -> SeriesBatch:
     """Make a batch of the rows [first, stop) of what was read, without those that are empty."""
-    kept = first + np.flatnonzero(samples.count[first:stop])
+    count = samples.count[first:stop]
+    if histograms is not None:
+        count = count + histograms.count[first:stop]
+    kept = first + np.flatnonzero(count)
     return SeriesBatch(
         rows.labels(slots[kept]),
         samples.times,
@@ -245,6 +257,7 @@ def batch_of(
         samples.values,
         samples.value_start[kept],
         samples.count[kept],
+        None if histograms is None else take_histograms(histograms, kept),
     )
 
 

@@ -9,6 +9,7 @@ a list of a million rows. What it matches in a block is found once, since a bloc
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zlib
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.errors import CorruptFileError
+from tsdb.histogram_columns import keep_rows, ragged
+from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import Matcher, MatchOp, SeriesBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tsdb.interface import Ints
+    from tsdb.interface import HistogramRuns, Ints
 
 TOMBSTONES_FILE = "tombstones"
 _VERSION = 1
@@ -104,6 +107,7 @@ def mask_deleted(batch: SeriesBatch, deleted: Sequence[DeletedRange]) -> SeriesB
     Series that lose nothing keep their place in the pools; series that shared their times and
     lose the same ranges share them still.
     """
+    histograms = _mask_histograms(batch.histograms, deleted)
     hit = np.zeros((len(deleted), batch.series_count), dtype=np.bool_)
     first, last = _time_bounds(batch)
     for at, one in enumerate(deleted):
@@ -111,7 +115,9 @@ def mask_deleted(batch: SeriesBatch, deleted: Sequence[DeletedRange]) -> SeriesB
         hit[at] &= (first <= one.end_ms) & (last >= one.start_ms)
     touched = np.flatnonzero(hit.any(axis=0))
     if not touched.size:
-        return batch
+        if histograms is batch.histograms:
+            return batch
+        return _with_samples(dataclasses.replace(batch, histograms=histograms))
     count = batch.count[touched]
     start = np.cumsum(count) - count
     of_series = np.repeat(np.arange(touched.size), count)
@@ -139,10 +145,7 @@ def mask_deleted(batch: SeriesBatch, deleted: Sequence[DeletedRange]) -> SeriesB
     time_start[touched] = batch.times.size + run_start[leader][group]
     value_start[touched] = batch.values.size + np.cumsum(kept) - kept
     all_count[touched] = kept
-    left = np.flatnonzero(all_count)
-    if not left.size:
-        return None
-    return take_series(
+    return _with_samples(
         SeriesBatch(
             batch.labels,
             np.concatenate([batch.times, kept_times]),
@@ -150,9 +153,34 @@ def mask_deleted(batch: SeriesBatch, deleted: Sequence[DeletedRange]) -> SeriesB
             np.concatenate([batch.values, kept_values]),
             value_start,
             all_count,
-        ),
-        left,
+            histograms,
+        )
     )
+
+
+def _mask_histograms(
+    runs: HistogramRuns | None, deleted: Sequence[DeletedRange]
+) -> HistogramRuns | None:
+    """Return the histograms without the deleted ones: the same object if none is."""
+    if runs is None:
+        return None
+    of_series = np.repeat(np.arange(runs.count.size), runs.count)
+    times = runs.times[ragged(runs.start, runs.count)]
+    keep = np.ones(times.size, dtype=np.bool_)
+    for one in deleted:
+        hit = np.zeros(runs.count.size, dtype=np.bool_)
+        hit[one.series] = True
+        keep &= ~(hit[of_series] & (times >= one.start_ms) & (times <= one.end_ms))
+    return runs if keep.all() else keep_rows(runs, keep)
+
+
+def _with_samples(batch: SeriesBatch) -> SeriesBatch | None:
+    """Return the batch without series that have no samples, None if none has any."""
+    has = batch.count > 0
+    if batch.histograms is not None:
+        has |= batch.histograms.count > 0
+    left = np.flatnonzero(has)
+    return take_series(batch, left) if left.size else None
 
 
 def take_series(batch: SeriesBatch, series: Ints) -> SeriesBatch:
@@ -170,10 +198,15 @@ def take_series(batch: SeriesBatch, series: Ints) -> SeriesBatch:
         batch.values,
         batch.value_start[series],
         batch.count[series],
+        None if batch.histograms is None else take_histograms(batch.histograms, series),
     )
 
 
 def _time_bounds(batch: SeriesBatch) -> tuple[Ints, Ints]:
-    first: Ints = batch.times[batch.time_start]
-    last: Ints = batch.times[batch.time_start + batch.count - 1]
+    """Return the first and the last time of each series' floats: the wrong way round for none."""
+    first = np.full(batch.series_count, np.iinfo(np.int64).max)
+    last = np.full(batch.series_count, np.iinfo(np.int64).min)
+    has = np.flatnonzero(batch.count)
+    first[has] = batch.times[batch.time_start[has]]
+    last[has] = batch.times[batch.time_start[has] + batch.count[has] - 1]
     return first, last

@@ -25,6 +25,7 @@ import numpy as np
 import zstandard
 
 from tsdb.errors import WriteFailedError
+from tsdb.histogram_record import histogram_payload
 from tsdb.interface import LabelSpans, Matcher, MatchOp
 from tsdb.tombstones import Tombstone
 from tsdb.wal_kernels import copy_spans, decode_samples, encode_samples
@@ -32,7 +33,7 @@ from tsdb.wal_kernels import copy_spans, decode_samples, encode_samples
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tsdb.interface import Bytes, Ints
+    from tsdb.interface import Bytes, HistogramColumns, Ints
     from tsdb.label_kernels import Slots, Words
 
 _log = logging.getLogger(__name__)
@@ -40,11 +41,12 @@ _log = logging.getLogger(__name__)
 SEGMENT_MAGIC = b"GNOMWAL\x01"
 HEADER = struct.Struct("<IBBHI")
 """Payload bytes, type, flags, zero, CRC-32 of the eight bytes before it and of the payload."""
-SERIES, SAMPLES, TOMBSTONE = 1, 2, 3
+SERIES, SAMPLES, TOMBSTONE, HISTOGRAMS = 1, 2, 3, 4
 ZSTD = 1
 """Flag: the payload is one zstd frame."""
 PAYLOAD_BYTES_MAX = 1 << 30
 _COMPRESS_FROM_BYTES = 512
+_COMPRESSED_KINDS = (SERIES, HISTOGRAMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ class WalWriter:
         size = encode_samples(refs, times, bits.view(np.float64), bits, self._buffer)
         self.write(SAMPLES, self._buffer[:size].data)
 
+    def write_histograms(self, refs: Ints, times: Ints, columns: HistogramColumns) -> None:
+        """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
+        self.write(HISTOGRAMS, histogram_payload(refs, times, columns))
+
     def write_tombstone(self, tombstone: Tombstone) -> None:
         """Log what is deleted from the head. Raises `WriteFailedError`; then nothing was logged."""
         self.write(TOMBSTONE, tombstone_payload(tombstone))
@@ -98,7 +104,7 @@ class WalWriter:
     def write(self, kind: int, payload: bytes | memoryview[int]) -> None:
         """Write one record, whole or not at all."""
         flags = 0
-        if kind == SERIES and len(payload) >= _COMPRESS_FROM_BYTES:
+        if kind in _COMPRESSED_KINDS and len(payload) >= _COMPRESS_FROM_BYTES:
             payload, flags = self._compressor.compress(payload), ZSTD
         record = (header_of(kind, flags, payload), payload)
         size = HEADER.size + len(payload)
