@@ -68,7 +68,7 @@ def subtract(a: HistogramColumns, b: HistogramColumns) -> tuple[HistogramColumns
     return result, flags
 
 
-def scale(columns: HistogramColumns, factors: Floats | float) -> HistogramColumns:
+def multiply(columns: HistogramColumns, factors: Floats | float) -> HistogramColumns:
     """Return each histogram times its factor; below zero it becomes a gauge.
 
     Shapes: `factors` float64[H] or one number.
@@ -111,7 +111,7 @@ def divide(columns: HistogramColumns, divisors: Floats | float) -> HistogramColu
 
 def negate(columns: HistogramColumns) -> HistogramColumns:
     """Return each histogram with the sign of all counts turned: a gauge."""
-    return scale(columns, -1.0)
+    return multiply(columns, -1.0)
 
 
 def equal(a: HistogramColumns, b: HistogramColumns) -> Mask:
