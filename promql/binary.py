@@ -14,14 +14,18 @@ import numpy as np
 
 from promql.arithmetic import COMPARISON, HISTOGRAM_TRIM, combine
 from promql.errors import ExecutionError
+from promql.histogram_algebra import negate as turned
+from promql.histogram_binary import combine_histograms
+from promql.histogram_matrix import HistogramMatrix
 from promql.matrix import Matrix, ScalarSteps
 from promql.same_labels import merge_same_labels, without_name
 from promql.set_operators import combine_sets
 from promql.syntax import SET_OPERATORS, Cardinality, VectorMatching
-from promql.vector_matching import pair_up, refuse_ambiguous
+from promql.vector_matching import Points, pair_up, refuse_ambiguous
 
 if TYPE_CHECKING:
     from promql.context import EvalContext
+    from promql.histogram_binary import Outcome
     from promql.matrix import Operand
     from promql.syntax import Binary, Unary
 
@@ -57,23 +61,42 @@ def negate(node: Unary, operand: Operand, ctx: EvalContext) -> Operand:
     if isinstance(operand, ScalarSteps):
         return ScalarSteps(-operand.values)
     assert isinstance(operand, Matrix)
+    histograms = operand.histograms
+    if histograms is not None:
+        columns, row = histograms.distinct()
+        histograms = HistogramMatrix(turned(columns), row)
     with np.errstate(invalid="ignore"):
-        negative = Matrix(operand.labels, -operand.values, operand.present, operand.drop_name)
+        negative = replace(operand, values=-operand.values, float_time=None, histograms=histograms)
     return without_name(negative, delayed=ctx.delayed_name_removal)
 
 
 def _vector_and_scalar(
     node: Binary, vector: Matrix, scalar: ScalarSteps, ctx: EvalContext, *, scalar_left: bool
 ) -> Matrix:
-    if node.op in HISTOGRAM_TRIM:
-        return _no_floats(node, vector, ctx)
     steps = scalar.values[np.newaxis, :]
+    histograms = None
+    if vector.histograms is not None:
+        points = Points(vector.values, vector.present, vector.histograms)
+        other = Points(steps, np.ones_like(steps, dtype=np.bool_))
+        left_points, right_points = (other, points) if scalar_left else (points, other)
+        there = vector.histograms.present
+        histograms = combine_histograms(
+            node.op, left_points, right_points, there, node.span, ctx
+        ).histograms
+    if node.op in HISTOGRAM_TRIM:
+        return replace(_no_floats(node, vector, ctx), histograms=histograms)
     left, right = (steps, vector.values) if scalar_left else (vector.values, steps)
     values, holds = combine(node.op, left, right, return_bool=node.return_bool)
     if holds is not None:  # the vector's own value stays, on whichever side it stands
-        return Matrix(vector.labels, vector.values, vector.present & holds, vector.drop_name)
+        return Matrix(
+            vector.labels,
+            vector.values,
+            vector.present & holds,
+            vector.drop_name,
+            histograms=histograms,
+        )
     return without_name(
-        Matrix(vector.labels, values, vector.present, vector.drop_name),
+        Matrix(vector.labels, values, vector.present, vector.drop_name, histograms=histograms),
         delayed=ctx.delayed_name_removal,
     )
 
@@ -90,15 +113,34 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
             pairs = replace(pairs, drop_name=np.ones_like(pairs.drop_name))
         else:
             pairs = replace(pairs, labels=pairs.labels.drop_name())
-    if node.op in HISTOGRAM_TRIM:
-        met = Matrix(pairs.labels, pairs.many, pairs.present, pairs.drop_name)
-        return _no_floats(node, met, ctx)
     left, right = (pairs.one, pairs.many) if swapped else (pairs.many, pairs.one)
-    values, holds = combine(node.op, left, right, return_bool=node.return_bool)
-    present = pairs.present if holds is None else pairs.present & holds
-    refuse_ambiguous(pairs, present, matching)
-    return merge_same_labels(
-        Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
+    floats = pairs.present
+    outcome = None
+    if left.histograms is not None or right.histograms is not None:
+        floats = floats & left.present & right.present
+        outcome = combine_histograms(node.op, left, right, pairs.present, node.span, ctx)
+    if node.op in HISTOGRAM_TRIM:
+        met = Matrix(pairs.labels, pairs.many.values, floats, pairs.drop_name)
+        result = _no_floats(node, met, ctx)
+    else:
+        values, holds = combine(node.op, left.values, right.values, return_bool=node.return_bool)
+        present = floats if holds is None else floats & holds
+        result = Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
+    if outcome is not None:
+        result = _with_histograms(result, outcome, return_bool=node.return_bool)
+    refuse_ambiguous(pairs, result.occupied, matching)
+    return merge_same_labels(result)
+
+
+def _with_histograms(floats: Matrix, outcome: Outcome, *, return_bool: bool) -> Matrix:
+    """Put what histograms came to beside the floats; with `bool` a comparison yields floats."""
+    if not return_bool:
+        return replace(floats, histograms=outcome.histograms)
+    compared = outcome.holds | outcome.fails
+    return replace(
+        floats,
+        values=np.where(compared, outcome.holds, floats.values),
+        present=floats.present | compared,
     )
 
 

@@ -20,6 +20,7 @@ from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
+from promql.histogram_runs import shown_per_step, window_sizes
 from promql.info import InfoSelector, join_info
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.syntax import (
@@ -138,6 +139,8 @@ class Evaluator:
         else:
             result = newest_samples(self._selected[number], points, ctx, keep_time=keep_time)
         ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
+        if result.histograms is not None:
+            ctx.counts.per_step += shown_per_step(result.histograms)
         return result
 
     def _range(self, node: MatrixSelector, ctx: EvalContext) -> Windows:
@@ -193,9 +196,12 @@ def _spread(result: Operand, ctx: EvalContext) -> Operand:
             return ScalarSteps(np.repeat(values, steps))
         case Matrix():
             ctx.budget.reserve(result.series_count * steps)
-            time = result.float_time
+            time, histograms = result.float_time, result.histograms
+            if histograms is not None:
+                histograms = replace(histograms, row=np.repeat(histograms.row, steps, axis=1))
             return replace(
                 result,
+                histograms=histograms,
                 values=np.repeat(result.values, steps, axis=1),
                 present=np.repeat(result.present, steps, axis=1),
                 float_time=None if time is None else np.repeat(time, steps, axis=1),
@@ -207,12 +213,16 @@ def _spread(result: Operand, ctx: EvalContext) -> Operand:
 def _samples_held(result: Operand) -> int:
     """Return how many samples an operand counts for while it is held."""
     match result:
-        case Matrix():
-            return int(np.count_nonzero(result.present))
+        case Matrix(histograms=histograms):
+            floats = int(np.count_nonzero(result.present))
+            return floats if histograms is None else floats + int(shown_per_step(histograms).sum())
         case ScalarSteps(values=values):
             return values.size
         case StringValue():
             return 0
         case Windows():
             # Prometheus holds the window of one series at a time; that is the limit's meaning.
-            return int((result.stop - result.first).max(initial=0))
+            held = int((result.stop - result.first).max(initial=0))
+            if result.histograms is None:
+                return held
+            return held + int(window_sizes(result.histograms).max(initial=0))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_pools import concat, take
+from promql.histogram_columns import concat, take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

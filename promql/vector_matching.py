@@ -10,11 +10,13 @@ either side; that two meet at one step is what Prometheus calls an error, and it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from promql.errors import ExecutionError
+from promql.histogram_matrix import merged as merged_histograms
+from promql.histogram_matrix import stacked
 from promql.matrix import Matrix
 from promql.matrix_kernels import any_present, first_collision, merge_rows
 from promql.syntax import Cardinality
@@ -24,14 +26,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import Budget
+    from promql.histogram_matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from promql.syntax import VectorMatching
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def match_labels(labels: SeriesLabels, matching: VectorMatching) -> SeriesLabels:
@@ -58,17 +59,48 @@ def presence_by_group(present: Mask, group_of: Ints, groups: int) -> Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class Points:
+    """The points of one side of all pairs: as those of a `Matrix`, without labels."""
+
+    values: Floats
+    present: Mask
+    histograms: HistogramMatrix | None = None
+
+    @staticmethod
+    def of(matrix: Matrix, rows: Ints) -> Points:
+        """Return the points of some rows, without a copy where that is all of them in order."""
+        if rows.size == matrix.series_count and np.array_equal(rows, np.arange(rows.size)):
+            return Points(matrix.values, matrix.present, matrix.histograms)
+        histograms = matrix.histograms
+        return Points(
+            matrix.values[rows],
+            matrix.present[rows],
+            None if histograms is None else histograms.take(rows),
+        )
+
+    @staticmethod
+    def filled(value: float, shape: tuple[int, ...]) -> Points:
+        """Return the same float at every point."""
+        return Points(np.full(shape, value), np.ones(shape, dtype=np.bool_))
+
+    @property
+    def occupied(self) -> Mask:
+        """Where there is a point of either kind."""
+        return self.present if self.histograms is None else self.present | self.histograms.present
+
+
+@dataclass(frozen=True, slots=True)
 class Pairs:
     """Rows of the many side and of the one side that meet.
 
-    Shapes: all [P] or [P, T]. `many` and `one` are values; `present` says where both are there.
+    Shapes: all [P] or [P, T]. `present` says where both are there, as floats or histograms.
     `labels` are the result's; `group_of` is the match group; `drop_name` as the many side has it.
     """
 
     labels: SeriesLabels
     group_of: Ints
-    many: Floats
-    one: Floats
+    many: Points
+    one: Points
     present: Mask
     drop_name: Mask
 
@@ -86,51 +118,51 @@ def pair_up(
     fill_many, fill_one = matching.fill_left, matching.fill_right
     if fill_many is None:
         # With nothing on the many side Prometheus does not even look at the one side.
-        here = one.present & many.present.any(axis=0)
-        one = Matrix(one.labels, one.values, here, one.drop_name)
+        one = one.narrowed(np.asarray(many.occupied.any(axis=0)))
     _refuse_duplicates(one, one_group, matching)
 
     included = one.labels.keep(matching.include)
-    one_values, one_present, one_first = _merged(one, one_group, included)
+    one_points, one_first = _merged(one, one_group, included)
     one_group, included = one_group[one_first], included.take(one_first)
     pairs = int(np.bincount(one_group, minlength=groups)[many_group].sum())
     budget.reserve(pairs * many.values.shape[1])
     many_rows, one_rows = _join(many_group, one_group, groups)
+    many_side, one_side = Points.of(many, many_rows), Points.of(one_points, one_rows)
     parts = [
         Pairs(
             _result_labels(
                 many.labels.take(many_rows), included.take(one_rows), matching, drop_name=drop_name
             ),
             many_group[many_rows],
-            _rows(many.values, many_rows),
-            _rows(one_values, one_rows),
-            _rows(many.present, many_rows) & _rows(one_present, one_rows),
+            many_side,
+            one_side,
+            many_side.occupied & one_side.occupied,
             many.drop_name[many_rows],
         )
     ]
     if fill_one is not None:
-        there = presence_by_group(one_present, one_group, groups)[many_group]
+        there = presence_by_group(one_points.occupied, one_group, groups)[many_group]
         nothing = included.empty(many.series_count, many.labels.symbols)
         parts.append(
             Pairs(
                 _result_labels(many.labels, nothing, matching, drop_name=drop_name),
                 many_group,
-                many.values,
-                np.full_like(many.values, fill_one),
-                many.present & ~there,
+                Points(many.values, many.present, many.histograms),
+                Points.filled(fill_one, many.values.shape),
+                many.occupied & ~there,
                 many.drop_name,
             )
         )
     if fill_many is not None:
-        there = presence_by_group(many.present, many_group, groups)[one_group]
+        there = presence_by_group(many.occupied, many_group, groups)[one_group]
         stand_in = match_labels(one.labels, matching).take(one_first)
         parts.append(
             Pairs(
                 _result_labels(stand_in, included, matching, drop_name=drop_name),
                 one_group,
-                np.full_like(one_values, fill_many),
-                one_values,
-                one_present & ~there,
+                Points.filled(fill_many, one_points.values.shape),
+                Points(one_points.values, one_points.present, one_points.histograms),
+                one_points.occupied & ~there,
                 one.drop_name[one_first],
             )
         )
@@ -163,12 +195,12 @@ def _refuse_duplicates(one: Matrix, one_group: Ints, matching: VectorMatching) -
     distinct, dense = np.unique(one_group, return_inverse=True)
     if distinct.size == one_group.size:
         return
-    step = first_collision(one.present, dense.astype(np.int64), int(distinct.size))
+    step = first_collision(one.occupied, dense.astype(np.int64), int(distinct.size))
     if step < 0:
         return
     side = "left" if matching.cardinality is Cardinality.ONE_TO_MANY else "right"
     seen: dict[int, int] = {}
-    for row in np.flatnonzero(one.present[:, step]).tolist():
+    for row in np.flatnonzero(one.occupied[:, step]).tolist():
         earlier = seen.setdefault(int(one_group[row]), row)
         if earlier != row:
             group = match_labels(one.labels, matching).format_row(row)
@@ -192,21 +224,29 @@ def _result_labels(
     return labels
 
 
-def _merged(one: Matrix, one_group: Ints, included: SeriesLabels) -> tuple[Floats, Mask, Ints]:
+def _merged(one: Matrix, one_group: Ints, included: SeriesLabels) -> tuple[Matrix, Ints]:
     """Merge the rows of the one side that are the same to the other side; they never collide.
 
-    Returns values and presence of the merged rows and, for each, the first row that went into it.
+    Returns the merged rows and, for each, the first row that went into it; labels are its.
     """
     included_of, _ = included.group()
     key = one_group * max(included_of.size, 1) + included_of
     _, first, merged = np.unique(key, return_index=True, return_inverse=True)
     if first.size == key.size:
-        return one.values, one.present, np.arange(key.size, dtype=np.int64)
+        return one, np.arange(key.size, dtype=np.int64)
     values = np.empty((first.size, one.values.shape[1]), dtype=np.float64)
     present = np.zeros(values.shape, dtype=np.bool_)
-    collision = merge_rows(one.values, one.present, merged.astype(np.int64), values, present)
+    group_of = merged.astype(np.int64)
+    collision = merge_rows(one.values, one.present, group_of, values, present)
     assert collision < 0
-    return values, present, first.astype(np.int64)
+    first = first.astype(np.int64)
+    histograms = one.histograms
+    if histograms is not None:
+        histograms = merged_histograms(histograms, group_of, first.size)
+    points = Matrix(
+        one.labels.take(first), values, present, one.drop_name[first], histograms=histograms
+    )
+    return points, first
 
 
 def _join(many_group: Ints, one_group: Ints, groups: int) -> tuple[Ints, Ints]:
@@ -221,13 +261,6 @@ def _join(many_group: Ints, one_group: Ints, groups: int) -> tuple[Ints, Ints]:
     return many_rows.astype(np.int64), one_rows.astype(np.int64)
 
 
-def _rows(array: npt.NDArray[_Scalar], rows: Ints) -> npt.NDArray[_Scalar]:
-    """Return `array[rows]`, without a copy where that is all of them in order."""
-    if rows.size == array.shape[0] and np.array_equal(rows, np.arange(rows.size)):
-        return array
-    return array[rows]
-
-
 def _concat(parts: list[Pairs]) -> Pairs:
     labels = parts[0].labels
     for part in parts[1:]:
@@ -235,8 +268,20 @@ def _concat(parts: list[Pairs]) -> Pairs:
     return Pairs(
         labels,
         np.concatenate([part.group_of for part in parts]),
-        np.concatenate([part.many for part in parts]),
-        np.concatenate([part.one for part in parts]),
+        _stacked([part.many for part in parts]),
+        _stacked([part.one for part in parts]),
         np.concatenate([part.present for part in parts]),
         np.concatenate([part.drop_name for part in parts]),
+    )
+
+
+def _stacked(parts: list[Points]) -> Points:
+    return Points(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        stacked(
+            [part.histograms for part in parts],
+            [part.values.shape[0] for part in parts],
+            parts[0].values.shape[1],
+        ),
     )

@@ -9,12 +9,19 @@ left open: an instant selector sees (t - lookback, t], a range selector (t - ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from promql.errors import ExecutionError
+from promql.histogram_runs import (
+    histogram_windows,
+    newest_histograms,
+    runs_of_matrix,
+    runs_without_stale,
+    window_sizes,
+)
 from promql.kernels import count_stale, drop_stale, gather_newest, newest_offsets, window_bounds
 from promql.labels import METADATA_LABELS
 from promql.matrix import Matrix, Windows
@@ -27,8 +34,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.histogram_matrix import HistogramMatrix
     from promql.labels import SeriesLabels
-    from tsdb.interface import SeriesBatch
+    from promql.matrix import HistogramWindows
+    from tsdb.interface import HistogramRuns, SeriesBatch
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -41,7 +50,8 @@ class Samples:
     """Samples of S series as columns, like `SeriesBatch`, with its distinct runs of times.
 
     Shapes: as in `SeriesBatch`; `run_of` int64[S] numbers the run of each series, `run_start` and
-    `run_count` int64[W] say where it lies in `times`.
+    `run_count` int64[W] say where it lies in `times`. `histograms` are those of the same series,
+    None where there are none.
     """
 
     labels: SeriesLabels
@@ -53,12 +63,19 @@ class Samples:
     run_of: Ints
     run_start: Ints
     run_count: Ints
+    histograms: HistogramRuns | None = None
 
     @staticmethod
     def from_batch(batch: SeriesBatch, labels: SeriesLabels) -> Samples:
         """Take over what storage selected, stale markers among it."""
         return _with_runs(
-            labels, batch.times, batch.time_start, batch.values, batch.value_start, batch.count
+            labels,
+            batch.times,
+            batch.time_start,
+            batch.values,
+            batch.value_start,
+            batch.count,
+            batch.histograms,
         )
 
     @staticmethod
@@ -70,10 +87,16 @@ class Samples:
         zeros = np.zeros(series, dtype=np.int64)
         starts = np.arange(series, dtype=np.int64) * steps
         counts = np.full(series, steps, dtype=np.int64)
-        return _with_runs(matrix.labels, steps_ms, zeros, values, starts, counts)
+        histograms = runs_of_matrix(matrix, steps_ms)
+        return _with_runs(matrix.labels, steps_ms, zeros, values, starts, counts, histograms)
 
     def without_stale(self) -> Samples:
         """Return the samples without stale markers; itself where there are none."""
+        histograms = self.histograms
+        if histograms is not None:
+            histograms = runs_without_stale(histograms)
+            if histograms is not self.histograms:
+                return replace(self, histograms=histograms).without_stale()
         bits = self.values.view(np.uint64)
         stale = np.empty(self.count.size, dtype=np.int64)
         count_stale(bits, self.value_start, self.count, stale)
@@ -107,7 +130,7 @@ class Samples:
         count[rows] = starts[2]
         values = np.concatenate((self.values, clean_bits.view(np.float64)))
         times = np.concatenate((self.times, clean_times[:written]))
-        return _with_runs(self.labels, times, time_start, values, value_start, count)
+        return _with_runs(self.labels, times, time_start, values, value_start, count, histograms)
 
 
 def _with_runs(
@@ -117,6 +140,7 @@ def _with_runs(
     values: Floats,
     value_start: Ints,
     count: Ints,
+    histograms: HistogramRuns | None,
 ) -> Samples:
     """Return the columns with a number for each distinct (time_start, count)."""
     key = time_start * (int(count.max(initial=0)) + 1) + count
@@ -131,6 +155,7 @@ def _with_runs(
         run_of=run_of.astype(np.int64, copy=False),
         run_start=time_start[at],
         run_count=count[at],
+        histograms=histograms,
     )
 
 
@@ -167,13 +192,34 @@ def newest_samples(
     if keep_time:
         offsets = np.maximum(newest, 0)[samples.run_of]
         float_time = pool_at(samples.times, samples.time_start, offsets) / 1000.0
+    histograms = None
+    if samples.histograms is not None:
+        newest_ms = _newest_ms(samples, newest)
+        histograms, wins, times = newest_histograms(samples.histograms, newest_ms, at_ms, ctx)
+        present &= ~wins
+        if float_time is not None:
+            float_time = np.where(wins, times / 1000.0, float_time)
     return Matrix(
         labels=samples.labels,
         values=out.view(np.float64),
         present=present,
         drop_name=np.zeros(series, dtype=np.bool_),
         float_time=float_time,
+        histograms=histograms,
     )
+
+
+def _newest_ms(samples: Samples, newest: Offsets) -> Ints:
+    """Return the time of the newest float of each series at each step, int64[S, T]."""
+    nothing = np.iinfo(np.int64).min
+    offsets = newest[samples.run_of].astype(np.int64)
+    if samples.times.size == 0:
+        return np.full(offsets.shape, nothing)
+    at = np.minimum(
+        samples.time_start[:, np.newaxis] + np.maximum(offsets, 0), samples.times.size - 1
+    )
+    times: Ints = np.where(offsets >= 0, samples.times[at], nothing)
+    return times
 
 
 def windows(
@@ -203,14 +249,29 @@ def windows(
         end_ms=end_ms,
         range_ms=range_ms,
         drop_name=drop_name,
+        histograms=_histogram_windows(samples, end_ms, range_ms, ctx),
     )
 
 
+def _histogram_windows(
+    samples: Samples, end_ms: Ints, range_ms: int, ctx: EvalContext
+) -> HistogramWindows | None:
+    if samples.histograms is None:
+        return None
+    ctx.budget.reserve(samples.count.size * end_ms.size)
+    return histogram_windows(samples.histograms, end_ms, range_ms)
+
+
 def samples_per_step(view: Windows) -> Ints:
-    """Return how many samples all series together have in the window of each step, int64[T]."""
+    """Return for how many samples the windows of each step count, of all series, int64[T].
+
+    A histogram counts for as many as its size says.
+    """
     users = np.bincount(view.window_of, minlength=view.first.shape[0])
     sizes = (view.stop - view.first).astype(np.int64)
     counts: Ints = users @ sizes
+    if view.histograms is not None:
+        counts = counts + window_sizes(view.histograms).sum(axis=0)
     return counts
 
 
@@ -234,26 +295,32 @@ def run_windows(
 
 
 def window_result(
-    view: Windows, values: Floats, present: Mask, ctx: EvalContext, *, keep_name: bool = False
+    view: Windows,
+    values: Floats,
+    present: Mask,
+    ctx: EvalContext,
+    *,
+    keep_name: bool = False,
+    histograms: HistogramMatrix | None = None,
 ) -> Matrix:
     """Make what a function of a range vector yields, its metric names dropped (or to be).
 
     Raises ExecutionError if two series that have any result would become the same: for functions
     of a range, Prometheus refuses that even where the two are never present at one step.
     """
+    result = Matrix(view.labels, values, present, view.drop_name, histograms=histograms)
     if keep_name:
-        return Matrix(view.labels, values, present, view.drop_name)
+        return result
     if ctx.delayed_name_removal:
-        return Matrix(view.labels, values, present, np.ones(view.series_count, dtype=np.bool_))
-    labels, drop_name = view.labels.drop_name(), view.drop_name
+        return replace(result, drop_name=np.ones(view.series_count, dtype=np.bool_))
+    result = replace(result, labels=view.labels.drop_name())
     # Series differ in more than what is dropped if what is dropped does not differ.
     if any(np.ptp(view.labels.column(name)) for name in METADATA_LABELS if view.series_count):
-        rows = np.flatnonzero(present.any(axis=1))
-        labels, drop_name = labels.take(rows), drop_name[rows]
-        values, present = values[rows], present[rows]
-        if labels.group()[1].size != rows.size:
+        rows = np.flatnonzero(result.occupied.any(axis=1))
+        result = result.take(rows)
+        if result.labels.group()[1].size != rows.size:
             raise ExecutionError(SAME_LABELS)
-    return Matrix(labels, values, present, drop_name)
+    return result
 
 
 def pool_at(pool: Ints | Floats, start: Ints, offsets: Ints | Offsets) -> Floats:

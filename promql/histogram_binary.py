@@ -1,0 +1,127 @@
+"""Binary operators where at least one side is a native histogram.
+
+From: `binary.py`, with the points of both sides already paired.   To: `histogram_algebra.py`.
+What an operator cannot do with the kinds it meets is left out of the result, with an info; that
+floats meet floats is no business of this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.histogram_algebra import Flag, add, divide, equal, scale, subtract
+from promql.histogram_columns import take
+from promql.histogram_matrix import HistogramMatrix, combined
+from promql.histogram_notes import (
+    ADDITION,
+    SUBTRACTION,
+    any_flag,
+    note_collision,
+    note_layout,
+    note_reconciled,
+    note_types,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from promql.context import EvalContext
+    from promql.syntax import Span
+    from promql.vector_matching import Points
+    from tsdb.interface import HistogramColumns
+
+    Floats = npt.NDArray[np.float64]
+    Mask = npt.NDArray[np.bool_]
+
+_BOTH = frozenset({"+", "-", "==", "!="})
+_BY_FLOAT = frozenset({"*", "/"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What histograms came to: `holds` and `fails` [P, T] where two were compared."""
+
+    histograms: HistogramMatrix | None
+    holds: Mask
+    fails: Mask
+
+
+def combine_histograms(
+    op: str, left: Points, right: Points, present: Mask, span: Span, ctx: EvalContext
+) -> Outcome:
+    """Return `left op right` wherever at least one of the two is a histogram.
+
+    Shapes: `present` [P, T] says where both are there; the sides' own arrays broadcast to it. A
+    comparison yields the left histograms where it holds.
+    """
+    left_h, right_h = _kinds(left, present), _kinds(right, present)
+    both = left_h & right_h
+    with_float, float_with = left_h & ~right_h, right_h & ~left_h
+    nowhere = np.zeros_like(present)
+    holds, fails = nowhere, nowhere
+    result: HistogramMatrix | None = None
+    if both.any():
+        if op in ("+", "-"):
+            result = _sum(op, left, right, both, span, ctx)
+        elif op in _BOTH:
+            assert left.histograms is not None
+            same = np.zeros_like(present)
+            same[both] = equal(_at(left, both), _at(right, both))
+            holds, fails = both & (same == (op == "==")), both & (same != (op == "=="))
+            result = left.histograms.narrowed(holds)
+        else:
+            note_types(op, "histogram", "histogram", span, ctx)
+    if with_float.any():
+        if op in _BY_FLOAT:
+            result = combined(result, _by_float(op, left, right, with_float))
+        else:
+            note_types(op, "histogram", "float", span, ctx)
+    if float_with.any():
+        if op == "*":
+            result = combined(result, _by_float(op, right, left, float_with))
+        else:
+            note_types(op, "float", "histogram", span, ctx)
+    return Outcome(result, holds, fails)
+
+
+def _kinds(side: Points, present: Mask) -> Mask:
+    """Return where a side has a histogram, among the points that count."""
+    if side.histograms is None:
+        return np.zeros_like(present)
+    return side.histograms.present & present
+
+
+def _at(side: Points, where: Mask) -> HistogramColumns:
+    """Return a side's histograms at some points, row by row."""
+    histograms = side.histograms
+    assert histograms is not None
+    return take(histograms.columns, histograms.row[where].astype(np.int64))
+
+
+def _sum(
+    op: str, left: Points, right: Points, both: Mask, span: Span, ctx: EvalContext
+) -> HistogramMatrix | None:
+    operate, operation = (add, ADDITION) if op == "+" else (subtract, SUBTRACTION)
+    columns, flags = operate(_at(left, both), _at(right, both))
+    if any_flag(flags, Flag.COLLISION):
+        note_collision(operation, span, ctx)
+    if any_flag(flags, Flag.RECONCILED):
+        note_reconciled(operation, span, ctx)
+    result = HistogramMatrix.placed(columns, both)
+    bad = (flags & Flag.INCOMPATIBLE) != 0
+    if not bad.any():
+        return result
+    note_layout(op, span, ctx)
+    good = both.copy()
+    good[both] = ~bad
+    return result.narrowed(good)
+
+
+def _by_float(op: str, histograms: Points, floats: Points, where: Mask) -> HistogramMatrix:
+    factors = np.broadcast_to(floats.values, where.shape)[where]
+    columns = _at(histograms, where)
+    calculate = scale if op == "*" else divide
+    return HistogramMatrix.placed(calculate(columns, factors), where)

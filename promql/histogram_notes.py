@@ -1,0 +1,116 @@
+"""What there is to say about native histograms: the texts of warnings and infos, in one place.
+
+From: every module that calculates with them.   To: `annotations.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promql.histogram_algebra import Flag
+from promql.quoting import quote
+from tsdb.interface import METRIC_NAME
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from promql.context import EvalContext
+    from promql.labels import SeriesLabels
+    from promql.syntax import Span
+
+    Flags = npt.NDArray[np.uint8]
+    Mask = npt.NDArray[np.bool_]
+    Ints = npt.NDArray[np.int64]
+
+ADDITION, SUBTRACTION, AGGREGATION = "addition", "subtraction", "aggregation"
+
+
+def any_flag(flags: Flags, flag: Flag) -> bool:
+    """Tell whether any row has a flag."""
+    return bool((flags & flag).any())
+
+
+def names_of(labels: SeriesLabels, rows: Mask | Ints) -> list[str]:
+    """Return the distinct metric names of some series, in no order that matters."""
+    return labels.symbols.texts(np.unique(labels.column(METRIC_NAME)[rows]))
+
+
+def note_types(op: str, left: str, right: str, span: Span, ctx: EvalContext) -> None:
+    """An operator met kinds of samples that it has no answer for."""
+    ctx.annotations.info(
+        f'incompatible sample types encountered for binary operator "{op}": {left} {op} {right}',
+        span,
+    )
+
+
+def note_layout(op: str, span: Span, ctx: EvalContext) -> None:
+    """An operator met custom buckets on one side and exponential ones on the other."""
+    ctx.annotations.warn(f"incompatible bucket layout encountered for binary operator {op}", span)
+
+
+def note_collision(operation: str, span: Span, ctx: EvalContext) -> None:
+    """Some histograms were known to follow a reset, others not to."""
+    ctx.annotations.warn(f"conflicting counter resets during histogram {operation}", span)
+
+
+def note_reconciled(operation: str, span: Span, ctx: EvalContext) -> None:
+    """Custom bounds differed; only those that all share were used."""
+    ctx.annotations.info(f"mismatched custom buckets were reconciled during {operation}", span)
+
+
+def note_mixed_schemas(name: str, span: Span, ctx: EvalContext) -> None:
+    """Histograms with exponential and with custom buckets came together."""
+    ctx.annotations.warn(
+        "vector contains a mix of histograms with exponential and custom buckets schemas"
+        f" for metric name {quote(name)}",
+        span,
+    )
+
+
+def note_mixed_samples(name: str, span: Span, ctx: EvalContext) -> None:
+    """A series has floats and histograms where only one kind makes sense."""
+    ctx.annotations.warn(
+        f"encountered a mix of histograms and floats for metric name {quote(name)}", span
+    )
+
+
+def note_ignored_in_range(name: str, span: Span, ctx: EvalContext) -> None:
+    """A function of floats passed over histograms among them."""
+    ctx.annotations.info(
+        "ignored histograms in a range containing both floats and histograms"
+        f" for metric name {quote(name)}",
+        span,
+    )
+
+
+def note_ignored_in_aggregation(op: str, span: Span, ctx: EvalContext) -> None:
+    """An aggregation of floats passed over histograms."""
+    ctx.annotations.info(f"ignored histogram in {op} aggregation", span)
+
+
+def note_mixed_in_aggregation(span: Span, ctx: EvalContext) -> None:
+    """A group has floats and histograms, so that it has no sum."""
+    ctx.annotations.warn("encountered a mix of histograms and floats for aggregation", span)
+
+
+def note_no_counter(name: str, span: Span, ctx: EvalContext) -> None:
+    """A function of counters met a gauge histogram."""
+    ctx.annotations.warn(f"this native histogram metric is not a counter: {quote(name)}", span)
+
+
+def note_no_gauge(name: str, span: Span, ctx: EvalContext) -> None:
+    """A function of gauges met a counter histogram."""
+    ctx.annotations.warn(f"this native histogram metric is not a gauge: {quote(name)}", span)
+
+
+def note_classic_and_native(name: str, span: Span, ctx: EvalContext) -> None:
+    """One series has classic buckets and native histograms at one step."""
+    ctx.annotations.warn(
+        "vector contains a mix of classic and native histograms" + _for_metric(name), span
+    )
+
+
+def _for_metric(name: str) -> str:
+    return f" for metric name {quote(name)}" if name else ""
