@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_algebra import Flag, add, divide, equal, scale, subtract
+from promql.histogram_algebra import Flag, add, divide, equal, multiply, subtract
 from promql.histogram_columns import take
 from promql.histogram_matrix import HistogramMatrix, combined
 from promql.histogram_notes import (
@@ -123,5 +123,5 @@ def _sum(
 def _by_float(op: str, histograms: Points, floats: Points, where: Mask) -> HistogramMatrix:
     factors = np.broadcast_to(floats.values, where.shape)[where]
     columns = _at(histograms, where)
-    calculate = scale if op == "*" else divide
+    calculate = multiply if op == "*" else divide
     return HistogramMatrix.placed(calculate(columns, factors), where)
