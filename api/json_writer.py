@@ -9,6 +9,7 @@ never held twice. Label texts are escaped once for each distinct symbol of a res
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -51,6 +52,9 @@ CHUNK_BYTES = 1 << 20
 
 _SMALL_BYTES = 1 << 12
 
+_FEW = 32
+"""So few texts are quoted one by one: NumPy's calls would cost more than the texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelTexts:
@@ -65,7 +69,7 @@ class LabelTexts:
     @property
     def series_bytes_max(self) -> int:
         """A bound on the length of one series' labels as JSON."""
-        longest = int(np.diff(self.text_at).max(initial=0))
+        longest = int((self.text_at[1:] - self.text_at[:-1]).max(initial=0))
         return int(self.texts_of.shape[0]) * longest + self.names.size + 2
 
     @property
@@ -81,13 +85,21 @@ def label_texts(
 ) -> LabelTexts:
     """Escape every distinct symbol once. Shapes: `ids` uint32[len(names), S], 0 absent."""
     texts_of, distinct = numbered(ids)
-    name_bytes, name_at = joined([quoted(name) + b":" for name in names])
+    name_bytes, name_at = _quoted_names(tuple(names))
     text_bytes, text_at = _quoted_texts(symbols.texts(distinct))
     return LabelTexts(texts_of, name_bytes, name_at, text_bytes, text_at)
 
 
+@lru_cache(maxsize=1000)
+def _quoted_names(names: tuple[str, ...]) -> tuple[Bytes, Ints]:
+    """Return `"name":` for each, joined, and where each starts. Few sets of names are in use."""
+    return joined([quoted(name) + b":" for name in names])
+
+
 def _quoted_texts(texts: list[str]) -> tuple[Bytes, Ints]:
     """Return `"text",` for each, joined, and where each starts."""
+    if len(texts) <= _FEW:
+        return joined([quoted(text) + b"," for text in texts])
     whole = "".join(texts)
     if not whole.isascii() or not is_plain(whole):
         return joined([quoted(text) + b"," for text in texts])

@@ -5,6 +5,7 @@ To: `json_writer.py`, `remote_read.py`, whose kernels copy the encoded texts.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ def numbered(ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int32], npt.ND
     """
     ids = np.ascontiguousarray(ids)
     texts_of = np.empty(ids.shape, dtype=np.int32)
-    room = 1 << 10
+    room = min(1 << 10, 4 << ids.size.bit_length())
     while True:
         distinct = np.empty(room, dtype=np.uint32)
         keys = np.zeros(room * 2, dtype=np.uint32)
@@ -41,6 +42,5 @@ def numbered(ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int32], npt.ND
 
 def joined(parts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return the parts in one array with SLACK behind it, and int64[len + 1] where each starts."""
-    at = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(part) for part in parts], out=at[1:])
+    at = np.array([0, *accumulate(map(len, parts))], dtype=np.int64)
     return np.frombuffer(b"".join([*parts, SLACK]), dtype=np.uint8), at
