@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from api.routes import RUNNER_OPTIONS, make_app
+from discovery.kubernetes.watches import Watches
 from gnomon import wiring
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
@@ -46,6 +47,7 @@ class Server:
     def __init__(self, options: ServeOptions, config: Config) -> None:
         self._options, self._config = options, config
         self._storage = DeferredStorage()
+        self._watches = Watches()
         self._reload_lock = asyncio.Lock()
 
     async def run(self) -> int:
@@ -109,7 +111,7 @@ class Server:
             if state.database is not None:
                 wiring.apply_storage(state.database, self._options, config)
             if state.scraper is not None:
-                await state.scraper.apply(wiring.jobs(config))
+                await state.scraper.apply(wiring.jobs(config, self._watches))
             state.config, state.config_text = config, effective_yaml(config)
             state.retention = wiring.retention(self._options, config)
             state.external_labels.clear()
@@ -189,7 +191,7 @@ class Server:
         self._threads = wiring.scrape_threads()
         scraper = wiring.scraper(self._storage, self._threads, self._config)
         self._state.scraper = scraper
-        await scraper.apply(wiring.jobs(self._state.config))
+        await scraper.apply(wiring.jobs(self._state.config, self._watches))
         # What a start made lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()

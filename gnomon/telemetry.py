@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from discovery.files import FileStats
 from discovery.http import HttpDiscoveryStats
+from gnomon.discovery_telemetry import write_kubernetes
 from gnomon.metrics_text import MetricsText
 from gnomon.storage_telemetry import storage_metrics
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
@@ -360,3 +361,4 @@ def _discovery(out: MetricsText, discovery: Mapping[str, Sequence[object]]) -> N
         "Number of refresh failures for the given SD mechanism.",
         [({"mechanism": "http"}, sum(part.failures for part in http))],
     )
+    write_kubernetes(out, parts)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from api.views import ApiOptions
 from discovery.files import FileDiscovery
 from discovery.http import HttpDiscovery
+from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
 from gnomon.config.model import RETENTION_DEFAULT_MS
 from gnomon.measured import MeasuredEngine
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from discovery.groups import Discoverer
+    from discovery.kubernetes.watches import Watches
     from gnomon.config.model import Config, JobConfig
     from gnomon.deferred import DeferredStorage
     from gnomon.flags import ServeOptions
@@ -128,12 +130,15 @@ def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Confi
     return Scraper(storage, threads, external_labels=config.global_config.external_labels)
 
 
-def jobs(config: Config) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:
-    """Return every job with its discoverers, as `Scraper.apply` takes them."""
-    return [(job.job, discoverers(job)) for job in config.jobs]
+def jobs(config: Config, watches: Watches) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:
+    """Return every job with its discoverers, as `Scraper.apply` takes them.
+
+    `watches` are shared by all jobs, and by the configurations before and after a reload.
+    """
+    return [(job.job, discoverers(job, watches)) for job in config.jobs]
 
 
-def discoverers(job: JobConfig) -> list[Discoverer]:
+def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:
     """Return a discoverer for each section of a job. Equal sections make equal discoverers."""
     found: list[Discoverer] = []
     if job.static:
@@ -153,6 +158,7 @@ def discoverers(job: JobConfig) -> list[Discoverer]:
         )
         for entry in job.http
     ]
+    found += [KubernetesDiscovery(settings, watches) for settings in job.kubernetes]
     return found
 
 

@@ -24,7 +24,7 @@ ADDRESS = "__address__"
 
 _UNBUILT_NAMES = """
 aws azure consul digitalocean dns docker dockerswarm ec2 ecs elasticache eureka gce hetzner ionos
-kubernetes kuma lightsail linode marathon msk nerve nomad oci openstack outscale ovhcloud puppetdb
+kuma lightsail linode marathon msk nerve nomad oci openstack outscale ovhcloud puppetdb
 rds scaleway serverset stackit triton uyuni vultr
 """
 UNBUILT = tuple(f"{name}_sd_configs" for name in _UNBUILT_NAMES.split())

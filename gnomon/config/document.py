@@ -69,6 +69,10 @@ class Problems:
         """Raise ConfigError with all faults, in the order of the file."""
         for section in self.sections:
             section.note_unknown()
+        self.raise_found()
+
+    def raise_found(self) -> None:
+        """Raise ConfigError with the faults found so far, if there are any."""
         if self.found:
             lines = dict.fromkeys(text for _, text in sorted(self.found, key=lambda item: item[0]))
             raise ConfigError("yaml: unmarshal errors:\n  " + "\n  ".join(lines))

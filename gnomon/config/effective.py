@@ -7,6 +7,7 @@ them and for dollars in external labels.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,6 +20,7 @@ from scraper.job import RelabelAction, RelabelRule
 if TYPE_CHECKING:
     from discovery.groups import TargetGroup
     from discovery.http_client import HttpClientConfig
+    from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.config.model import Config, GlobalConfig, HttpDiscovery, JobConfig, StorageConfig
     from scraper.job import ScrapeLimits
 
@@ -129,6 +131,8 @@ def _job(config: JobConfig) -> Fields:
         ]
     if config.http:
         fields["http_sd_configs"] = [_http_discovery(entry) for entry in config.http]
+    if config.kubernetes:
+        fields["kubernetes_sd_configs"] = [_kubernetes(entry) for entry in config.kubernetes]
     if config.static:
         fields["static_configs"] = [_group(group) for group in config.static]
     return fields
@@ -146,6 +150,32 @@ def _http_discovery(entry: HttpDiscovery) -> Fields:
         "refresh_interval": format_duration(entry.refresh_interval_ms),
         "url": _without_password(entry.url),
     }
+
+
+def _kubernetes(settings: KubernetesSettings) -> Fields:
+    access = settings.access
+    fields: Fields = {}
+    if access.api_server:
+        fields["api_server"] = _without_password(access.api_server)
+    fields["role"] = settings.role
+    fields["kubeconfig_file"] = str(access.kubeconfig_file or "")
+    fields |= _client(access.client)
+    if settings.namespaces or settings.own_namespace:
+        fields["namespaces"] = {"own_namespace": settings.own_namespace}
+        if settings.namespaces:
+            fields["namespaces"]["names"] = list(settings.namespaces)
+    if settings.selectors:
+        fields["selectors"] = [
+            {
+                "role": selector.role,
+                **_present(label=selector.label, field=selector.field),
+            }
+            for selector in settings.selectors
+        ]
+    attached = {name: True for name, value in asdict(settings.attach).items() if value}
+    if attached:
+        fields["attach_metadata"] = attached
+    return fields
 
 
 def _without_password(url: str) -> str:

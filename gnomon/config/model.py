@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from discovery.groups import TargetGroup
+    from discovery.kubernetes.settings import KubernetesSettings
 
 GOGC_DEFAULT = 75
 RETENTION_DEFAULT_MS = 15 * 24 * 3600 * 1000
@@ -51,6 +52,7 @@ class JobConfig:
     static: tuple[TargetGroup, ...] = ()
     files: tuple[FileDiscovery, ...] = ()
     http: tuple[HttpDiscovery, ...] = ()
+    kubernetes: tuple[KubernetesSettings, ...] = ()
     always_scrape_classic_histograms: bool = False
     from_file: Path | None = None
 

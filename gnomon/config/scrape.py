@@ -17,6 +17,7 @@ from gnomon.config.discovery import (
 )
 from gnomon.config.document import go_quote
 from gnomon.config.http_client import decode_client
+from gnomon.config.kubernetes import decode_kubernetes
 from gnomon.config.model import GlobalConfig, JobConfig
 from gnomon.config.relabel import decode_rules
 from scraper.job import DEFAULT_PROTOCOLS, ScrapeJob, ScrapeLimits
@@ -54,6 +55,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         section.not_yet("scrape_failure_log_file")
     client = decode_client(section, folder)
     files, http = decode_files(section, folder), decode_http(section, folder)
+    kubernetes = decode_kubernetes(section, folder)
     static = decode_static(section)
     utf8 = defaults.metric_name_validation_scheme == "utf8"
     rules = decode_rules(section, "relabel_configs", "target", utf8=utf8)
@@ -90,6 +92,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         static=static,
         files=files,
         http=http,
+        kubernetes=kubernetes,
         always_scrape_classic_histograms=section.boolean(
             "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
         ),

@@ -1,6 +1,7 @@
 import pytest
 
 from discovery.files import FileDiscovery
+from discovery.kubernetes.watches import Watches
 from discovery.static import StaticDiscovery
 from gnomon import wiring
 from gnomon.config.load import load_text
@@ -48,7 +49,7 @@ def test_equal_sections_make_equal_discoverers(tmp_path):
         "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}],"
         " file_sd_configs: [{files: ['t.yml']}], http_sd_configs: [{url: 'http://h/'}]}]"
     )
-    (_, first), (_, second) = (wiring.jobs(config(text, tmp_path))[0] for _ in range(2))
+    (_, first), (_, second) = (wiring.jobs(config(text, tmp_path), Watches())[0] for _ in range(2))
     assert first == second
     assert [type(each) for each in first[:2]] == [StaticDiscovery, FileDiscovery]
     assert first[1].patterns == (str(tmp_path / "t.yml"),)

@@ -1,0 +1,76 @@
+"""What discovery of Kubernetes did and sees, as metrics.
+
+From: the stats of every discoverer, through `telemetry.py`.   To: `/metrics`.
+Prometheus' names where it has one; ours tell what an operator needs when a server is away: which
+watch fails, and how old what we know is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from discovery.kubernetes.discovery import KubernetesStats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gnomon.metrics_text import Labels, MetricsText
+
+_EVENTS = ("add", "update", "delete")
+
+
+def write_kubernetes(out: MetricsText, parts: Sequence[object]) -> None:
+    """Write the families of Kubernetes discovery; nothing where it is not used."""
+    found = [part for part in parts if isinstance(part, KubernetesStats)]
+    out.family(
+        "prometheus_sd_failed_configs",
+        "gauge",
+        "Current number of service discovery configurations that failed to load.",
+        [({"name": "scrape"}, sum(bool(part.config_error) for part in found))],
+    )
+    if not found:
+        return
+    events: Counter[tuple[str, str]] = Counter()
+    for part in found:
+        events.update({(event, part.role): 0 for event in _EVENTS})
+        events.update(part.events)
+    out.family(
+        "prometheus_sd_kubernetes_events_total",
+        "counter",
+        "The number of Kubernetes events handled.",
+        [({"event": event, "role": kind}, n) for (event, kind), n in sorted(events.items())],
+    )
+    out.counter(
+        "prometheus_sd_kubernetes_failures_total",
+        "The number of failed WATCH/LIST requests.",
+        # Each discovery knows the number of all that share its watches.
+        max(part.failures for part in found),
+    )
+    watches = {
+        (watch.server, watch.path, watch.selectors): watch
+        for part in found
+        for watch in part.watches
+    }
+    rows: list[Labels] = [
+        {"server": server, "path": path, "selectors": selectors}
+        for server, path, selectors in watches
+    ]
+    for name, help_text, values in (
+        (
+            "gnomon_sd_kubernetes_watch_objects",
+            "Objects known from a watch.",
+            [float(watch.objects) for watch in watches.values()],
+        ),
+        (
+            "gnomon_sd_kubernetes_watch_failing",
+            "Whether the last request of a watch failed; what is known stays.",
+            [float(bool(watch.last_error)) for watch in watches.values()],
+        ),
+        (
+            "gnomon_sd_kubernetes_watch_heard_timestamp_seconds",
+            "When the server last said something to a watch; what is known is of that time.",
+            [watch.heard_s for watch in watches.values()],
+        ),
+    ):
+        out.family(name, "gauge", help_text, zip(rows, values, strict=True))
