@@ -20,10 +20,11 @@ from promql.native_fold_kernels import (
     Write,
     add_rows,
     buckets_at_most,
-    falls_by_row,
     fold_runs,
 )
 from promql.native_kernels import BOUNDS_OWN, Work
+from promql.native_reset_kernels import falls_by_row
+from promql.native_trim_kernels import trim_rows
 from tsdb.interface import HistogramColumns, ResetHint
 
 if TYPE_CHECKING:
@@ -129,6 +130,40 @@ def was_reset(previous: HistogramColumns, current: HistogramColumns) -> Mask:
     out = np.empty(current.histogram_count, dtype=np.bool_)
     falls_by_row(as_read(current), as_read(previous), out)
     return out
+
+
+def trim(columns: HistogramColumns, cuts: Floats | float, *, upper: bool) -> HistogramColumns:
+    """Return what each histogram holds below its cut (`upper`, PromQL's `</`), or above it (`>/`).
+
+    A bucket that the cut is inside of is shared out as quantiles interpolate; count and sum
+    are then made anew from the buckets. Shapes: `cuts` float64[H] or one number.
+    """
+    size = columns.histogram_count
+    count, total, zero_count = (np.empty(size, dtype=np.float64) for _ in range(3))
+    positive_count = columns.positive_count.copy()
+    negative_count = columns.negative_count.copy()
+    cut = np.broadcast_to(np.asarray(cuts, dtype=np.float64), (size,))
+    trim_rows(
+        as_read(columns),
+        np.ascontiguousarray(cut),
+        upper,
+        count,
+        total,
+        zero_count,
+        positive_count,
+        negative_count,
+    )
+    return compact(
+        replace(
+            columns,
+            is_float=np.ones(size, dtype=np.bool_),
+            count=count,
+            sum=total,
+            zero_count=zero_count,
+            positive_count=positive_count,
+            negative_count=negative_count,
+        )
+    )
 
 
 def sum_groups(
@@ -242,7 +277,7 @@ class Room:
             schema=out.schema,
             hint=out.hint,
             is_float=np.ones(out.schema.size, dtype=np.bool_),
-            count=out.count,
+            count=out.observations,
             sum=out.sum,
             zero_threshold=out.zero_threshold,
             zero_count=out.zero_count,

@@ -15,12 +15,8 @@ import numpy as np
 from promql.histogram_algebra import Room
 from promql.histogram_columns import as_read
 from promql.native_column_kernels import count_changes
-from promql.native_fold_kernels import (
-    change_in_runs,
-    change_of_pairs,
-    count_resets,
-    falls_in_runs,
-)
+from promql.native_reset_kernels import count_resets, falls_in_runs
+from promql.native_window_kernels import change_in_runs, change_of_pairs
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from numba import njit, types
 
 from promql.native_kernels import (
-    CUSTOM,
     FLOATS,
     INDEXES,
     INTS,
@@ -22,6 +21,7 @@ from promql.native_kernels import (
     READ,
     Read,
 )
+from promql.native_side_kernels import CUSTOM
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ def same_histogram(a: Read, i: int, b: Read, j: int) -> bool:
     """Tell whether two histograms are equal: layout, counts and sum; hints do not matter."""
     if (
         a.schema[i] != b.schema[j]
-        or not _same(a.count[i], b.count[j])
+        or not _same(a.observations[i], b.observations[j])
         or not _same(a.sum[i], b.sum[j])
         or a.zero_threshold[i] != b.zero_threshold[j]
         or not _same(a.zero_count[i], b.zero_count[j])

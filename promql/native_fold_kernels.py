@@ -21,8 +21,6 @@ from promql.native_kernels import (
     BOUNDS_START,
     COLLISION,
     COUNT,
-    CUSTOM,
-    GAUGE,
     HINT,
     INCOMPATIBLE,
     INTS,
@@ -30,8 +28,6 @@ from promql.native_kernels import (
     LOST_SUM,
     LOST_ZERO,
     NEGATIVE,
-    NOT_COUNTER,
-    NOT_GAUGE,
     NOT_RESET,
     OUT_CODES,
     OUT_FLOATS,
@@ -40,7 +36,6 @@ from promql.native_kernels import (
     POSITIVE,
     READ,
     RECONCILED,
-    RECONCILED_ADDING,
     RESET,
     SCHEMA,
     SUM,
@@ -50,12 +45,9 @@ from promql.native_kernels import (
     Read,
     Work,
     add,
-    compensated,
-    exponential_bound,
     load,
-    lower_schema,
-    zero_bucket_at,
 )
+from promql.native_side_kernels import CUSTOM
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +65,7 @@ class Write(NamedTuple):
 
     schema: Codes
     hint: Codes
-    count: Floats
+    observations: Floats
     sum: Floats
     zero_threshold: Floats
     zero_count: Floats
@@ -87,20 +79,18 @@ class Write(NamedTuple):
     bounds_count: Ints
 
 
-WRITE = types.NamedTuple(
-    (OUT_CODES, OUT_CODES, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS)
-    + (OUT_INTS, OUT_INDEXES, OUT_FLOATS, OUT_INTS, OUT_INDEXES, OUT_FLOATS)
-    + (OUT_INTS, OUT_INTS),
-    Write,
-)
+_SCALARS = (OUT_CODES, OUT_CODES, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS)
+_SIDE = (OUT_INTS, OUT_INDEXES, OUT_FLOATS)
+WRITE = types.NamedTuple((*_SCALARS, *_SIDE, *_SIDE, OUT_INTS, OUT_INTS), Write)  # type: ignore[no-untyped-call]
 FLAGS = types.uint8[::1]
 
 
 @njit(types.void(WRITE, types.int64), cache=True, nogil=True)
-def _store_nothing(out: Write, row: int) -> None:
+def store_nothing(out: Write, row: int) -> None:
+    """Write an empty histogram where there is no answer."""
     out.schema[row] = 0
     out.hint[row] = 0
-    out.count[row] = 0.0
+    out.observations[row] = 0.0
     out.sum[row] = 0.0
     out.zero_threshold[row] = 0.0
     out.zero_count[row] = 0.0
@@ -111,12 +101,12 @@ def _store_nothing(out: Write, row: int) -> None:
 
 
 @njit(types.void(WORK, WRITE, types.int64, types.float64), cache=True, nogil=True)
-def _store(work: Work, out: Write, row: int, divisor: float) -> None:
+def store(work: Work, out: Write, row: int, divisor: float) -> None:
     """Write the work, divided, with what rounding had taken, without empty buckets."""
     scalars, state = work.scalars, work.state
     out.schema[row] = state[SCHEMA]
     out.hint[row] = state[HINT]
-    out.count[row] = scalars[COUNT] / divisor + scalars[LOST_COUNT] / divisor
+    out.observations[row] = scalars[COUNT] / divisor + scalars[LOST_COUNT] / divisor
     out.sum[row] = scalars[SUM] / divisor + scalars[LOST_SUM] / divisor
     out.zero_threshold[row] = scalars[THRESHOLD]
     out.zero_count[row] = scalars[ZERO] / divisor + scalars[LOST_ZERO] / divisor
@@ -154,9 +144,9 @@ def add_rows(a: Read, b: Read, factor: float, work: Work, out: Write, flags: Fla
         load(work, a, h)
         flags[h] = add(work, b, h, factor, False, False)
         if flags[h] & INCOMPATIBLE:
-            _store_nothing(out, h)
+            store_nothing(out, h)
         else:
-            _store(work, out, h, 1.0)
+            store(work, out, h, 1.0)
 
 
 @njit(types.boolean(WORK), cache=True, nogil=True)
@@ -168,7 +158,7 @@ def _overflows(work: Work) -> bool:
     for k in range(work.state[POSITIVE]):
         if math.isinf(work.positive_count[k]):
             return True
-    for k in range(work.state[NEGATIVE]):
+    for k in range(work.state[NEGATIVE]):  # noqa: SIM110  # generators are not for kernels
         if math.isinf(work.negative_count[k]):
             return True
     return False
@@ -242,7 +232,7 @@ def fold_runs(
     for r in range(flags.size):
         if start[r] == stop[r]:
             flags[r] = 0
-            _store_nothing(out, r)
+            store_nothing(out, r)
             continue
         load(work, source, members[start[r]])
         seen = 0
@@ -274,264 +264,10 @@ def fold_runs(
                 break
         if seen & INCOMPATIBLE:
             flags[r] = seen & (INCOMPATIBLE | RECONCILED)
-            _store_nothing(out, r)
+            store_nothing(out, r)
             continue
         flags[r] = (seen & RECONCILED) | (COLLISION if reset and not_reset else 0)
-        _store(work, out, r, divisor if average else 1.0)
-
-
-@njit(types.boolean(READ, types.int64, READ, types.int64), cache=True, nogil=True)
-def _falls_at_common_bounds(current: Read, i: int, previous: Read, j: int) -> bool:
-    """Tell whether any count between two bounds that both histograms have became smaller."""
-    n, m = current.bounds_count[i], previous.bounds_count[j]
-    at, stop = current.positive_start[i], current.positive_start[i + 1]
-    before, end = previous.positive_start[j], previous.positive_start[j + 1]
-    a = b = 0
-    while a <= n and b <= m:
-        mine = current.bounds[current.bounds_start[i] + a] if a < n else math.inf
-        its = previous.bounds[previous.bounds_start[j] + b] if b < m else math.inf
-        if mine == its:
-            total = 0.0
-            while at < stop and current.positive_index[at] <= a:
-                total += current.positive_count[at]
-                at += 1
-            past = 0.0
-            while before < end and previous.positive_index[before] <= b:
-                past += previous.positive_count[before]
-                before += 1
-            if total < past:
-                return True
-        if mine <= its:
-            a += 1
-        if its <= mine:
-            b += 1
-    return False
-
-
-@njit(types.boolean(READ, types.int64, READ, types.int64, types.boolean), cache=True, nogil=True)
-def _side_falls(current: Read, i: int, previous: Read, j: int, positive: bool) -> bool:
-    """Tell whether any bucket outside the zero bucket became smaller, or vanished."""
-    if positive:
-        index, count = current.positive_index, current.positive_count
-        at, stop = current.positive_start[i], current.positive_start[i + 1]
-        old_index, old_count = previous.positive_index, previous.positive_count
-        before, end = previous.positive_start[j], previous.positive_start[j + 1]
-    else:
-        index, count = current.negative_index, current.negative_count
-        at, stop = current.negative_start[i], current.negative_start[i + 1]
-        old_index, old_count = previous.negative_index, previous.negative_count
-        before, end = previous.negative_start[j], previous.negative_start[j + 1]
-    schema = current.schema[i]
-    exponential = schema != CUSTOM
-    shift = previous.schema[j] - schema
-    while before < end:
-        target = ((old_index[before] - 1) >> shift) + 1
-        past = old_count[before]
-        before += 1
-        while before < end and ((old_index[before] - 1) >> shift) + 1 == target:
-            past += old_count[before]
-            before += 1
-        if exponential and exponential_bound(target, schema) <= current.zero_threshold[i]:
-            continue
-        while at < stop and index[at] < target:
-            at += 1
-        if at < stop and index[at] == target:
-            if count[at] < past:
-                return True
-        elif past != 0:
-            return True
-    return False
-
-
-@njit(types.boolean(READ, types.int64, READ, types.int64), cache=True, nogil=True)
-def falls(current: Read, i: int, previous: Read, j: int) -> bool:
-    """Tell whether a counter was reset between two histograms.
-
-    What the writer's hint says counts. Else: any count fell, a populated bucket vanished, the
-    resolution rose, the zero bucket became narrower, or wider so that it cuts a populated bucket.
-    """
-    if current.hint[i] == RESET:
-        return True
-    if current.hint[i] == NOT_RESET:
-        return False
-    if current.count[i] < previous.count[j]:
-        return True
-    if current.schema[i] == CUSTOM:
-        if previous.schema[j] != CUSTOM:
-            return True
-        differ = current.bounds_count[i] != previous.bounds_count[j]
-        if not differ:
-            for k in range(current.bounds_count[i]):
-                mine = current.bounds[current.bounds_start[i] + k]
-                if mine != previous.bounds[previous.bounds_start[j] + k]:
-                    differ = True
-                    break
-        if differ:
-            return _falls_at_common_bounds(current, i, previous, j)
-        return _side_falls(current, i, previous, j, True)
-    if current.schema[i] > previous.schema[j]:
-        return True
-    threshold = current.zero_threshold[i]
-    if threshold < previous.zero_threshold[j]:
-        return True
-    zero = previous.zero_count[j]
-    if threshold > previous.zero_threshold[j]:
-        zero, _, moved = zero_bucket_at(
-            threshold,
-            zero,
-            0.0,
-            previous.schema[j],
-            previous.positive_index,
-            previous.positive_count,
-            previous.positive_count,
-            previous.positive_start[j],
-            previous.positive_start[j + 1],
-            previous.negative_index,
-            previous.negative_count,
-            previous.negative_count,
-            previous.negative_start[j],
-            previous.negative_start[j + 1],
-            False,
-        )
-        if moved != threshold:
-            return True
-    if current.zero_count[i] < zero:
-        return True
-    return _side_falls(current, i, previous, j, True) or _side_falls(current, i, previous, j, False)
-
-
-@njit(types.void(READ, READ, types.boolean[::1]), cache=True, nogil=True)
-def falls_by_row(current: Read, previous: Read, out: npt.NDArray[np.bool_]) -> None:
-    """Compare two columns of histograms row by row."""
-    for h in range(out.size):
-        out[h] = falls(current, h, previous, h)
-
-
-@njit(types.void(READ, INTS, INTS, OUT_CODES), cache=True, nogil=True)
-def falls_in_runs(source: Read, start: Ints, stop: Ints, resets: Codes) -> None:
-    """Say of each row inside a run, all but its first, whether it fell against the row before.
-
-    `resets` int8[H]: -1 where that is not known yet. Overlapping runs share the answers.
-    """
-    for r in range(start.size):
-        for h in range(start[r] + 1, stop[r]):
-            if resets[h] < 0:
-                resets[h] = falls(source, h, source, h - 1)
-
-
-@njit(types.void(INTS, INTS, OUT_CODES, OUT_FLOATS), cache=True, nogil=True)
-def count_resets(start: Ints, stop: Ints, resets: Codes, out: Floats) -> None:
-    """Count the resets inside each run; see `falls_in_runs`."""
-    for r in range(out.size):
-        total = 0
-        for h in range(start[r] + 1, stop[r]):
-            total += resets[h]
-        out[r] = total
-
-
-@njit(
-    types.void(READ, INTS, INTS, types.boolean, OUT_CODES, WORK, WRITE, FLAGS),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def change_in_runs(
-    source: Read,
-    start: Ints,
-    stop: Ints,
-    is_counter: bool,
-    resets: Codes,
-    work: Work,
-    out: Write,
-    flags: Flags,
-) -> None:
-    """Write last minus first of each run of consecutive rows; for counters resets are undone.
-
-    `resets` as `falls_in_runs` leaves it; it may hold resets known otherwise. If the second falls
-    against the first, of the first nothing counts, not even its layout. Answers are gauges.
-    """
-    for r in range(flags.size):
-        flags[r] = 0
-        low, last = start[r], stop[r] - 1
-        if last <= low:
-            _store_nothing(out, r)
-            continue
-        seen = 0
-        if is_counter:
-            if source.hint[low] == GAUGE or source.hint[last] == GAUGE:
-                seen = NOT_COUNTER
-        elif source.hint[low] != GAUGE or source.hint[last] != GAUGE:
-            seen = NOT_GAUGE
-        forgotten = is_counter and resets[low + 1] > 0
-        first = low + 1 if forgotten else low
-        custom = source.schema[first] == CUSTOM
-        mixed = (source.schema[last] == CUSTOM) != custom
-        schema = min(source.schema[first], source.schema[last])
-        if mixed:
-            flags[r] = seen | INCOMPATIBLE
-            _store_nothing(out, r)
-            continue
-        if is_counter:
-            for h in range(low + 1, last):
-                if source.hint[h] == GAUGE:
-                    seen |= NOT_COUNTER
-                schema = min(schema, source.schema[h])
-                mixed |= (source.schema[h] == CUSTOM) != custom
-        if mixed:
-            # Only this is said then, whatever else was seen.
-            flags[r] = INCOMPATIBLE
-            _store_nothing(out, r)
-            continue
-        load(work, source, last)
-        lower_schema(work, schema, False)
-        if add(work, source, first, -1.0, False, forgotten) & RECONCILED:
-            seen |= RECONCILED
-        if is_counter:
-            if forgotten and source.hint[first] == RESET:
-                # A hint speaks again against the nothing that the first has become.
-                if add(work, source, first, 1.0, False, True) & RECONCILED:
-                    seen |= RECONCILED_ADDING
-            for h in range(first + 1, last + 1):
-                if resets[h] > 0 and add(work, source, h - 1, 1.0, False, False) & RECONCILED:
-                    seen |= RECONCILED_ADDING
-        work.state[HINT] = GAUGE
-        flags[r] = seen
-        _store(work, out, r, 1.0)
-
-
-@njit(
-    types.void(READ, INTS, INTS, types.boolean, WORK, WRITE, FLAGS),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def change_of_pairs(
-    source: Read,
-    before: Ints,
-    after: Ints,
-    is_counter: bool,
-    work: Work,
-    out: Write,
-    flags: Flags,
-) -> None:
-    """Write row `after` minus row `before` for each pair, or the former alone after a reset."""
-    for r in range(flags.size):
-        i, j = after[r], before[r]
-        seen = 0
-        if is_counter:
-            if source.hint[i] == GAUGE or source.hint[j] == GAUGE:
-                seen = NOT_COUNTER
-        elif source.hint[i] != GAUGE or source.hint[j] != GAUGE:
-            seen = NOT_GAUGE
-        load(work, source, i)
-        if not is_counter or not falls(source, i, source, j):
-            seen |= add(work, source, j, -1.0, False, False) & (INCOMPATIBLE | RECONCILED)
-        flags[r] = seen
-        if seen & INCOMPATIBLE:
-            _store_nothing(out, r)
-            continue
-        work.state[HINT] = GAUGE
-        _store(work, out, r, 1.0)
+        store(work, out, r, divisor if average else 1.0)
 
 
 @njit(types.void(READ, INTS, INTS, INTS, OUT_INTS, OUT_INTS), cache=True, nogil=True)

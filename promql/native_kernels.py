@@ -14,22 +14,21 @@ Plain Python twins are in the tests.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from numba import njit, types
 
+from promql.native_bounds_kernels import compensated
+from promql.native_side_kernels import CUSTOM, coarsen, drop_inner, merge, zero_bucket_at
+
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
     Indexes = npt.NDArray[np.int32]
     Codes = npt.NDArray[np.int8]
-
-CUSTOM = -53
-"""Schema of custom buckets; see `tsdb.interface.CUSTOM_BUCKETS_SCHEMA`."""
 
 RESET, NOT_RESET, GAUGE = 1, 2, 3
 """Numbers of `tsdb.interface.ResetHint`."""
@@ -50,7 +49,7 @@ class Read(NamedTuple):
 
     schema: Codes
     hint: Codes
-    count: Floats
+    observations: Floats
     sum: Floats
     zero_threshold: Floats
     zero_count: Floats
@@ -97,330 +96,14 @@ OUT_FLOATS = types.float64[::1]
 OUT_INTS = types.int64[::1]
 OUT_INDEXES = types.int32[::1]
 OUT_CODES = types.int8[::1]
-READ = types.NamedTuple(
-    (CODES, CODES, FLOATS, FLOATS, FLOATS, FLOATS)
-    + (INTS, INDEXES, FLOATS, INTS, INDEXES, FLOATS)
-    + (INTS, INTS, FLOATS),
-    Read,
+_SCALARS = (CODES, CODES, FLOATS, FLOATS, FLOATS, FLOATS)
+_SIDE = (INTS, INDEXES, FLOATS)
+_BOUNDS = (INTS, INTS, FLOATS)
+READ = types.NamedTuple((*_SCALARS, *_SIDE, *_SIDE, *_BOUNDS), Read)  # type: ignore[no-untyped-call]
+_LISTS = (OUT_INDEXES, OUT_FLOATS, OUT_FLOATS)
+WORK = types.NamedTuple(  # type: ignore[no-untyped-call]
+    (OUT_FLOATS, OUT_INTS, *_LISTS, *_LISTS, *_LISTS, OUT_FLOATS, OUT_FLOATS), Work
 )
-WORK = types.NamedTuple(
-    (OUT_FLOATS, OUT_INTS) + (OUT_INDEXES, OUT_FLOATS, OUT_FLOATS) * 3 + (OUT_FLOATS, OUT_FLOATS),
-    Work,
-)
-
-
-@njit(types.float64(types.float64), cache=True, nogil=True, error_model="numpy")
-def power_of_two(exponent: float) -> float:
-    """Return 2 to the power of a number, to the last digit as Go's math.Exp2 has it.
-
-    The bounds of buckets are made with it, and those show in answers, digit for digit: its
-    square root of two is one unit of the last place below the one nearest to the truth.
-    Method: 2^k times e^r, with the rational approximation of e^r that is W. J. Cody's and W.
-    Waite's, as in the FreeBSD mathematical library.
-    """
-    if math.isnan(exponent) or math.isinf(exponent):
-        return 2.0**exponent
-    if exponent >= 1024.0:
-        return math.inf
-    if exponent < -1075.0:
-        return 0.0
-    whole = int(exponent + 0.5) if exponent > 0 else int(exponent - 0.5)
-    rest = exponent - whole
-    high = rest * 6.93147180369123816490e-01
-    low = -rest * 1.90821492927058770002e-10
-    r = high - low
-    t = r * r
-    series = 6.61375632143793436117e-05 + t * (
-        -1.65339022054652515390e-06 + t * 4.13813679705723846039e-08
-    )
-    c = r - t * (1.66666666666666657415e-01 + t * (-2.77777777770155933842e-03 + t * series))
-    return math.ldexp(1.0 - ((low - (r * c) / (2.0 - c)) - high), whole)
-
-
-@njit(types.float64(types.float64), cache=True, nogil=True, error_model="numpy")
-def binary_logarithm(value: float) -> float:
-    """Return the logarithm to base two, exact for powers of two, as Go's math.Log2 has it."""
-    fraction, exponent = math.frexp(value)
-    if fraction == 0.5:
-        return float(exponent - 1)
-    return math.log(fraction) * (1.0 / 0.693147180559945309417232121458176568) + exponent
-
-
-def _bounds_of_one_octave() -> Floats:
-    """Return the 256 bounds of schema 8 in [0.5, 1).
-
-    Coarser schemas use every second, fourth, ... of them: each schema takes its even ones from
-    the schema before and multiplies for the odd ones.
-    """
-    bounds = [0.5]
-    for schema in range(1, 9):
-        factor = power_of_two(power_of_two(float(-schema)))
-        finer: list[float] = []
-        for bound in bounds:
-            finer += (bound, bound * factor)
-        bounds = finer
-    return np.array(bounds)
-
-
-_OCTAVE = _bounds_of_one_octave()
-_LARGEST = 1.7976931348623157e308
-
-
-@njit(types.float64(types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
-def exponential_bound(index: int, schema: int) -> float:
-    """Return the upper bound of the bucket `index`, which is the lower one of the next."""
-    if schema <= 0:
-        exponent = min(max(index << -schema, -2000), 2000)
-        return _LARGEST if exponent == 1024 else math.ldexp(1.0, exponent)
-    fraction = _OCTAVE[(index & ((1 << schema) - 1)) << (8 - schema)]
-    exponent = min(max((index >> schema) + 1, -2000), 2000)
-    return _LARGEST if exponent == 1025 and fraction == 0.5 else math.ldexp(fraction, exponent)
-
-
-@njit(
-    types.UniTuple(types.float64, 2)(types.float64, types.float64, types.float64),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def compensated(value: float, total: float, lost: float) -> tuple[float, float]:
-    """Add `value` to `total`, what rounding takes to `lost` (Neumaier); return both."""
-    new = total + value
-    if math.isinf(new):
-        return new, 0.0
-    if abs(total) >= abs(value):
-        return new, lost + ((total - new) + value)
-    return new, lost + ((value - new) + total)
-
-
-_LIST = (INDEXES, FLOATS, FLOATS, types.int64, types.int64)
-
-
-@njit(
-    types.UniTuple(types.float64, 3)(
-        types.float64, types.float64, types.float64, types.int64, *_LIST, *_LIST, types.boolean
-    ),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def zero_bucket_at(
-    threshold: float,
-    zero: float,
-    lost: float,
-    schema: int,
-    positive_index: Indexes,
-    positive_count: Floats,
-    positive_lost: Floats,
-    positive_low: int,
-    positive_high: int,
-    negative_index: Indexes,
-    negative_count: Floats,
-    negative_lost: Floats,
-    negative_low: int,
-    negative_high: int,
-    has_lost: bool,
-) -> tuple[float, float, float]:
-    """Return zero count, its compensation and threshold of a zero bucket widened to `threshold`.
-
-    A populated bucket that the threshold would cut moves it outwards to that bucket's end.
-    """
-    while True:
-        total, rest = zero, lost
-        for k in range(positive_low, positive_high):
-            if exponential_bound(positive_index[k] - 1, schema) >= threshold:
-                break
-            total, rest = compensated(positive_count[k], total, rest)
-            if has_lost:
-                total, rest = compensated(positive_lost[k], total, rest)
-            upper = exponential_bound(positive_index[k], schema)
-            if upper > threshold:
-                if positive_count[k] != 0:
-                    threshold = upper
-                break
-        again = False
-        for k in range(negative_low, negative_high):
-            if exponential_bound(negative_index[k] - 1, schema) >= threshold:
-                break
-            total, rest = compensated(negative_count[k], total, rest)
-            if has_lost:
-                total, rest = compensated(negative_lost[k], total, rest)
-            upper = exponential_bound(negative_index[k], schema)
-            if upper > threshold:
-                if negative_count[k] != 0:
-                    # What was done on the positive side holds no more.
-                    threshold = upper
-                    again = True
-                break
-        if not again:
-            return total, rest, threshold
-
-
-@njit(
-    types.int64(OUT_INDEXES, OUT_FLOATS, OUT_FLOATS, types.int64, types.int64, types.float64),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _drop_inner(
-    index: Indexes, count: Floats, lost: Floats, n: int, schema: int, threshold: float
-) -> int:
-    """Take out the buckets inside the zero bucket, and the empty ones; return how many stay."""
-    kept = 0
-    for k in range(n):
-        if count[k] != 0 and exponential_bound(index[k] - 1, schema) >= threshold:
-            index[kept], count[kept], lost[kept] = index[k], count[k], lost[k]
-            kept += 1
-    return kept
-
-
-@njit(
-    types.int64(OUT_INDEXES, OUT_FLOATS, OUT_FLOATS, types.int64, types.int64, types.boolean),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _coarsen(
-    index: Indexes, count: Floats, lost: Floats, n: int, shift: int, compensate: bool
-) -> int:
-    """Merge buckets to the resolution `shift` schemas lower, in place; return how many there are."""
-    kept = 0
-    for k in range(n):
-        target = ((index[k] - 1) >> shift) + 1
-        if kept > 0 and index[kept - 1] == target:
-            if compensate:
-                total, rest = compensated(count[k], count[kept - 1], lost[kept - 1])
-                total, rest = compensated(lost[k], total, rest)
-                count[kept - 1], lost[kept - 1] = total, rest
-            else:
-                count[kept - 1] += count[k]
-        else:
-            index[kept], count[kept], lost[kept] = target, count[k], lost[k]
-            kept += 1
-    return kept
-
-
-@njit(
-    types.Tuple((types.int64, types.int64, types.float64, types.float64))(
-        INDEXES, FLOATS, types.int64, types.int64, types.int64, types.float64, types.boolean
-    ),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _next_bucket(
-    index: Indexes, count: Floats, at: int, stop: int, shift: int, factor: float, compensate: bool
-) -> tuple[int, int, float, float]:
-    """Return the place after the bucket at `at`, its coarser index, its count, what was lost."""
-    target = ((index[at] - 1) >> shift) + 1
-    total, lost = count[at], 0.0
-    at += 1
-    while shift > 0 and at < stop and ((index[at] - 1) >> shift) + 1 == target:
-        total, lost = compensated(count[at], total, lost)
-        at += 1
-    if not compensate:
-        lost = 0.0
-    if factor != 1.0:
-        if abs(factor) == 1.0:
-            return at, target, -total, -lost
-        return at, target, total / factor, lost / factor
-    return at, target, total, lost
-
-
-@njit(
-    types.int64(
-        *(OUT_INDEXES, OUT_FLOATS, OUT_FLOATS, types.int64),
-        *(OUT_INDEXES, OUT_FLOATS, OUT_FLOATS),
-        *(INDEXES, FLOATS, types.int64, types.int64),
-        *(types.int64, types.int64, types.float64, types.float64, types.boolean),
-    ),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _merge(
-    index: Indexes,
-    count: Floats,
-    lost: Floats,
-    n: int,
-    spare_index: Indexes,
-    spare_count: Floats,
-    spare_lost: Floats,
-    other_index: Indexes,
-    other_count: Floats,
-    low: int,
-    high: int,
-    shift: int,
-    schema: int,
-    threshold: float,
-    factor: float,
-    compensate: bool,
-) -> int:
-    """Add the other's buckets [low, high), made coarser by `shift`, to a side; return its size.
-
-    Its buckets within the threshold are left out (custom ones have none). What they count is
-    divided by `factor` on the way.
-    """
-    if schema != CUSTOM:
-        while low < high and (
-            exponential_bound(((other_index[low] - 1) >> shift) + 1, schema) <= threshold
-        ):
-            low += 1
-    # Invariant: spare[:made] holds what is merged of side[:k] and other[:at]; most layouts are
-    # equal, and then nothing is moved.
-    k = 0
-    at = low
-    while at < high:
-        after, target, value, rest = _next_bucket(
-            other_index, other_count, at, high, shift, factor, compensate
-        )
-        while k < n and index[k] < target:
-            k += 1
-        if k == n or index[k] != target:
-            break
-        if compensate:
-            count[k], lost[k] = compensated(value, count[k], lost[k])
-            if rest != 0:
-                count[k], lost[k] = compensated(rest, count[k], lost[k])
-        else:
-            count[k] += value
-        at = after
-        k += 1
-    if at == high:
-        return n
-    made = k
-    spare_index[:k] = index[:k]
-    spare_count[:k] = count[:k]
-    spare_lost[:k] = lost[:k]
-    while at < high:
-        at, target, value, rest = _next_bucket(
-            other_index, other_count, at, high, shift, factor, compensate
-        )
-        while k < n and index[k] < target:
-            spare_index[made], spare_count[made], spare_lost[made] = index[k], count[k], lost[k]
-            made += 1
-            k += 1
-        if k < n and index[k] == target:
-            total, less = count[k], lost[k]
-            if compensate:
-                total, less = compensated(value, total, less)
-                if rest != 0:
-                    total, less = compensated(rest, total, less)
-            else:
-                total += value
-            spare_index[made], spare_count[made], spare_lost[made] = target, total, less
-            k += 1
-        else:
-            spare_index[made], spare_count[made], spare_lost[made] = target, value, rest
-        made += 1
-    while k < n:
-        spare_index[made], spare_count[made], spare_lost[made] = index[k], count[k], lost[k]
-        made += 1
-        k += 1
-    index[:made] = spare_index[:made]
-    count[:made] = spare_count[:made]
-    lost[:made] = spare_lost[:made]
-    return made
 
 
 @njit(types.boolean(WORK, READ, types.int64), cache=True, nogil=True)
@@ -429,7 +112,7 @@ def _same_bounds(work: Work, other: Read, row: int) -> bool:
     if other.bounds_count[row] != n:
         return False
     mine, others = work.state[BOUNDS_START], other.bounds_start[row]
-    for i in range(n):
+    for i in range(n):  # noqa: SIM110  # generators are not for kernels
         if work.bounds[mine + i] != other.bounds[others + i]:
             return False
     return True
@@ -529,7 +212,7 @@ def _widen_zero_buckets(work: Work, other: Read, row: int, compensate: bool) -> 
                 False,
             )
         if not threshold > scalars[THRESHOLD]:
-            return zero
+            return float(zero)
         schema = work.state[SCHEMA]
         scalars[ZERO], scalars[LOST_ZERO], scalars[THRESHOLD] = zero_bucket_at(
             threshold,
@@ -550,7 +233,7 @@ def _widen_zero_buckets(work: Work, other: Read, row: int, compensate: bool) -> 
         )
         if not compensate:
             scalars[LOST_ZERO] = 0.0
-        work.state[POSITIVE] = _drop_inner(
+        work.state[POSITIVE] = drop_inner(
             work.positive_index,
             work.positive_count,
             work.positive_lost,
@@ -558,7 +241,7 @@ def _widen_zero_buckets(work: Work, other: Read, row: int, compensate: bool) -> 
             schema,
             scalars[THRESHOLD],
         )
-        work.state[NEGATIVE] = _drop_inner(
+        work.state[NEGATIVE] = drop_inner(
             work.negative_index,
             work.negative_count,
             work.negative_lost,
@@ -574,7 +257,7 @@ def lower_schema(work: Work, schema: int, compensate: bool) -> None:
     shift = work.state[SCHEMA] - schema
     if shift <= 0:
         return
-    work.state[POSITIVE] = _coarsen(
+    work.state[POSITIVE] = coarsen(
         work.positive_index,
         work.positive_count,
         work.positive_lost,
@@ -582,7 +265,7 @@ def lower_schema(work: Work, schema: int, compensate: bool) -> None:
         shift,
         compensate,
     )
-    work.state[NEGATIVE] = _coarsen(
+    work.state[NEGATIVE] = coarsen(
         work.negative_index,
         work.negative_count,
         work.negative_lost,
@@ -598,7 +281,7 @@ def load(work: Work, source: Read, row: int) -> None:
     """Begin the work with a copy of one histogram; nothing is lost yet."""
     scalars, state = work.scalars, work.state
     scalars[:] = 0.0
-    scalars[COUNT], scalars[SUM] = source.count[row], source.sum[row]
+    scalars[COUNT], scalars[SUM] = source.observations[row], source.sum[row]
     scalars[THRESHOLD], scalars[ZERO] = source.zero_threshold[row], source.zero_count[row]
     state[SCHEMA], state[HINT] = source.schema[row], source.hint[row]
     low, high = source.positive_start[row], source.positive_start[row + 1]
@@ -651,13 +334,13 @@ def add(work: Work, other: Read, row: int, factor: float, compensate: bool, abse
                 scalars[ZERO] += zero
         if compensate:
             scalars[COUNT], scalars[LOST_COUNT] = compensated(
-                other.count[row] / factor, scalars[COUNT], scalars[LOST_COUNT]
+                other.observations[row] / factor, scalars[COUNT], scalars[LOST_COUNT]
             )
             scalars[SUM], scalars[LOST_SUM] = compensated(
                 other.sum[row] / factor, scalars[SUM], scalars[LOST_SUM]
             )
         else:
-            scalars[COUNT] += other.count[row] / factor
+            scalars[COUNT] += other.observations[row] / factor
             scalars[SUM] += other.sum[row] / factor
     if custom and not _same_bounds(work, other, row):
         _meet_at_common_bounds(work, other, row, factor, compensate, absent)
@@ -668,7 +351,7 @@ def add(work: Work, other: Read, row: int, factor: float, compensate: bool, abse
         shift = other.schema[row] - state[SCHEMA]
     if absent:
         return flags
-    state[POSITIVE] = _merge(
+    state[POSITIVE] = merge(
         work.positive_index,
         work.positive_count,
         work.positive_lost,
@@ -686,7 +369,7 @@ def add(work: Work, other: Read, row: int, factor: float, compensate: bool, abse
         factor,
         compensate,
     )
-    state[NEGATIVE] = _merge(
+    state[NEGATIVE] = merge(
         work.negative_index,
         work.negative_count,
         work.negative_lost,
