@@ -6,14 +6,15 @@ Source of the rules: the corpus README (floats agree to 1e-6 of the smaller magn
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import re2
 
-from gnomon.promqltest.values import HistogramPoint, Point, render_labels
+from gnomon.promqltest.closeness import floats_equal
+from gnomon.promqltest.histograms import Wanted, histograms_equal, show, wanted_points
+from gnomon.promqltest.values import NotationError, Point, render_labels
+from promql.histogram_columns import HistogramRow, row_of
 from promql.result import (
     MatrixResult,
     RawResult,
@@ -22,20 +23,23 @@ from promql.result import (
     StringResult,
     VectorResult,
 )
-from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    import numpy as np
+    import numpy.typing as npt
+
     from gnomon.promqltest.script import Eval, Message, SeriesLine
-
-RELATIVE_MAX = 1e-6
-SMALLEST_NORMAL = sys.float_info.min
-
-_STALE_BYTES = STALE_NAN.tobytes()
+    from promql.histogram_matrix import HistogramMatrix
+    from promql.labels import SeriesLabels
 
 LabelKey = tuple[tuple[str, str], ...]
+
+
+Value = float | HistogramRow
+Expected = float | Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +47,7 @@ class ResultSeries:
     """One series of an answer, in plain Python: a value for each time in milliseconds."""
 
     key: LabelKey
-    values: Mapping[int, float]
-
-
-def floats_equal(a: float, b: float) -> bool:
-    """Say whether two floats count as the same.
-
-    >>> floats_equal(1.0, 1.0 + 1e-9), floats_equal(1.0, 1.00001), floats_equal(math.nan, math.nan)
-    (True, False, True)
-    """
-    a_stale, b_stale = _is_stale(a), _is_stale(b)
-    if a_stale or b_stale:
-        return a_stale and b_stale
-    if math.isnan(a) or math.isnan(b):
-        return math.isnan(a) and math.isnan(b)
-    if a == b:
-        return True
-    total = abs(a) + abs(b)
-    difference = abs(a - b)
-    if a == 0 or b == 0 or total < SMALLEST_NORMAL:
-        return difference < RELATIVE_MAX * SMALLEST_NORMAL
-    return difference / min(total, sys.float_info.max) < RELATIVE_MAX
-
-
-def _is_stale(value: float) -> bool:
-    return math.isnan(value) and _bytes(value) == _STALE_BYTES
-
-
-def _bytes(value: float) -> bytes:
-    return type(STALE_NAN)(value).tobytes()
+    values: Mapping[int, Value]
 
 
 def label_key(labels: Mapping[str, str]) -> LabelKey:
@@ -82,20 +58,16 @@ def label_key(labels: Mapping[str, str]) -> LabelKey:
 def result_series(value: ResultValue) -> list[ResultSeries]:
     """Return a vector or matrix answer series by series, in its order."""
     if isinstance(value, VectorResult):
+        times = [value.time_ms]
         return [
-            ResultSeries(label_key(value.labels.row(s)), {value.time_ms: float(value.values[s])})
+            _series(value.labels, s, times, value.values[s : s + 1], [True], value.histograms)
             for s in range(value.labels.series_count)
         ]
     if isinstance(value, MatrixResult):
         steps = value.steps_ms.tolist()
         return [
-            ResultSeries(
-                label_key(value.labels.row(s)),
-                {
-                    steps[t]: float(value.values[s, t])
-                    for t in range(len(steps))
-                    if value.present[s, t]
-                },
+            _series(
+                value.labels, s, steps, value.values[s], value.present[s].tolist(), value.histograms
             )
             for s in range(value.labels.series_count)
         ]
@@ -104,15 +76,36 @@ def result_series(value: ResultValue) -> list[ResultSeries]:
     raise TypeError(f"not series: {type(value).__name__}")
 
 
+def _series(
+    labels: SeriesLabels,
+    series: int,
+    times: Sequence[int],
+    values: npt.NDArray[np.float64],
+    present: Sequence[bool],
+    histograms: HistogramMatrix | None,
+) -> ResultSeries:
+    rows = [-1] * len(times) if histograms is None else histograms.row[series].tolist()
+    points: dict[int, Value] = {}
+    for time_ms, value, there, row in zip(times, values.tolist(), present, rows, strict=True):
+        if row >= 0:
+            assert histograms is not None
+            points[time_ms] = row_of(histograms.columns, row)
+        elif there:
+            points[time_ms] = value
+    return ResultSeries(label_key(labels.row(series)), points)
+
+
 def _raw_series(value: RawResult, series: int) -> ResultSeries:
     count = int(value.count[series])
     time, at = int(value.time_start[series]), int(value.value_start[series])
     times = value.times[time : time + count].tolist()
-    values = value.values[at : at + count]
-    return ResultSeries(
-        label_key(value.labels.row(series)),
-        {t: float(v) for t, v in zip(times, values, strict=True)},
-    )
+    points: dict[int, Value] = dict(zip(times, value.values[at : at + count].tolist(), strict=True))
+    runs = value.histograms
+    if runs is not None:
+        first = int(runs.start[series])
+        for row in range(first, first + int(runs.count[series])):
+            points[int(runs.times[row])] = row_of(runs.columns, row)
+    return ResultSeries(label_key(value.labels.row(series)), dict(sorted(points.items())))
 
 
 def result_problem(case: Eval, value: ResultValue) -> str | None:
@@ -175,7 +168,7 @@ def vector_problem(
     got = {series.key: next(iter(series.values.values())) for series in found}
     if len(got) != len(found):
         return "the result holds the same label set twice"
-    wanted: dict[LabelKey, float] = {}
+    wanted: dict[LabelKey, Expected] = {}
     for line in expected:
         point = _only_point(line)
         if isinstance(point, str):
@@ -185,23 +178,30 @@ def vector_problem(
     if problem is not None:
         return problem
     for key, value in wanted.items():
-        if not floats_equal(value, got[key]):
-            return f"expected {value!r} for {_show(key)}, got {got[key]!r}"
+        if not _equal(value, got[key]):
+            return f"expected {value} for {_show(key)}, got {_text(got[key])}"
     if ordered and list(wanted) != [series.key for series in found]:
         order = ", ".join(_show(series.key) for series in found)
         return f"expected another order than {order}"
     return None
 
 
-def _only_point(line: SeriesLine) -> float | str:
-    if len(line.points) != 1 or line.points[0] is None:
+def _only_point(line: SeriesLine) -> Expected | str:
+    point = wanted_points(line.points)[0] if len(line.points) == 1 else None
+    if point is None:
         return f"line {line.line}: an instant expectation has exactly one value"
-    point = line.points[0]
-    return _native(point) if isinstance(point, HistogramPoint) else point
+    return point
 
 
-def _native(point: HistogramPoint) -> str:
-    return f"native histograms are not supported yet: the expectation has {point.base.text}"
+def _equal(wanted: Expected, found: Value) -> bool:
+    """Say whether a point is the expected one, of kind and value."""
+    if isinstance(wanted, Wanted):
+        return isinstance(found, HistogramRow) and histograms_equal(wanted, found)
+    return isinstance(found, float) and floats_equal(wanted, found)
+
+
+def _text(value: Value) -> str:
+    return show(value) if isinstance(value, HistogramRow) else repr(value)
 
 
 def matrix_problem(
@@ -217,7 +217,7 @@ def matrix_problem(
     got = {series.key: series.values for series in found}
     if len(got) != len(found):
         return "the result holds the same label set twice"
-    wanted: dict[LabelKey, dict[int, float]] = {}
+    wanted: dict[LabelKey, dict[int, Expected]] = {}
     for line in expected:
         placed = _placed(line.points, start_ms=start_ms, step_ms=step_ms)
         if isinstance(placed, str):
@@ -236,33 +236,32 @@ def matrix_problem(
     return None
 
 
-def _placed(points: Sequence[Point], *, start_ms: int, step_ms: int) -> dict[int, float] | str:
-    out: dict[int, float] = {}
-    for i, point in enumerate(points):
-        if isinstance(point, HistogramPoint):
-            return _native(point)
-        if point is not None:
-            out[start_ms + i * step_ms] = point
-    return out
+def _placed(points: Sequence[Point], *, start_ms: int, step_ms: int) -> dict[int, Expected] | str:
+    try:
+        found = wanted_points(points)
+    except NotationError as error:
+        return str(error)
+    return {start_ms + i * step_ms: point for i, point in enumerate(found) if point is not None}
 
 
 def _points_problem(
-    key: LabelKey, wanted: Mapping[int, float], got: Mapping[int, float]
+    key: LabelKey, wanted: Mapping[int, Expected], got: Mapping[int, Value]
 ) -> str | None:
     if wanted.keys() != got.keys():
         return (
             f"expected points of {_show(key)} at {_times(wanted)}, got them at {_times(got)}"
-            f" ({list(got.values())})"
+            f" ({[_text(value) for value in got.values()]})"
         )
     for time_ms, value in wanted.items():
-        if not floats_equal(value, got[time_ms]):
+        if not _equal(value, got[time_ms]):
             return (
-                f"expected {value!r} for {_show(key)} at {time_ms / 1000:g}s, got {got[time_ms]!r}"
+                f"expected {value} for {_show(key)} at {time_ms / 1000:g}s,"
+                f" got {_text(got[time_ms])}"
             )
     return None
 
 
-def _times(points: Mapping[int, float]) -> str:
+def _times(points: Mapping[int, object]) -> str:
     return "[" + " ".join(f"{time_ms / 1000:g}" for time_ms in sorted(points)) + "] s"
 
 

@@ -7,31 +7,31 @@ A case passes only if its answer, its annotations and the same question asked ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import re2
 
 from gnomon.promqltest import compare, script, variants
-from gnomon.promqltest.values import HistogramPoint, render_labels
+from gnomon.promqltest.loading import has_histograms, load
+from gnomon.promqltest.memory_store import MemoryStore
 from promql.errors import QueryError
 from promql.format import format_expr
 from promql.parse import FEATURES, parse
 from promql.result import MatrixResult, ScalarResult, VectorResult
 from promql.syntax import VectorSelector
-from tsdb.interface import METRIC_NAME, AppendStatus, LabelSpans, MatchOp, Storage
+from tsdb.interface import MatchOp, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gnomon.promqltest.script import Eval, Load, SeriesLine
+    from gnomon.promqltest.script import Eval, Load
     from promql.result import QueryResult, ResultValue
     from promql.syntax import Expr
     from tsdb.interface import Matcher
 
 MINUTE_MS = 60_000
-CLASSIC_SUFFIXES = ("_bucket", "_count", "_sum")
 
 
 class Store(Storage, Protocol):
@@ -79,6 +79,9 @@ def run(
     Raises `script.ScriptError` before anything runs if the text is no script.
     """
     commands = script.parse(text)
+    loads = [command for command in commands if isinstance(command, script.Load)]
+    if any(has_histograms(command) for command in loads):
+        make_store = _with_histograms(make_store)
     session = _Session(make_store, make_evaluator)
     try:
         for command in commands:
@@ -90,6 +93,13 @@ def run(
                 yield Outcome(command.line, command.expr, session.problem(command))
     finally:
         session.close()
+
+
+def _with_histograms(make_store: Callable[[], Store]) -> Callable[[], Store]:
+    """Return a maker of stores that take histograms: the given one if its stores do."""
+    store = make_store()
+    store.close()
+    return make_store if hasattr(store, "append_histograms") else MemoryStore
 
 
 class _Session:
@@ -115,51 +125,12 @@ class _Session:
         self._store.close()
 
     def load(self, command: Load) -> None:
-        times: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
-        values: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
-        stored: list[SeriesLine] = []
-        # A series that is written twice in one load counts as written last; scripts rely on it.
-        lines = {compare.label_key(line.labels): line for line in command.series}
-        for line in lines.values():
-            self._note_unstorable(command, line)
-            floats = [(i, p) for i, p in enumerate(line.points) if isinstance(p, float)]
-            if floats:
-                stored.append(line)
-                times.append(np.array([i for i, _ in floats], np.int64) * command.interval_ms)
-                values.append(np.array([value for _, value in floats], np.float64))
-        if not stored:
-            return
-        refs = self._store.resolve(LabelSpans.from_labels([line.labels for line in stored]))
-        counts = [part.size for part in times]
-        statuses = self._store.append(
-            np.repeat(refs, counts), np.concatenate(times), np.concatenate(values)
-        )
-        refused = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
-        if refused.size:
-            owner = stored[int(np.searchsorted(np.cumsum(counts), refused[0], side="right"))]
-            status = AppendStatus(int(statuses[refused[0]])).name
-            self._load_problem = (
-                f"line {owner.line}: the store refused {refused.size} samples, first {status}"
-                f" of {render_labels(owner.labels)}"
-            )
-
-    def _note_unstorable(self, command: Load, line: SeriesLine) -> None:
-        for point in line.points:
-            if isinstance(point, HistogramPoint):
-                reason = f"line {line.line}: native histograms are not supported yet"
+        for line in command.series:
+            if line.start_offsets_ms is not None:
+                reason = f"line {line.line}: start timestamps are not supported yet"
                 self._unstorable.append(_Unstorable(line.labels, reason))
-                break
-        if line.start_offsets_ms is not None:
-            reason = f"line {line.line}: start timestamps are not supported yet"
-            self._unstorable.append(_Unstorable(line.labels, reason))
-        name = line.labels.get(METRIC_NAME, "")
-        if command.with_nhcb and name.endswith(CLASSIC_SUFFIXES):
-            labels = {n: v for n, v in line.labels.items() if n != "le"}
-            labels[METRIC_NAME] = name[: name.rindex("_")]
-            reason = (
-                f"line {command.line}: native histograms with custom buckets are not supported yet"
-            )
-            self._unstorable.append(_Unstorable(labels, reason))
+        problem = load(self._store, command)
+        self._load_problem = self._load_problem or problem
 
     def problem(self, case: Eval) -> str | None:
         """Run one case; None means that it passed."""
@@ -262,8 +233,18 @@ def _middle(value: ResultValue, time_ms: int, *, scalar: bool) -> ResultValue:
     if scalar:
         # A range query of a scalar has one series without labels.
         return ScalarResult(time_ms, float(value.values[0, step]))
-    rows = np.flatnonzero(value.present[:, step])
-    return VectorResult(time_ms, value.labels.take(rows), value.values[rows, step])
+    present = value.present[:, step]
+    histograms = value.histograms
+    if histograms is not None:
+        histograms = replace(histograms, row=histograms.row[:, step : step + 1])
+        present = present | histograms.present[:, 0]
+    rows = np.flatnonzero(present)
+    return VectorResult(
+        time_ms,
+        value.labels.take(rows),
+        value.values[rows, step],
+        None if histograms is None else histograms.take(rows),
+    )
 
 
 def _matches(matcher: Matcher, labels: Mapping[str, str]) -> bool:

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from gnomon.promqltest.compare import annotations_problem, floats_equal
+from gnomon.promqltest.closeness import floats_equal
+from gnomon.promqltest.compare import annotations_problem
 from gnomon.promqltest.script import Message
 from tsdb.staleness import STALE_NAN
 
