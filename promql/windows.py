@@ -144,7 +144,10 @@ def _with_runs(
 ) -> Samples:
     """Return the columns with a number for each distinct (time_start, count)."""
     key = time_start * (int(count.max(initial=0)) + 1) + count
-    _, at, run_of = np.unique(key, return_index=True, return_inverse=True)
+    if key.size and (key == key[0]).all():  # all of one scrape: the usual small query
+        at, run_of = np.zeros(1, dtype=np.int64), np.zeros(key.size, dtype=np.int64)
+    else:
+        _, at, run_of = np.unique(key, return_index=True, return_inverse=True)
     return Samples(
         labels=labels,
         times=times,
