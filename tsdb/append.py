@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.errors import ClosedError
+from tsdb.head_deletion import any_covers
 from tsdb.head_view import read_view, take_view
 from tsdb.histogram_buffer import HistogramRun
 from tsdb.histogram_columns import digests, of_columns, take
@@ -197,7 +198,7 @@ class BatchAppender:
         self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
     ) -> npt.NDArray[np.uint8]:
         head = self.head
-        status, counts, prior = head.admit(refs, times, bits, limits)
+        status, counts, prior = self._admit(refs, times, bits, limits)
         in_order, late = status, None
         if counts[LATE]:
             in_order = status.copy()
@@ -221,6 +222,21 @@ class BatchAppender:
         self._by_status += counts
         return status
 
+    def _admit(
+        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+    ) -> tuple[Small, Ints, tuple[Ints, Words]]:
+        """Decide as the head does, but that a sample which was deleted may be written again."""
+        head = self.head
+        status, counts, prior = head.admit(refs, times, bits, limits)
+        if head.deleted and (counts[AppendStatus.DUPLICATE] or counts[AppendStatus.CONFLICT]):
+            repeats = np.flatnonzero(
+                (status == AppendStatus.DUPLICATE) | (status == AppendStatus.CONFLICT)
+            )
+            slots = (refs[repeats] & _SLOT_MASK).astype(np.int32)
+            status[repeats[any_covers(head.deleted, slots, times[repeats])]] = LATE
+            counts = np.bincount(status, minlength=counts.size)
+        return status, counts, prior
+
     def _append_histograms(
         self,
         refs: Ints,
@@ -230,7 +246,7 @@ class BatchAppender:
         limits: tuple[int, int, int, int],
     ) -> npt.NDArray[np.uint8]:
         head = self.head
-        status, counts, prior = head.admit(refs, times, digest, limits)
+        status, counts, prior = self._admit(refs, times, digest, limits)
         in_order, late = status, 0
         if counts[LATE]:
             in_order = status.copy()

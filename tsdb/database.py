@@ -50,7 +50,6 @@ if TYPE_CHECKING:
         Selection,
         SeriesBatch,
     )
-    from tsdb.tombstones import Tombstone
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +213,7 @@ class Database:
                 self._appender,
                 repair=not options.read_only,
                 progress=note,
-                on_tombstone=self._restore_deleted,
+                on_tombstone=self._maintenance.delete_from_head,
             )
         self._replay_duration_s = time.perf_counter() - begin
         if options.read_only:
@@ -417,9 +416,6 @@ class Database:
             reloads_failed=counts.reloads_failed,
             clean_start=clean,
         )
-
-    def _restore_deleted(self, tombstone: Tombstone) -> None:
-        self._reader.deleted = (*self._reader.deleted, tombstone)
 
     def _start(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
         def run() -> None:

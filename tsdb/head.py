@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.columns import GrowingColumn
+from tsdb.head_deletion import DeletedSlots
 from tsdb.head_pages import PageStore
 from tsdb.histogram_buffer import HistogramBuffer, HistogramRun
 from tsdb.kernels import (
@@ -75,6 +76,8 @@ class Head:
         self.histograms = HistogramBuffer()
         self.frozen_histograms = HistogramBuffer()
         self.digest_keys: Words = np.array([secrets.randbits(64) | 1 for _ in range(2)], np.uint64)
+        self.deleted: tuple[DeletedSlots, ...] = ()
+        """What slots and pages hold and nobody shall see; replaced, never changed."""
         self.slot_count = 0
         self.floor_ms: int = NO_TIME
         """Samples older than this are late, whatever their series has: they are in blocks."""
@@ -212,6 +215,17 @@ class Head:
         self._free = np.concatenate([self._free, np.unique(slots)])
         for buffer in self.buffers:
             buffer.remove(slots)
+        self.deleted = tuple(each.where(~np.isin(each.slots, slots)) for each in self.deleted)
+
+    def delete(self, slots: Slots, start_ms: int, end_ms: int) -> None:
+        """Delete the samples of some series in [start_ms, end_ms], and no sample that comes later.
+
+        Not while a cut is being written.
+        """
+        gone = DeletedSlots.of(slots, self.newest_time.array[slots], start_ms, end_ms)
+        self.deleted = (*self.deleted, gone)
+        for buffer in self.buffers:
+            buffer.delete(slots, start_ms, end_ms)
 
     def add_series(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
         """Enter the labels of series whose slots were taken."""
@@ -320,6 +334,8 @@ class Head:
             newest = self.max_time_ms
             self._state[MIN_TIME] = time_ms if newest >= time_ms else NEVER_MS
         self.pages.drop_before(time_ms)
+        left = (each.where(each.end_ms >= time_ms) for each in self.deleted)
+        self.deleted = tuple(each for each in left if each.slots.size)
         self.windows = {each for each in self.windows if (each + 1) * self._window_ms > time_ms}
 
     def collect(self, time_ms: int) -> int:

@@ -15,11 +15,11 @@ from tsdb.block_writer import write_block
 from tsdb.head_view import read_view, take_view
 from tsdb.histogram_buffer import read_histograms
 from tsdb.histogram_columns import size_bytes
-from tsdb.select import batch_of, without_deleted
+from tsdb.select import batch_of
 from tsdb.series_order import series_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tsdb.head import Head
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tsdb.label_kernels import Slots
     from tsdb.late import LateRun
     from tsdb.metric_table import SeriesRows
-    from tsdb.tombstones import Tombstone
 
 _PIECE_SAMPLES = 1 << 21
 _PIECE_SERIES = 8192
@@ -43,7 +42,6 @@ def write_windows(
     window_ms: int,
     late_runs: tuple[LateRun, ...],
     histogram_runs: tuple[HistogramRun, ...],
-    deleted: Sequence[Tombstone],
 ) -> list[Path]:
     """Write the samples in [first_ms, stop_ms), a block for each aligned window that has any.
 
@@ -62,7 +60,7 @@ def write_windows(
             if begin >= end:
                 continue
             window = (begin, end - 1)
-            pieces = _pieces(head, rows, order, window, late_runs, histogram_runs, deleted)
+            pieces = _pieces(head, rows, order, window, late_runs, histogram_runs)
             path = write_block(parent_dir, rows.symbols, pieces, min_time_ms=begin, max_time_ms=end)
             if path is not None:
                 written.append(path)
@@ -106,7 +104,6 @@ def _pieces(
     window: tuple[int, int],
     late_runs: tuple[LateRun, ...],
     histogram_runs: tuple[HistogramRun, ...],
-    deleted: Sequence[Tombstone],
 ) -> Iterator[SeriesBatch]:
     """Yield the window's samples of all series, in order."""
     for slots in order:
@@ -123,8 +120,6 @@ def _pieces(
             samples = read_view(head, view, start, end)
             histograms = read_histograms(histogram_runs, some, start, end)
             batch = batch_of(rows, some, samples, histograms, 0, some.size)
-            if deleted and batch.series_count:
-                batch = without_deleted(batch, deleted)
             if batch.series_count:
                 yield batch
             first += some.size

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.errors import TooManySamplesError
+from tsdb.head_deletion import DeletedSlots, mask_rows
 from tsdb.kernels import SEGMENT_WORDS
 from tsdb.late import LateRun, late_rows
 from tsdb.late_kernels import splice_late
@@ -69,6 +70,7 @@ class HeadView:
     readable_ms: int
     late_runs: tuple[LateRun, ...]
     histogram_runs: tuple[HistogramRun, ...]
+    deleted: tuple[DeletedSlots, ...]
 
 
 def take_view(
@@ -112,6 +114,7 @@ def take_view(
         head.readable_ms,
         head.frozen_late.runs + head.late.runs if late_runs is None else late_runs,
         histogram_runs,
+        head.deleted,
     )
 
 
@@ -150,10 +153,13 @@ def read_view(
                 view.readable_ms,
                 (),
                 (),
+                (),
             )
             end = np.minimum(end_ms[changed], view.newest[changed])
             repaired = _read_own(head, kept, own_start[changed], end, None)
         found = _replace(found, changed, repaired)
+    if view.deleted:
+        found = _without_deleted(found, view)
     if late is None:
         return found
     size = int(late.times.size + found.count[np.diff(late.first) > 0].sum())
@@ -248,6 +254,21 @@ def _find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words
             if n:
                 pages.append((number, rows[:n], positions[:n], lows[:n], highs[:n]))
     return pages
+
+
+def _without_deleted(found: RowSamples, view: HeadView) -> RowSamples:
+    """Return the samples without those that were deleted before the view was taken."""
+    left = mask_rows(
+        view.deleted, view.slots, found.times, found.time_start, found.value_start, found.count
+    )
+    if left is None:
+        return found
+    values = found.values[left.picks]
+    return _replace(
+        found,
+        left.rows,
+        RowSamples(left.times, left.time_start, values, left.value_start, left.count),
+    )
 
 
 def _replace(found: RowSamples, rows: npt.NDArray[np.int64], other: RowSamples) -> RowSamples:

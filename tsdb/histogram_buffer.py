@@ -132,6 +132,14 @@ class HistogramBuffer:
             kept.add(run.where(~np.isin(run.slots, slots)))
         self.runs = kept.runs
 
+    def delete(self, slots: Slots, start_ms: int, end_ms: int) -> None:
+        """Forget the histograms of some slots in [start_ms, end_ms]."""
+        kept = HistogramBuffer()
+        for run in self.runs:
+            inside = (run.times >= start_ms) & (run.times <= end_ms)
+            kept.add(run.where(~(inside & np.isin(run.slots, slots))))
+        self.runs = kept.runs
+
     def split(self, time_ms: int) -> tuple[HistogramBuffer, HistogramBuffer]:
         """Return a buffer of what is older than `time_ms`, and one of the rest."""
         older, rest = HistogramBuffer(), HistogramBuffer()

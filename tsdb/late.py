@@ -105,6 +105,14 @@ class LateBuffer:
             kept.add(run.where(~np.isin(run.slots, slots)))
         self.runs = kept.runs
 
+    def delete(self, slots: Slots, start_ms: int, end_ms: int) -> None:
+        """Forget the samples of some slots in [start_ms, end_ms]."""
+        kept = LateBuffer()
+        for run in self.runs:
+            inside = (run.times >= start_ms) & (run.times <= end_ms)
+            kept.add(run.where(~(inside & np.isin(run.slots, slots))))
+        self.runs = kept.runs
+
     def split(self, time_ms: int) -> tuple[LateRun, LateBuffer]:
         """Return what is older than `time_ms` as one run, and a buffer of the rest."""
         older = _EMPTY

@@ -104,6 +104,7 @@ class Maintenance:
                 for block in self._reader.blocks:
                     if block.meta.overlaps(start_ms, end_ms):
                         block.delete(matchers, start_ms, end_ms)
+                self._reader.in_head(matchers)  # regular expressions are tried before the lock
                 with self._head.lock:
                     stop = min(end_ms, self._head.newest_ms)
                     if start_ms > stop:
@@ -111,7 +112,12 @@ class Maintenance:
                     tombstone = Tombstone(tuple(matchers), start_ms, stop)
                     if self.wal is not None:
                         self.wal.write_tombstone(tombstone)
-                    self._reader.deleted = (*self._reader.deleted, tombstone)
+                    self.delete_from_head(tombstone)
+
+    def delete_from_head(self, tombstone: Tombstone) -> None:
+        """Delete what the head holds now. The caller holds its lock, or replays the log."""
+        slots = self._reader.in_head(tombstone.matchers)
+        self._head.delete(slots, tombstone.start_ms, tombstone.end_ms)
 
     def clean_tombstones(self) -> None:
         """Rewrite every block that has tombstones without what they delete."""
@@ -208,9 +214,6 @@ class Maintenance:
             head.drop_before(stop_ms)
             head.collect(stop_ms)
             head.compact_symbols()
-            self._reader.deleted = tuple(
-                each for each in self._reader.deleted if each.end_ms >= stop_ms
-            )
         self.counts.cuts += 1
         if self.wal is not None and segment is not None:
             write_checkpoint(
@@ -236,7 +239,6 @@ class Maintenance:
             window_ms=self.options.min_block_ms,
             late_runs=late_runs,
             histogram_runs=histogram_runs,
-            deleted=self._reader.deleted,
         )
 
     def _is_live(self, refs: Ints) -> npt.NDArray[np.bool_]:

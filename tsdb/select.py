@@ -23,9 +23,8 @@ from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
 from tsdb.label_kernels import mark_ids
-from tsdb.matching import RegexMemory, check_matchers, label_mask, match_series
+from tsdb.matching import RegexMemory, check_matchers, match_series
 from tsdb.merge import merge_batches, merge_labels
-from tsdb.tombstones import DeletedRange, Tombstone, mask_deleted, take_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +43,7 @@ _log = logging.getLogger(__name__)
 class Reader:
     """Implements `interface.SeriesReader` over a head and sealed blocks.
 
-    `blocks` and `deleted` (of the head) are tuples that are replaced under the head's lock.
+    `blocks` is a tuple that is replaced under the head's lock.
     """
 
     def __init__(self, head: Head) -> None:
@@ -52,7 +51,6 @@ class Reader:
         self._memory = RegexMemory(head.symbols)
         self._memory_lock = threading.Lock()
         self.blocks: tuple[Block, ...] = ()
-        self.deleted: tuple[Tombstone, ...] = ()
         self.corruptions = 0
         self.closed = False
 
@@ -72,7 +70,7 @@ class Reader:
         matched = [match_series(rows, memory, each.matchers) for each in selections]
         slots = np.concatenate([np.empty(0, np.int32), *matched])
         with head.lock:
-            view, blocks, deleted = take_view(head, slots), self.blocks, self.deleted
+            view, blocks = take_view(head, slots), self.blocks
         sizes = [each.size for each in matched]
         start = np.repeat(np.array([each.start_ms for each in selections], np.int64), sizes)
         end = np.repeat(np.array([each.end_ms for each in selections], np.int64), sizes)
@@ -103,8 +101,6 @@ class Reader:
         for each, size, found in zip(selections, sizes, in_blocks, strict=True):
             batch = batch_of(rows, slots, own, histograms, at, at + size)
             at += size
-            if deleted and batch.series_count:
-                batch = without_deleted(batch, deleted)
             parts = [
                 part
                 for block, found_rows in found
@@ -221,6 +217,11 @@ class Reader:
             late = np.concatenate([each.slots() for each in head.buffers])
         return rows, chosen[has | np.isin(chosen, late)]
 
+    def in_head(self, matchers: Sequence[Matcher]) -> Slots:
+        """Return the head's series that satisfy all matchers. Raises `BadMatcherError`."""
+        rows = self._head.rows
+        return match_series(rows, self._memory_of(rows), matchers)
+
     def _memory_of(self, rows: SeriesRows) -> RegexMemory:
         """Return what patterns said of the symbols of these rows."""
         with self._memory_lock:
@@ -259,24 +260,3 @@ def batch_of(
         samples.count[kept],
         None if histograms is None else take_histograms(histograms, kept),
     )
-
-
-def without_deleted(batch: SeriesBatch, deleted: Sequence[Tombstone]) -> SeriesBatch:
-    """Return the batch without the samples that tombstones delete."""
-    ranges = [
-        DeletedRange(hit, tombstone.start_ms, tombstone.end_ms)
-        for tombstone in deleted
-        if (hit := _rows_of(batch.labels, tombstone.matchers)).size
-    ]
-    if not ranges:
-        return batch
-    left = mask_deleted(batch, ranges)
-    return take_series(batch, np.empty(0, np.int64)) if left is None else left
-
-
-def _rows_of(labels: LabelColumns, matchers: Sequence[Matcher]) -> Ints:
-    """Return the series of a batch that satisfy all matchers."""
-    mask = np.ones(labels.series_count, np.bool_)
-    for matcher in matchers:
-        mask &= label_mask(labels, matcher)
-    return np.flatnonzero(mask)

@@ -93,24 +93,13 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.generation = 0
         self.model: dict[frozenset, dict[int, int]] = {}
-        self.deleted: list[tuple[tuple[Matcher, ...], int, int]] = []
 
     @initialize()
     def begin(self) -> None:
         self.database = Database.open(self.directory / "0", OPTIONS)
 
-    def is_deleted(self, labels: dict[str, str], time: int) -> bool:
-        return any(
-            start <= time <= end and satisfies(labels, matchers)
-            for matchers, start, end in self.deleted
-        )
-
     @rule(batch=samples)
     def append(self, batch: list[tuple[int, int, float]]) -> None:
-        # What is written again where something was deleted is not seen before the next cut.
-        batch = [each for each in batch if not self.is_deleted(SERIES[each[0]], each[1])]
-        if not batch:
-            return
         refs = self.database.resolve(LabelSpans.from_labels(SERIES[s] for s, _, _ in batch))
         values = np.array([value for _, _, value in batch])
         got = self.database.append(refs, np.array([time for _, time, _ in batch]), values)
@@ -159,7 +148,6 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule(matchers=st.sampled_from(MATCHERS), start=times, size=st.integers(0, 5000))
     def delete(self, matchers: tuple[Matcher, ...], start: int, size: int) -> None:
         self.database.delete([matchers], start, start + size)
-        self.deleted.append((matchers, start, start + size))
         for labels, stored in self.model.items():
             if satisfies(dict(labels), matchers):
                 for time in [t for t in stored if start <= t <= start + size]:
