@@ -52,7 +52,8 @@ def test_real_targets_are_scraped_and_asked(server, exporter):
     assert set(running.query("up").values()) == {1.0}
     rates = running.query("sum by (mode) (rate(node_cpu_seconds_total[1m]))")
     assert {"idle", "user", "system"} <= rates.keys()
-    assert rates["idle"] > 0
+    # Not of one mode alone: a busy machine has no idle second to count.
+    assert sum(rates.values()) > 0
     quantile = "histogram_quantile(0.9, sum by (le)(rate({}[1m])))"
     own = running.query(quantile.format("prometheus_http_request_duration_seconds_bucket"))
     assert 0 < own[""] <= 120
