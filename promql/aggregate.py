@@ -21,6 +21,8 @@ from promql.aggregate_kernels import (
 )
 from promql.count_values import count_values
 from promql.grouping import group_series, rows_by_group
+from promql.histogram_aggregate import fold_histograms
+from promql.histogram_notes import note_ignored_in_aggregation
 from promql.matrix import Matrix, ScalarSteps, StringValue
 from promql.quantiles import warn_quantile
 from promql.ranking import SELECTIONS
@@ -62,7 +64,13 @@ def aggregate(
         quantile_rows(operand.values, operand.present, order, start, param.values, out, counts)
     else:
         _FOLDS[node.op](operand, groups.of_series, out, counts)
-    return Matrix(groups.labels, out, counts > 0, groups.drop_name)
+    histograms = None
+    if operand.histograms is not None:
+        if node.op in ("sum", "avg"):
+            histograms = fold_histograms(node, operand, groups.of_series, counts, ctx)
+        elif node.op not in ("count", "group"):
+            note_ignored_in_aggregation(node.op, node.expr.span, ctx)
+    return Matrix(groups.labels, out, counts > 0, groups.drop_name, histograms=histograms)
 
 
 def _sum(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
@@ -82,12 +90,12 @@ def _max(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
 
 
 def _count(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    count_rows(operand.present, group_of, counts)
+    count_rows(operand.occupied, group_of, counts)
     out[:] = counts
 
 
 def _group(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    count_rows(operand.present, group_of, counts)
+    count_rows(operand.occupied, group_of, counts)
     out[:] = 1.0
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_algebra import Flag
 from promql.quoting import quote
 from tsdb.interface import METRIC_NAME
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.histogram_algebra import Flag
     from promql.labels import SeriesLabels
     from promql.syntax import Span
 
@@ -38,7 +38,7 @@ def names_of(labels: SeriesLabels, rows: Mask | Ints) -> list[str]:
 
 
 def note_types(op: str, left: str, right: str, span: Span, ctx: EvalContext) -> None:
-    """An operator met kinds of samples that it has no answer for."""
+    """Say: an operator met kinds of samples that it has no answer for."""
     ctx.annotations.info(
         f'incompatible sample types encountered for binary operator "{op}": {left} {op} {right}',
         span,
@@ -46,22 +46,22 @@ def note_types(op: str, left: str, right: str, span: Span, ctx: EvalContext) -> 
 
 
 def note_layout(op: str, span: Span, ctx: EvalContext) -> None:
-    """An operator met custom buckets on one side and exponential ones on the other."""
+    """Say: an operator met custom buckets on one side and exponential ones on the other."""
     ctx.annotations.warn(f"incompatible bucket layout encountered for binary operator {op}", span)
 
 
 def note_collision(operation: str, span: Span, ctx: EvalContext) -> None:
-    """Some histograms were known to follow a reset, others not to."""
+    """Say: some histograms were known to follow a reset, others not to."""
     ctx.annotations.warn(f"conflicting counter resets during histogram {operation}", span)
 
 
 def note_reconciled(operation: str, span: Span, ctx: EvalContext) -> None:
-    """Custom bounds differed; only those that all share were used."""
+    """Say: custom bounds differed; only those that all share were used."""
     ctx.annotations.info(f"mismatched custom buckets were reconciled during {operation}", span)
 
 
 def note_mixed_schemas(name: str, span: Span, ctx: EvalContext) -> None:
-    """Histograms with exponential and with custom buckets came together."""
+    """Say: histograms with exponential and with custom buckets came together."""
     ctx.annotations.warn(
         "vector contains a mix of histograms with exponential and custom buckets schemas"
         f" for metric name {quote(name)}",
@@ -70,14 +70,14 @@ def note_mixed_schemas(name: str, span: Span, ctx: EvalContext) -> None:
 
 
 def note_mixed_samples(name: str, span: Span, ctx: EvalContext) -> None:
-    """A series has floats and histograms where only one kind makes sense."""
+    """Say: a series has floats and histograms where only one kind makes sense."""
     ctx.annotations.warn(
         f"encountered a mix of histograms and floats for metric name {quote(name)}", span
     )
 
 
 def note_ignored_in_range(name: str, span: Span, ctx: EvalContext) -> None:
-    """A function of floats passed over histograms among them."""
+    """Say: a function of floats passed over histograms among them."""
     ctx.annotations.info(
         "ignored histograms in a range containing both floats and histograms"
         f" for metric name {quote(name)}",
@@ -86,27 +86,27 @@ def note_ignored_in_range(name: str, span: Span, ctx: EvalContext) -> None:
 
 
 def note_ignored_in_aggregation(op: str, span: Span, ctx: EvalContext) -> None:
-    """An aggregation of floats passed over histograms."""
+    """Say: an aggregation of floats passed over histograms."""
     ctx.annotations.info(f"ignored histogram in {op} aggregation", span)
 
 
 def note_mixed_in_aggregation(span: Span, ctx: EvalContext) -> None:
-    """A group has floats and histograms, so that it has no sum."""
+    """Say: a group has floats and histograms, so that it has no sum."""
     ctx.annotations.warn("encountered a mix of histograms and floats for aggregation", span)
 
 
 def note_no_counter(name: str, span: Span, ctx: EvalContext) -> None:
-    """A function of counters met a gauge histogram."""
+    """Say: a function of counters met a gauge histogram."""
     ctx.annotations.warn(f"this native histogram metric is not a counter: {quote(name)}", span)
 
 
 def note_no_gauge(name: str, span: Span, ctx: EvalContext) -> None:
-    """A function of gauges met a counter histogram."""
+    """Say: a function of gauges met a counter histogram."""
     ctx.annotations.warn(f"this native histogram metric is not a gauge: {quote(name)}", span)
 
 
 def note_classic_and_native(name: str, span: Span, ctx: EvalContext) -> None:
-    """One series has classic buckets and native histograms at one step."""
+    """Say: one series has classic buckets and native histograms at one step."""
     ctx.annotations.warn(
         "vector contains a mix of classic and native histograms" + _for_metric(name), span
     )

@@ -10,7 +10,7 @@ from promql.aggregate_kernels import select_first, select_top
 from promql.errors import ExecutionError
 from promql.float_text import general_text
 from promql.grouping import Groups, group_series, rows_by_group
-from promql.matrix import Matrix
+from promql.histogram_notes import note_ignored_in_aggregation
 from promql.series_hash import hash_series
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.matrix import Matrix
     from promql.syntax import Aggregation
 
     Floats = npt.NDArray[np.float64]
@@ -32,6 +33,9 @@ def _top(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalContext) ->
     k = _counts(param, operand.series_count)
     groups = group_series(operand, node.grouping, without=node.without)
     keep = np.zeros_like(operand.present)
+    if operand.histograms is not None and k is not None:
+        note_ignored_in_aggregation(node.op, node.expr.span, ctx)
+    operand = operand.only_floats()
     if k is None:
         return _kept(operand, keep)
     order, start = rows_by_group(groups)
@@ -56,7 +60,7 @@ def _limit(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalContext) 
     keep = np.zeros_like(operand.present)
     if k is not None:
         groups = group_series(operand, node.grouping, without=node.without)
-        select_first(operand.present, groups.of_series, groups.count, k, keep)
+        select_first(operand.occupied, groups.of_series, groups.count, k, keep)
     return _kept(operand, keep)
 
 
@@ -74,7 +78,7 @@ def _limit_ratio(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalCon
     # In [0, 1]: a series is in every ratio above its place, and in the complement of the rest.
     place = hash_series(operand.labels).astype(np.float64)[:, np.newaxis] / 2.0**64
     chosen = np.where(ratio >= 0, place < ratio, place >= 1.0 + ratio)
-    return _kept(operand, operand.present & chosen)
+    return _kept(operand, operand.occupied & chosen)
 
 
 def _counts(param: Floats, series_count: int) -> Ints | None:
@@ -97,9 +101,7 @@ def _kept(operand: Matrix, keep: Mask) -> Matrix:
 
 
 def _taken(operand: Matrix, keep: Mask, rows: Ints) -> Matrix:
-    return Matrix(
-        operand.labels.take(rows), operand.values[rows], keep[rows], operand.drop_name[rows]
-    )
+    return operand.take(rows).narrowed(keep[rows])
 
 
 SELECTIONS: dict[str, Callable[[Aggregation, Matrix, Floats, EvalContext], Matrix]] = {
