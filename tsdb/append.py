@@ -9,6 +9,7 @@ crash all of it is there or none. If the log cannot be written, nothing has happ
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from tsdb.late import sorted_run
 from tsdb.wal import choose_series
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from tsdb.head import Head
@@ -37,6 +40,11 @@ _ALL_MS = np.iinfo(np.int64).max
 _SLOT_MASK = 0xFFFFFFFF
 _RESOLVED_AT_ONCE = 4096
 """Series that are made before others get the lock: some ten milliseconds."""
+
+
+def wall_clock_ms() -> int:
+    """Return the time of day in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,10 @@ class BatchAppender:
         *,
         retention_ms: int | None = None,
         out_of_order_window_ms: int | None = None,
+        clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.head = head
+        self._clock_ms = clock_ms
         self.wal = wal
         self.retention_ms = retention_ms
         self.out_of_order_window_ms = out_of_order_window_ms
@@ -181,7 +191,8 @@ class BatchAppender:
             raise ClosedError("the database is closed")
 
     def _limits(self, time_max_ms: int | None) -> tuple[int, int, int, int]:
-        newest = max(self.newest_ms, self.head.max_time_ms)
+        # A sample from the future must not make the present look old.
+        newest = min(max(self.newest_ms, self.head.max_time_ms), self._clock_ms())
         kept, late_floor, refusal = int(NO_TIME), int(NO_TIME), AppendStatus.TOO_OLD
         window = self.out_of_order_window_ms
         if newest != NO_TIME:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsdb.append import BatchAppender
+from tsdb.append import BatchAppender, wall_clock_ms
 from tsdb.block_writer import remove_leftovers
 from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.directory_lock import DirectoryLock
@@ -67,7 +67,9 @@ class DatabaseOptions:
 
     `retention_ms` None: for ever. `out_of_order_window_ms` None: any time within retention is
     welcome, 0: nothing late at all. `max_block_ms` None: a tenth of retention, 31 days at most.
-    `background` runs maintenance in a thread, every `maintenance_interval_s`.
+    `background` runs maintenance in a thread, every `maintenance_interval_s`. `clock_ms` bounds
+    what counts as the newest time, from which retention, cuts and the window of late samples are
+    counted: a sample from the future does not push out those of today.
     """
 
     retention_ms: int | None = 15 * DAY_MS
@@ -81,6 +83,7 @@ class DatabaseOptions:
     read_only: bool = False
     background: bool = True
     maintenance_interval_s: float = 60.0
+    clock_ms: Callable[[], int] = wall_clock_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ class Database:
             None,
             retention_ms=options.retention_ms,
             out_of_order_window_ms=options.out_of_order_window_ms,
+            clock_ms=options.clock_ms,
         )
         self._wal: WalWriter | None = None
         self._lock_file: DirectoryLock | None = None
@@ -198,7 +202,7 @@ class Database:
                 _log.info("removed %s, left by a crash", leftover)
         self._reader.blocks = self._maintenance.load_blocks()
         newest = max((b.meta.max_time_ms for b in self._reader.blocks), default=int(NO_TIME))
-        self._head.floor_ms = newest
+        self._head.floor_ms = min(newest, options.clock_ms())
         self._appender.newest_ms = newest - 1 if self._reader.blocks else newest
 
         def note(progress: ReplayProgress) -> None:
@@ -342,7 +346,7 @@ class Database:
         self._maintenance.snapshot(Path(target), skip_head=skip_head)
 
     def flush(self) -> None:
-        """Write everything that the head holds into blocks, and shorten the log."""
+        """Write what the head holds up to now into blocks, and shorten the log."""
         self._maintenance.flush()
 
     def maintain(self, now_ms: int | None = None) -> None:

@@ -92,10 +92,10 @@ class Maintenance:
                 self.wal.sync_retired()
 
     def flush(self) -> None:
-        """Write everything that the head holds into blocks, and shorten the log."""
+        """Write what the head holds up to now into blocks, and shorten the log."""
         with self.lock:
             if self._head.newest_ms != NO_TIME:
-                self._cut(self._head.newest_ms + 1)
+                self._cut(self._present_ms(self._head.newest_ms) + 1)
 
     def delete(self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int) -> None:
         """Delete samples; see `Database.delete`."""
@@ -164,13 +164,17 @@ class Maintenance:
 
     def _cut_if_due(self) -> None:
         head, window = self._head, self.options.min_block_ms
-        low, high = head.min_time_ms, head.max_time_ms
+        low, high = head.min_time_ms, self._present_ms(head.max_time_ms)
         floor = head.floor_ms
         if low != NEVER_MS and high - low > window * 3 // 2:
             # The newest block ends half a window to one and a half windows before now.
             self._cut(-((window * 3 // 2 - high) // window) * window)
         elif head.late.count > LATE_SAMPLES_MAX:
-            self._cut(floor if floor != NO_TIME else head.newest_ms + 1)
+            self._cut(floor if floor != NO_TIME else self._present_ms(head.newest_ms) + 1)
+
+    def _present_ms(self, newest_ms: int) -> int:
+        """Return a newest time, or the time of day where that is earlier."""
+        return min(newest_ms, self.options.clock_ms())
 
     def _cut(self, stop_ms: int) -> None:
         """Move everything older than `stop_ms` from the head into blocks."""
@@ -282,7 +286,7 @@ class Maintenance:
         blocks = self._reader.blocks
         other = 0 if self.wal is None else self.wal.stats().size_bytes
         newest = (
-            max((block.meta.max_time_ms for block in blocks), default=0)
+            self._present_ms(max((block.meta.max_time_ms for block in blocks), default=0))
             if now_ms is None
             else now_ms
         )
