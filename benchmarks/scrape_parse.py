@@ -48,7 +48,9 @@ def scrape(body: bytes, cache: SeriesCache, metadata: TargetMetadata) -> int:
         new.setdefault(found.series_text(sample), sample)
     if new:
         first = list(new.values())
-        cache.add(list(new), found.hashes[first], np.arange(len(new), dtype=np.int64))
+        lengths = np.array([len(text) for text in new], np.int32)
+        refs = np.arange(len(new), dtype=np.int64)
+        cache.add(found.low[first], found.high[first], lengths, refs)
     if not metadata.knows(found.comment_hash):
         metadata.update(found.comments(), found.comment_hash, openmetrics=False)
     return found.sample_count

@@ -17,23 +17,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scraper.cache_kernels import DUPLICATE, EXPLICIT, HARD, find_entry
+from scraper.columns import Columns
 from scraper.kernels import (
     COMMENT_HASH,
     COMMENTS,
-    DUPLICATE,
     EXEMPLARS,
-    EXPLICIT,
     GUESS,
-    HARD,
+    NANS,
+    ROUNDED,
     SAMPLES,
-    find_entry,
+    UNKNOWN,
     scan,
 )
 from scraper.metadata import TargetMetadata
 from scraper.openmetrics import read_openmetrics
-from scraper.series_cache import HASH_KEY, SeriesCache
+from scraper.series_cache import HASH_KEYS, SeriesCache
 from scraper.text_format import read_text
-from scraper.text_kernels import PADDING, hash_bytes
+from scraper.text_kernels import PADDING, hash_bytes, hash_wide
 from scraper.tokens import EntryKind, ParseError, go_quote
 from tsdb.staleness import NORMAL_NAN
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = (1 << 31) - 1 - PADDING
 """Positions are 32 bits wide; a larger body is refused."""
+
+_ZEROS = bytes(PADDING)
 
 TEXT = "text/plain"
 OPENMETRICS = "application/openmetrics-text"
@@ -64,21 +67,24 @@ _FALLBACKS = {
 class Exposition:
     """One body as columns of N samples, M metadata lines and E exemplars; spans into `data`.
 
-    Shapes: `data` uint8[bytes + padding]. For each sample: `series_start`, `series_stop` int32[N];
-    `hashes` uint64[N] (0 where the entry is known); `entries` int32[N], the entry of the cache that
-    was passed, -1 if unknown; `duplicate`, `explicit` bool[N]; `values` float64[N]; `times_ms`
-    int64[N], set where `explicit`. `comment_sample`, `exemplar_sample` say before (of) which
+    Shapes: `data` uint8[bytes + padding]. For each sample: `spans` int32[4, at least N], where the
+    series and the value start and stop; `entries` int32[N], the entry of the cache that was passed,
+    -1 if unknown (there are `unknown` of them), and only then `low`, `high` uint64[N], the hash of
+    the series; `seen_before` int32[N], the generation that showed the entry before; `flags`
+    uint8[N], see `cache_kernels.py`; `values` float64[N]; `times_ms` int64[N], set where EXPLICIT.
+    `comment_sample`, `exemplar_sample` say before (of) which
     sample a metadata line (an exemplar) stands. Units: milliseconds.
     """
 
     data: npt.NDArray[np.uint8]
     openmetrics: bool
-    series_start: Int32s
-    series_stop: Int32s
-    hashes: npt.NDArray[np.uint64]
+    spans: Int32s
+    low: npt.NDArray[np.uint64]
+    high: npt.NDArray[np.uint64]
     entries: Int32s
-    duplicate: npt.NDArray[np.bool_]
-    explicit: npt.NDArray[np.bool_]
+    unknown: int
+    seen_before: Int32s
+    flags: npt.NDArray[np.uint8]
     values: npt.NDArray[np.float64]
     times_ms: Ints
     comment_start: Int32s
@@ -94,9 +100,19 @@ class Exposition:
         """N."""
         return int(self.values.size)
 
+    @property
+    def duplicate(self) -> npt.NDArray[np.bool_]:
+        """Say of each sample whether its series came before in this body."""
+        return (self.flags & DUPLICATE).astype(np.bool_)
+
+    @property
+    def explicit(self) -> npt.NDArray[np.bool_]:
+        """Say of each sample whether it has a timestamp."""
+        return (self.flags & EXPLICIT).astype(np.bool_)
+
     def series_text(self, sample: int) -> bytes:
         """Return the series of one sample as it was exposed."""
-        return self.data[self.series_start[sample] : self.series_stop[sample]].tobytes()
+        return self.data[self.spans[0, sample] : self.spans[1, sample]].tobytes()
 
     def comments(self) -> list[bytes]:
         """Return all metadata lines, without their ends."""
@@ -159,17 +175,24 @@ def parse(
     openmetrics: bool = False,
     cache: SeriesCache | None = None,
     metadata: TargetMetadata | None = None,
+    columns: Columns | None = None,
 ) -> Exposition:
     """Return the columns of a body. Raises ParseError with Prometheus' text.
 
     With a `cache`, series are looked up in it and marked as seen in its current generation; the
     caller has called `cache.begin()`. With `metadata`, lines that the last scrape had are not
-    checked again. An empty body is a valid exposition of nothing, in either format.
+    checked again. With `columns` the result lies in them, until they are used again. An empty body
+    is a valid exposition of nothing, in either format.
     """
     metadata = metadata if metadata is not None else TargetMetadata()
     if len(body) > BODY_BYTES_MAX:
         raise ParseError(f"body of {len(body)} bytes exceeds {BODY_BYTES_MAX}")
-    scanned = _Scan(body, openmetrics, cache if cache is not None else SeriesCache())
+    scanned = _Scan(
+        body,
+        openmetrics,
+        cache if cache is not None else SeriesCache(),
+        columns if columns is not None else Columns(),
+    )
     at = 0
     try:
         while body and (at := scanned.run(at)) < scanned.stop + openmetrics:
@@ -197,26 +220,19 @@ def read_entry(body: bytes, at: int, *, openmetrics: bool) -> Entry:
 class _Scan:
     """The columns of one body while they are written."""
 
-    def __init__(self, body: bytes, openmetrics: bool, cache: SeriesCache) -> None:
+    def __init__(
+        self, body: bytes, openmetrics: bool, cache: SeriesCache, columns: Columns
+    ) -> None:
         self.body, self.openmetrics, self.cache = body, openmetrics, cache
         # As in Prometheus' text parser: the last line need not have an end.
         end = b"" if openmetrics else b"\n"
         self._text = body if openmetrics else b""
-        self.data = np.frombuffer(b"".join((body, end, bytes(PADDING))), np.uint8)
+        self.data = np.frombuffer(b"".join((body, end, _ZEROS)), np.uint8)
         self.stop = len(body) + len(end)
-        lines = body.count(b"\n") + 1
-        self.state = np.zeros(5, np.uint64)
+        columns.begin(exemplars=openmetrics)
+        self.columns, self.state = columns, columns.state
         # Equal lines of another format are other lines.
         self.state[COMMENT_HASH] = int(openmetrics)
-        self.spans = np.empty((4, lines), np.int32)
-        self.hashes = np.empty(lines, np.uint64)
-        self.entries = np.empty(lines, np.int32)
-        self.flags = np.empty(lines, np.uint8)
-        self.values = np.empty(lines, np.float64)
-        self.times = np.empty(lines, np.int64)
-        self.comments = np.empty((3, lines), np.int32)
-        # Only OpenMetrics has exemplars.
-        self.exemplars = np.empty((3, lines if openmetrics else 0), np.int32)
 
     @property
     def sample_count(self) -> int:
@@ -229,72 +245,73 @@ class _Scan:
         return self._text
 
     def run(self, at: int) -> int:
-        """Let the kernel read from `at`; return where it stopped."""
-        cache = self.cache
-        return int(
-            scan(
+        """Let the kernel read from `at`; return where it stopped, with room for one entry more."""
+        cache, columns = self.cache, self.columns
+        place: int | np.int64 = at
+        while True:
+            place = scan(
                 self.data,
-                at,
+                place,
                 self.stop,
                 self.openmetrics,
-                HASH_KEY,
+                HASH_KEYS,
                 cache.table,
-                cache.hashes,
-                cache.text,
-                cache.at,
+                cache.low,
+                cache.high,
                 cache.length,
                 cache.seen,
                 np.int32(cache.generation),
                 cache.count,
-                self.state,
-                self.spans,
-                self.hashes,
-                self.entries,
-                self.flags,
-                self.values,
-                self.times,
-                self.comments,
-                self.exemplars,
+                columns.state,
+                columns.spans,
+                columns.low,
+                columns.high,
+                columns.entries,
+                columns.seen_before,
+                columns.flags,
+                columns.values,
+                columns.times,
+                columns.comments,
+                columns.exemplars,
             )
-        )
+            if max(self.sample_count, int(self.state[COMMENTS])) < columns.room:
+                return int(place)
+            columns.grow()
 
     def add(self, entry: Entry) -> None:
         """Append what `read_entry` read; the kernel goes on behind it."""
-        data, state, n = self.data, self.state, self.sample_count
+        data, state, columns, n = self.data, self.state, self.columns, self.sample_count
         if entry.kind is EntryKind.METADATA:
             m = int(state[COMMENTS])
-            self.comments[:, m] = entry.start, entry.stop, n
+            columns.comments[:, m] = entry.start, entry.stop, n
             state[COMMENTS] += np.uint64(1)
-            state[COMMENT_HASH] ^= np.uint64(hash_bytes(data, entry.start, entry.stop, HASH_KEY))
+            state[COMMENT_HASH] ^= np.uint64(
+                hash_bytes(data, entry.start, entry.stop, HASH_KEYS[0])
+            )
             return
         cache = self.cache
-        h = np.uint64(hash_bytes(data, entry.start, entry.stop, HASH_KEY))
-        known = find_entry(
-            data,
-            entry.start,
-            entry.stop,
-            h,
-            cache.table,
-            cache.hashes,
-            cache.text,
-            cache.at,
-            cache.length,
-        )
-        flags = 0
+        low, high = hash_wide(data, entry.start, entry.stop, HASH_KEYS)
+        known = find_entry(np.uint64(low), np.uint64(high), cache.table, cache.low, cache.high)
+        flags = before = 0
         if known >= 0:
-            flags |= DUPLICATE if cache.seen[known] == cache.generation else 0
+            before = int(cache.seen[known])
+            flags |= DUPLICATE if before == cache.generation else 0
             cache.seen[known] = cache.generation
             state[GUESS] = known + 1
+        else:
+            columns.low[n], columns.high[n] = low, high
+            state[UNKNOWN] += np.uint64(1)
         if entry.time_ms is not None:
             flags |= EXPLICIT
-            self.times[n] = entry.time_ms
+            columns.times[n] = entry.time_ms
         else:
-            self.times[n] = 0
-        self.spans[:2, n] = entry.start, entry.stop
-        self.hashes[n], self.entries[n], self.flags[n] = h, known, flags
-        self.values[n] = entry.value
+            columns.times[n] = 0
+        columns.spans[:2, n] = entry.start, entry.stop
+        columns.entries[n], columns.seen_before[n], columns.flags[n] = known, before, flags
+        columns.values[n] = entry.value
+        state[NANS] += np.uint64(entry.value != entry.value)
         if entry.exemplar is not None:
-            self.exemplars[:, int(state[EXEMPLARS])] = *entry.exemplar, n
+            columns.exemplars[:, int(state[EXEMPLARS])] = *entry.exemplar, n
             state[EXEMPLARS] += np.uint64(1)
         state[SAMPLES] += np.uint64(1)
 
@@ -303,7 +320,7 @@ class _Scan:
         state = self.state
         if metadata.knows(int(state[COMMENT_HASH])):
             return
-        starts, stops, samples = self.comments[:, : int(state[COMMENTS])].tolist()
+        starts, stops, samples = self.columns.comments[:, : int(state[COMMENTS])].tolist()
         for start, stop, sample in zip(starts, stops, samples, strict=True):
             try:
                 metadata.parse(self.body[start:stop], openmetrics=self.openmetrics)
@@ -312,32 +329,35 @@ class _Scan:
 
     def finish(self) -> Exposition:
         """Return the columns, cut to their length, with every value rounded correctly."""
-        n, state = self.sample_count, self.state
-        flags, values = self.flags[:n], self.values[:n]
-        hard = np.flatnonzero(flags & HARD)
-        if hard.size:
-            starts, stops = self.spans[2:, hard].tolist()
+        columns = self.columns
+        state = self.state.tolist()
+        n, m, e = state[SAMPLES], state[COMMENTS], state[EXEMPLARS]
+        flags, values = columns.flags[:n], columns.values[:n]
+        if state[ROUNDED]:
+            hard = np.flatnonzero(flags & HARD)
+            starts, stops = columns.spans[2:, hard].tolist()
             body = self.body
             values[hard] = [float(body[a:b]) for a, b in zip(starts, stops, strict=True)]
-        # One bit pattern for every NaN that is a value; the stale marker cannot be exposed.
-        values[np.isnan(values)] = NORMAL_NAN
-        m, e = int(state[COMMENTS]), int(state[EXEMPLARS])
+        if state[NANS]:
+            # One bit pattern for every NaN that is a value; the stale marker cannot be exposed.
+            values[np.isnan(values)] = NORMAL_NAN
         return Exposition(
             data=self.data,
             openmetrics=self.openmetrics,
-            series_start=self.spans[0, :n],
-            series_stop=self.spans[1, :n],
-            hashes=self.hashes[:n],
-            entries=self.entries[:n],
-            duplicate=(flags & DUPLICATE) != 0,
-            explicit=(flags & EXPLICIT) != 0,
+            spans=columns.spans,
+            low=columns.low[:n],
+            high=columns.high[:n],
+            entries=columns.entries[:n],
+            unknown=state[UNKNOWN],
+            seen_before=columns.seen_before[:n],
+            flags=flags,
             values=values,
-            times_ms=self.times[:n],
-            comment_start=self.comments[0, :m],
-            comment_stop=self.comments[1, :m],
-            comment_sample=self.comments[2, :m],
-            comment_hash=int(state[COMMENT_HASH]),
-            exemplar_start=self.exemplars[0, :e],
-            exemplar_stop=self.exemplars[1, :e],
-            exemplar_sample=self.exemplars[2, :e],
+            times_ms=columns.times[:n],
+            comment_start=columns.comments[0, :m],
+            comment_stop=columns.comments[1, :m],
+            comment_sample=columns.comments[2, :m],
+            comment_hash=state[COMMENT_HASH],
+            exemplar_start=columns.exemplars[0, :e],
+            exemplar_stop=columns.exemplars[1, :e],
+            exemplar_sample=columns.exemplars[2, :e],
         )

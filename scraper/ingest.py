@@ -9,16 +9,30 @@ only; all else is by column. A refused body stores nothing but report series and
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scraper.cache_kernels import (
+    ADDED,
+    COUNTS_SIZE,
+    DROPPED,
+    DUPLICATE,
+    GONE,
+    KEPT,
+    REPEATED,
+    SHOWN,
+    STORED,
+    settle,
+)
+from scraper.columns import ROOM_KEPT_MAX, Columns
 from scraper.exposition import OPENMETRICS, media_type, parse
 from scraper.labelling import LabelLimitError
 from scraper.metadata import TargetMetadata
-from scraper.series_cache import DROPPED, SeriesCache
+from scraper.new_series import TypesInEffect, find_new
+from scraper.series_cache import SeriesCache
 from scraper.tokens import ParseError, series_labels
 from tsdb.interface import AppendStatus, LabelSpans
 from tsdb.staleness import STALE_NAN
@@ -30,6 +44,7 @@ if TYPE_CHECKING:
 
     from scraper.exposition import Exposition
     from scraper.labelling import Labelling
+    from scraper.new_series import NewSeries
     from tsdb.interface import Appender
 
     Ints = npt.NDArray[np.int64]
@@ -49,6 +64,7 @@ _REPORT = (
 _EXTRA_REPORT = ("scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes")
 
 _NO_REFS = np.empty(0, np.int64)
+_NONE_LIVE = np.empty(0, np.bool_)
 # A cache whose order has drifted from the exposition's by more than this share is put in order.
 _DRIFT = 8
 
@@ -88,17 +104,32 @@ class Body:
 
 @dataclass(slots=True)
 class _Batch:
-    """The samples of one good scrape, ready to append, and the counts for its report."""
+    """The samples of one good scrape, ready to append, and the counts for its report.
 
-    refs: Ints = field(default_factory=lambda: _NO_REFS)
-    times_ms: Ints = field(default_factory=lambda: _NO_REFS)
-    values: Floats = field(default_factory=lambda: np.empty(0))
-    samples: Ints = field(default_factory=lambda: _NO_REFS)
+    The first `size` of `columns.out_*` are to be stored; `live` says of each entry of the cache
+    whether it is live from now on, `gone` counts those that were and are not.
+    """
+
+    columns: Columns | None = None
+    size: int = 0
+    live: Mask = field(default_factory=lambda: _NONE_LIVE)
+    gone: int = -1
     exposition: Exposition | None = None
     scraped: int = 0
     post_relabelling: int = 0
     series_added: int = 0
+    shown: int = 0
     duplicates: int = 0
+
+
+class _Thread(threading.local):
+    """Columns that each thread uses for one scrape after the other."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+
+
+_thread = _Thread()
 
 
 class TargetIngest:
@@ -145,27 +176,16 @@ class TargetIngest:
             exceeded = _exceeded(e)
             body_bytes = -1 if exceeded == "body_size" else 0
             batch = _Batch(scraped=e.samples, post_relabelling=e.kept)
-        stale, live = self._vanished(batch, failed=bool(error))
+        stale = self._vanished(batch)
         report = self._report(error, elapsed_s(), batch, body_bytes)
-        report_refs = self._resolve_report(len(report))
-        stale_times = np.full(stale.size, time_ms, np.int64)
-        statuses = self._appender.append(
-            np.concatenate((batch.refs, stale, report_refs)),
-            np.concatenate((batch.times_ms, stale_times, np.full(len(report), time_ms, np.int64))),
-            np.concatenate((batch.values, np.full(stale.size, STALE_NAN), report)),
-            time_max_ms=time_ms + FUTURE_MS_MAX,
-        )
-        size = batch.refs.size
-        sample_statuses = statuses[:size]
-        report_statuses = statuses[size + stale.size :]
-        if np.any(report_statuses == AppendStatus.UNKNOWN_SERIES):
-            self._report_refs = None
-            refs = self._resolve_report(len(report))
-            self._appender.append(refs, np.full(len(report), time_ms, np.int64), report)
-        if np.any(sample_statuses == AppendStatus.UNKNOWN_SERIES):
-            sample_statuses, live = self._append_again(batch, sample_statuses, live, time_ms)
-        self._end(batch, live, generation, failed=bool(error))
-        counts = np.bincount(sample_statuses, minlength=len(AppendStatus))
+        refs, times, values = self._rows(batch, stale, report, time_ms)
+        statuses = self._appender.append(refs, times, values, time_max_ms=time_ms + FUTURE_MS_MAX)
+        counts = np.bincount(statuses, minlength=len(AppendStatus)).tolist()
+        if counts[AppendStatus.STORED] != statuses.size:
+            counts = self._look_again(batch, statuses, stale.size, report, time_ms)
+        self._end(batch, generation, failed=bool(error))
+        if _thread.columns.room > ROOM_KEPT_MAX:
+            _thread.columns = Columns()
         return Outcome(
             error=error,
             duration_s=float(report[1]),
@@ -173,11 +193,9 @@ class TargetIngest:
             scraped=batch.scraped,
             post_relabelling=batch.post_relabelling,
             series_added=batch.series_added,
-            duplicates=batch.duplicates + int(counts[AppendStatus.CONFLICT]),
-            out_of_order=int(counts[AppendStatus.OUT_OF_ORDER] + counts[AppendStatus.TOO_OLD]),
-            out_of_bounds=int(
-                counts[AppendStatus.OUT_OF_BOUNDS] + counts[AppendStatus.TOO_FAR_AHEAD]
-            ),
+            duplicates=batch.duplicates + counts[AppendStatus.CONFLICT],
+            out_of_order=counts[AppendStatus.OUT_OF_ORDER] + counts[AppendStatus.TOO_OLD],
+            out_of_bounds=counts[AppendStatus.OUT_OF_BOUNDS] + counts[AppendStatus.TOO_FAR_AHEAD],
             exceeded=exceeded,
         )
 
@@ -200,87 +218,70 @@ class TargetIngest:
             return _Batch()
         job = self.labelling.job
         kind = media_type(body.content_type, job.fallback_scrape_protocol)
-        before = self.cache.seen.copy()
+        cache, columns = self.cache, _thread.columns
         exposition = parse(
             body.text,
             openmetrics=kind == OPENMETRICS,
-            cache=self.cache,
+            cache=cache,
             metadata=self.metadata,
+            columns=columns,
         )
-        self._learn(exposition)
-        refs = self.cache.refs[exposition.entries]
-        kept = refs != DROPPED
-        explicit = exposition.explicit & job.honor_timestamps
-        repeated = kept & exposition.duplicate & ~explicit
-        samples = np.flatnonzero(kept & ~repeated)
+        if exposition.unknown or job.limits.sample_limit:
+            self._learn(exposition)
+        live, counts = np.zeros(cache.count, np.bool_), np.empty(COUNTS_SIZE, np.int64)
+        settle(
+            exposition.entries,
+            exposition.seen_before,
+            exposition.flags,
+            exposition.values,
+            exposition.times_ms,
+            time_ms,
+            self._good_generation,
+            job.honor_timestamps,
+            job.track_timestamps_staleness,
+            cache.refs,
+            cache.live,
+            columns.out_refs,
+            columns.out_times,
+            columns.out_values,
+            columns.out_samples,
+            live,
+            counts,
+        )
+        count = counts.tolist()
         return _Batch(
-            refs=refs[samples],
-            times_ms=np.where(explicit, exposition.times_ms, time_ms)[samples],
-            values=exposition.values[samples],
-            samples=samples,
+            columns=columns,
+            size=count[STORED],
+            live=live,
+            gone=count[GONE],
             exposition=exposition,
             scraped=exposition.sample_count,
-            post_relabelling=int(np.count_nonzero(kept)),
-            series_added=self._count_added(exposition.entries[samples], before),
-            duplicates=int(np.count_nonzero(repeated)),
+            post_relabelling=count[KEPT],
+            series_added=count[ADDED],
+            shown=count[SHOWN],
+            duplicates=count[REPEATED],
         )
 
-    def _count_added(self, entries: npt.NDArray[np.int32], before: npt.NDArray[np.int32]) -> int:
-        """Count series that the last good scrape did not show."""
-        good = self._good_generation
-        if good and before.size == self.cache.count and before.min(initial=good) >= good:
-            return 0
-        known = np.zeros(self.cache.count, np.bool_)
-        known[: before.size] = before >= self._good_generation if self._good_generation else False
-        return int(np.unique(entries[~known[entries]]).size)
-
     def _learn(self, exposition: Exposition) -> None:
-        """Find the series of samples without an entry; fills `entries` and `duplicate` in place.
+        """Find the series of samples without an entry; fills `entries` in place.
 
         The sample limit is checked before anything is resolved: a target that exceeds it must
         not create series.
         """
-        entries = exposition.entries
-        missing = np.flatnonzero(entries < 0).tolist()
-        type_of = _types_in_effect(exposition, self.metadata) if missing else None
-        new: dict[bytes, int] = {}
-        labels: list[dict[str, str]] = []
-        numbers: list[int] = []
-        kept: list[bool] = []
-        first: list[int] = []
-        for sample in missing:
-            text = exposition.series_text(sample)
-            number = new.setdefault(text, len(new))
-            numbers.append(number)
-            if number < len(kept):
-                exposition.duplicate[sample] = True
-                continue
-            first.append(sample)
-            try:
-                exposed = series_labels(text, openmetrics=exposition.openmetrics)
-                assert type_of is not None
-                stored = self.labelling.stored_labels(exposed, type_of(sample))
-            except ParseError as e:
-                before = exposition.entries[:sample]
-                stored_before = self.cache.refs[before[before >= 0]] != DROPPED
-                now_kept = sum(kept[number] for number in numbers[:-1])
-                count = int(np.count_nonzero(stored_before)) + now_kept
-                raise type(e)(str(e), sample + 1, count) from None
-            kept.append(stored is not None)
-            if stored is not None:
-                labels.append(stored)
-        self._check_sample_limit(exposition, missing, numbers, kept)
-        if not new:
+        new = find_new(exposition, self.labelling, self.metadata, self.cache.refs)
+        self._check_sample_limit(exposition, new)
+        if not new.first.size:
             return
-        refs = np.full(len(new), DROPPED, np.int64)
-        if labels:
-            refs[kept] = self._appender.resolve(LabelSpans.from_labels(labels))
-        added = self.cache.add(list(new), exposition.hashes[first], refs)
-        entries[missing] = added[numbers]
+        spans = exposition.spans
+        added = self.cache.add(
+            exposition.low[new.first],
+            exposition.high[new.first],
+            spans[1, new.first] - spans[0, new.first],
+            new.resolve(self._appender),
+        )
+        exposition.entries[new.samples] = added[new.numbers]
 
-    def _check_sample_limit(
-        self, exposition: Exposition, missing: list[int], numbers: list[int], kept: list[bool]
-    ) -> None:
+    def _check_sample_limit(self, exposition: Exposition, new: NewSeries) -> None:
         limit = self.labelling.job.limits.sample_limit
         if not limit:
             return
@@ -289,8 +290,7 @@ class TargetIngest:
         stored = np.ones(exposition.sample_count, np.bool_)
         known = exposition.entries >= 0
         stored[known] = self.cache.refs[exposition.entries[known]] != DROPPED
-        if missing:
-            stored[missing] = np.array(kept)[numbers]
+        stored[new.samples] = new.kept[new.numbers]
         if np.count_nonzero(stored & counted) > limit:
             raise SampleLimitError("sample limit exceeded", exposition.sample_count)
 
@@ -299,29 +299,67 @@ class TargetIngest:
     def _live_refs(self) -> Ints:
         return np.concatenate((self.cache.refs[self.cache.live], self._inherited))
 
-    def _vanished(self, batch: _Batch, *, failed: bool) -> tuple[Ints, Mask]:
-        """Return the refs to mark as gone, and which entries are live from now on."""
+    def _vanished(self, batch: _Batch) -> Ints:
+        """Return the refs to mark as gone."""
+        if batch.gone == 0 and not self._inherited.size:
+            return _NO_REFS
         cache = self.cache
-        live = np.zeros(cache.count, np.bool_)
-        exposition = batch.exposition
-        if not failed and exposition is not None:
-            tracked = exposition.entries[batch.samples]
-            job = self.labelling.job
-            if job.honor_timestamps and not job.track_timestamps_staleness:
-                tracked = tracked[~exposition.explicit[batch.samples]]
-            live[tracked] = True
-        gone = cache.refs[cache.live & ~live]
-        if self._inherited.size:
-            gone = np.concatenate((gone, self._inherited))
-        if gone.size:
-            # Two texts may name one series; and a series may come back under another labelling.
-            gone = np.unique(gone[~np.isin(gone, cache.refs[live])])
-        return gone, live
+        if batch.gone < 0:
+            # There is no exposition: nothing is live any more.
+            batch.live = np.zeros(cache.count, np.bool_)
+        gone = np.concatenate((cache.refs[cache.live & ~batch.live], self._inherited))
+        # Two texts may name one series; and a series may come back under another labelling.
+        return np.unique(gone[~np.isin(gone, cache.refs[batch.live])])
 
-    def _end(self, batch: _Batch, live: Mask, generation: int, *, failed: bool) -> None:
+    def _rows(
+        self, batch: _Batch, stale: Ints, report: Floats, time_ms: int
+    ) -> tuple[Ints, Ints, Floats]:
+        """Return refs, times and values of samples, stale markers and report, in this order."""
+        size, more = batch.size, len(report)
+        report_refs = self._resolve_report(more)
+        columns = batch.columns
+        if columns is None or stale.size:
+            refs, times, values = _NO_REFS, _NO_REFS, np.empty(0)
+            if columns is not None:
+                refs, times = columns.out_refs[:size], columns.out_times[:size]
+                values = columns.out_values[:size]
+            return (
+                np.concatenate((refs, stale, report_refs)),
+                np.concatenate((times, np.full(stale.size + more, time_ms, np.int64))),
+                np.concatenate((values, np.full(stale.size, STALE_NAN), report)),
+            )
+        end = size + more
+        columns.out_refs[size:end] = report_refs
+        columns.out_times[size:end] = time_ms
+        columns.out_values[size:end] = report
+        return columns.out_refs[:end], columns.out_times[:end], columns.out_values[:end]
+
+    def _look_again(
+        self,
+        batch: _Batch,
+        statuses: npt.NDArray[np.uint8],
+        stale_count: int,
+        report: Floats,
+        time_ms: int,
+    ) -> list[int]:
+        """Append again what storage does not know any more; return the statuses of samples."""
+        of_samples = statuses[: batch.size]
+        of_report = statuses[batch.size + stale_count :]
+        if np.any(of_report == AppendStatus.UNKNOWN_SERIES):
+            self._report_refs = None
+            refs = self._resolve_report(len(report))
+            self._appender.append(refs, np.full(len(report), time_ms, np.int64), report)
+        if np.any(of_samples == AppendStatus.UNKNOWN_SERIES):
+            of_samples = self._append_again(batch, of_samples, time_ms)
+        counts: list[int] = np.bincount(of_samples, minlength=len(AppendStatus)).tolist()
+        return counts
+
+    def _end(self, batch: _Batch, generation: int, *, failed: bool) -> None:
         """Take over what the scrape has taught, after it has been stored."""
         cache = self.cache
-        cache.live = live
+        cache.live = (
+            batch.live if batch.live.size == cache.count else np.zeros(cache.count, np.bool_)
+        )
         self._inherited = _NO_REFS
         if failed:
             # A target whose labels vary in scrapes that fail would grow the cache without end.
@@ -339,11 +377,11 @@ class TargetIngest:
                     exposition.comment_hash,
                     openmetrics=exposition.openmetrics,
                 )
-            seen = cache.seen == generation
-            drift = int(np.count_nonzero(~seen)) + max(0, cache.count - self._good_count)
+            drift = cache.count - batch.shown + max(0, cache.count - self._good_count)
             if drift * _DRIFT > cache.count:
-                entries, position = np.unique(exposition.entries, return_index=True)
-                cache.keep(entries[np.argsort(position)].astype(np.int64))
+                order = exposition.entries[(exposition.flags & DUPLICATE) == 0].astype(np.int64)
+                if not np.array_equal(order, np.arange(cache.count)):
+                    cache.keep(order)
                 self._good_count = cache.count
         self.metadata.end_scrape()
 
@@ -371,49 +409,35 @@ class TargetIngest:
         return self._report_refs
 
     def _append_again(
-        self, batch: _Batch, statuses: npt.NDArray[np.uint8], live: Mask, time_ms: int
-    ) -> tuple[npt.NDArray[np.uint8], Mask]:
+        self, batch: _Batch, statuses: npt.NDArray[np.uint8], time_ms: int
+    ) -> npt.NDArray[np.uint8]:
         """Resolve series that storage has collected, and append their samples again.
 
-        Storage collects series that were silent for hours; their text is still known here, so
-        they are relabelled anew, as series that were never seen.
+        Storage collects series that were silent for hours; their text is still shown, so they are
+        relabelled anew, as series that were never seen.
         """
-        exposition = batch.exposition
+        exposition, columns = batch.exposition, batch.columns
         assert exposition is not None
-        lost = statuses == AppendStatus.UNKNOWN_SERIES
-        lost_entries = np.unique(exposition.entries[batch.samples[lost]])
-        type_of = _types_in_effect(exposition, self.metadata)
-        shown = exposition.entries[batch.samples].tolist()
-        first = dict(zip(shown, batch.samples.tolist(), strict=True))
+        assert columns is not None
+        lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
+        samples = columns.out_samples[lost]
+        entries, first = np.unique(exposition.entries[samples], return_index=True)
+        types = TypesInEffect(exposition, self.metadata)
         labels = []
-        for entry in lost_entries.tolist():
-            sample = first[entry]
+        for sample in samples[first].tolist():
             exposed = series_labels(
                 exposition.series_text(sample), openmetrics=exposition.openmetrics
             )
-            labels.append(self.labelling.stored_labels(exposed, type_of(sample)) or {})
-        self.cache.refs[lost_entries] = self._appender.resolve(LabelSpans.from_labels(labels))
-        batch.refs[lost] = self.cache.refs[exposition.entries[batch.samples[lost]]]
+            labels.append(self.labelling.stored_labels(exposed, types.at(sample)) or {})
+        self.cache.refs[entries] = self._appender.resolve(LabelSpans.from_labels(labels))
         statuses = statuses.copy()
         statuses[lost] = self._appender.append(
-            batch.refs[lost],
-            batch.times_ms[lost],
-            batch.values[lost],
+            self.cache.refs[exposition.entries[samples]],
+            columns.out_times[lost],
+            columns.out_values[lost],
             time_max_ms=time_ms + FUTURE_MS_MAX,
         )
-        return statuses, live
-
-
-def _types_in_effect(exposition: Exposition, metadata: TargetMetadata) -> Callable[[int], str]:
-    """Return a function from a sample to the type that was declared last before it."""
-    at: list[int] = [-1]
-    types: list[str] = ["unknown"]
-    for number, sample in enumerate(exposition.comment_sample.tolist()):
-        line = metadata.parse(exposition.comment(number), openmetrics=exposition.openmetrics)
-        if line.kind == "TYPE":
-            at.append(sample)
-            types.append(line.text)
-    return lambda sample: types[bisect_right(at, sample) - 1]
+        return statuses
 
 
 def _exceeded(error: ParseError) -> str:

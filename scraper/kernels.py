@@ -1,4 +1,4 @@
-"""The compiled loops of this package: one pass over an exposition, known series recognised.
+"""The compiled pass over an exposition: entries to columns, known series recognised.
 
 From: `exposition.py` (bytes) and `series_cache.py` (what earlier scrapes taught).
 To:   the columns of `exposition.py`.
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
+from scraper.cache_kernels import DUPLICATE, EXPLICIT, HARD, find_entry
 from scraper.text_kernels import (
     BYTES_IN,
     EXACT,
@@ -25,9 +26,9 @@ from scraper.text_kernels import (
     Bytes,
     Int,
     hash_bytes,
+    hash_wide,
     is_utf8,
     parse_number,
-    same_bytes,
 )
 
 Int32s = npt.NDArray[np.int32]
@@ -35,19 +36,13 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 
-DUPLICATE = 1
-"""Flag: this series came before in this exposition."""
-HARD = 2
-"""Flag: the value is a number, but only `float()` rounds it correctly; its text is spanned."""
-EXPLICIT = 4
-"""Flag: the exposition gives a timestamp."""
-
-# Positions in the `state` array, which carries a scan across an interruption.
-SAMPLES, COMMENTS, EXEMPLARS, GUESS, COMMENT_HASH = range(5)
+# Positions in the `state` array, which carries a scan across an interruption; the last three
+# count samples of unknown series, values that are to be rounded, values that are NaN.
+SAMPLES, COMMENTS, EXEMPLARS, GUESS, COMMENT_HASH, UNKNOWN, ROUNDED, NANS = range(8)
+STATE_SIZE = 8
 
 _int32s_in = types.Array(types.int32, 1, "C", readonly=True)
 _words_in = types.Array(types.uint64, 1, "C", readonly=True)
-_int64s_in = types.Array(types.int64, 1, "C", readonly=True)
 _int32s = types.int32[::1]
 _int64s = types.int64[::1]
 _int32_table = types.int32[:, ::1]
@@ -211,54 +206,12 @@ def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
         BYTES_IN,
         types.int64,
         types.int64,
-        types.uint64,
-        _int32s_in,
-        _words_in,
-        BYTES_IN,
-        _int64s_in,
-        _int32s_in,
-    ),
-    cache=True,
-    nogil=True,
-)
-def find_entry(
-    data: Bytes,
-    start: Int,
-    stop: Int,
-    series_hash: np.uint64,
-    table: Int32s,
-    entry_hash: Words,
-    entry_text: Bytes,
-    entry_at: Ints,
-    entry_length: Int32s,
-) -> Int:
-    """Return the entry whose text is `data[start:stop]`, or -1. Hashes suggest, bytes decide."""
-    mask = np.int64(table.size - 1)
-    probe = np.int64(series_hash & np.uint64(mask))
-    while table[probe] != 0:
-        candidate = np.int64(table[probe] - 1)
-        if (
-            entry_hash[candidate] == series_hash
-            and entry_length[candidate] == stop - start
-            and same_bytes(data, start, entry_text, entry_at[candidate], stop - start)
-        ):
-            return candidate
-        probe = (probe + 1) & mask
-    return -1
-
-
-@njit(
-    types.int64(
-        BYTES_IN,
-        types.int64,
-        types.int64,
         types.boolean,
-        types.uint64,
+        _words_in,
         # the series cache
         _int32s_in,
         _words_in,
-        BYTES_IN,
-        _int64s_in,
+        _words_in,
         _int32s_in,
         _int32s,
         types.int32,
@@ -267,6 +220,8 @@ def find_entry(
         types.uint64[::1],
         _int32_table,
         types.uint64[::1],
+        types.uint64[::1],
+        _int32s,
         _int32s,
         types.uint8[::1],
         types.float64[::1],
@@ -282,19 +237,20 @@ def scan(
     start: Int,
     stop: Int,
     openmetrics: bool,
-    key: np.uint64,
+    keys: Words,
     table: Int32s,
-    entry_hash: Words,
-    entry_text: Bytes,
-    entry_at: Ints,
+    entry_low: Words,
+    entry_high: Words,
     entry_length: Int32s,
     entry_seen: Int32s,
     generation: np.int32,
     entry_count: Int,
     state: Words,
     spans: Int32s,
-    series_hash: Words,
+    series_low: Words,
+    series_high: Words,
     series_entry: Int32s,
+    seen_before: Int32s,
     flags: Bytes,
     values: Floats,
     times: Ints,
@@ -303,15 +259,16 @@ def scan(
 ) -> Int:
     """Read entries from `data[start:stop]` into columns; return where it stopped.
 
-    It stops at `stop`, or at the start of an entry that needs `read_entry`. `state` counts what has
-    been written and is carried on by the next call. Each sample's series is looked up among the
-    `entry_count` series known to the cache, and marked there with `generation` in `entry_seen`;
-    `series_entry` is -1 for a series that is not known. Bytes are always compared in full.
+    It stops at `stop`, at the start of an entry that needs `read_entry`, or where the results have
+    no room for one more. `state` counts what has been written and is carried on by the next call.
+    Each sample's series is looked up by its hash among the `entry_count` series known to the
+    cache, and marked there with `generation` in `entry_seen`; `seen_before` is what stood there.
+    `series_entry` is -1 for a series that is not known; only then its hash is written.
 
-    Shapes: `table` int32[power of two], entry + 1 or 0; `entry_*` one for each known series, all
-    text in `entry_text`. Results have room for a sample, a comment and an exemplar per line:
-    `spans` int32[4, lines] has where series and value start and stop; `comments` and `exemplars`
-    int32[3, lines] have start, stop and the number of the sample they stand before, or belong to.
+    Shapes: `keys` uint64[4]; `table` int32[power of two], entry + 1 or 0; `entry_*` one for each
+    known series. Results have room for so many samples, comments and exemplars: `spans` int32[4,
+    room] has where series and value start and stop; `comments` and `exemplars` int32[3, room] have
+    start, stop and the number of the sample they stand before, or belong to.
     Units: `times` in milliseconds; only set under the flag EXPLICIT.
     """
     n = np.int64(state[SAMPLES])
@@ -319,23 +276,25 @@ def scan(
     exemplar_count = np.int64(state[EXEMPLARS])
     guess = np.int64(state[GUESS])
     comment_hash = state[COMMENT_HASH]
+    unknown, rounded, nans = np.int64(0), np.int64(0), np.int64(0)
     exemplar_span = np.empty(2, np.int64)
     spaces = not openmetrics
+    room = series_entry.size
     i = start
-    while i < stop:
+    while i < stop and n < room and comment_count < room:
         begin = i
         c = data[i]
         # Invariant: series before `guess` in the exposition stood before it last time too, as a
         # rule; so the next line most often holds the series after the last one that was found.
         entry = np.int64(-1)
+        low = high = np.uint64(0)
         if guess < entry_count:
             length = np.int64(entry_length[guess])
-            if data[i + length if i + length < stop else stop] == 32 and same_bytes(
-                data, i, entry_text, entry_at[guess], length
-            ):
-                entry = guess
-                i += length
-        h = np.uint64(0)
+            if data[i + length if i + length < stop else stop] == 32:
+                low, high = hash_wide(data, i, i + length, keys)
+                if low == entry_low[guess] and high == entry_high[guess]:
+                    entry = guess
+                    i += length
         if entry < 0:
             if c == 35:
                 i = _comment(data, i, openmetrics)
@@ -357,7 +316,7 @@ def scan(
                     comments[1, comment_count] = i
                     comments[2, comment_count] = n
                     comment_count += 1
-                    comment_hash = (comment_hash ^ hash_bytes(data, begin, i, key)) * MIX
+                    comment_hash = (comment_hash ^ hash_bytes(data, begin, i, keys[0])) * MIX
                 i += 1
                 continue
             if c == 10 and spaces:
@@ -380,10 +339,8 @@ def scan(
                     break
             else:
                 i = name_stop
-            h = hash_bytes(data, begin, i, key)
-            entry = np.int64(
-                find_entry(data, begin, i, h, table, entry_hash, entry_text, entry_at, entry_length)
-            )
+            low, high = hash_wide(data, begin, i, keys)
+            entry = np.int64(find_entry(low, high, table, entry_low, entry_high))
         series_end = i
         if spaces:
             while data[i] == 32 or data[i] == 9:
@@ -438,17 +395,24 @@ def scan(
             i = begin
             break
         i += 1
+        before = np.int32(0)
         if entry >= 0:
             guess = entry + 1
-            if entry_seen[entry] == generation:
+            before = entry_seen[entry]
+            if before == generation:
                 flag |= DUPLICATE
             entry_seen[entry] = generation
+        else:
+            series_low[n], series_high[n] = low, high
+            unknown += 1
+        rounded += (flag & HARD) != 0
+        nans += value != value
         spans[0, n] = begin
         spans[1, n] = series_end
         spans[2, n] = value_at
         spans[3, n] = value_end
-        series_hash[n] = h
         series_entry[n] = entry
+        seen_before[n] = before
         flags[n] = flag
         values[n] = value
         times[n] = time
@@ -458,22 +422,7 @@ def scan(
     state[EXEMPLARS] = np.uint64(exemplar_count)
     state[GUESS] = np.uint64(guess)
     state[COMMENT_HASH] = comment_hash
+    state[UNKNOWN] += np.uint64(unknown)
+    state[ROUNDED] += np.uint64(rounded)
+    state[NANS] += np.uint64(nans)
     return i
-
-
-@njit(
-    types.void(_words_in, _int64s_in, _int32s),
-    cache=True,
-    nogil=True,
-)
-def insert_entries(entry_hash: Words, entries: Ints, table: Int32s) -> None:
-    """Put entries into the open-addressed `table` (power of two, never full).
-
-    The caller has made sure that no entry is there yet.
-    """
-    mask = np.int64(table.size - 1)
-    for k in range(entries.size):
-        probe = np.int64(entry_hash[entries[k]] & np.uint64(mask))
-        while table[probe] != 0:
-            probe = (probe + 1) & mask
-        table[probe] = entries[k] + 1

@@ -10,9 +10,13 @@ words of eight bytes may be read from any position, and the zero ends every scan
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir  # type: ignore[import-untyped]  # ships no types
 from numba import njit, types
+from numba.extending import intrinsic
 
 Bytes = npt.NDArray[np.uint8]
 Int = int | np.int64
@@ -57,7 +61,7 @@ def word_at(data: Bytes, at: Int) -> np.uint64:
 
 @njit(types.uint64(BYTES_IN, types.int64, types.int64, types.uint64), cache=True, nogil=True)
 def hash_bytes(data: Bytes, start: Int, stop: Int, key: np.uint64) -> np.uint64:
-    """Return a keyed hash of `data[start:stop]`. It finds candidates; bytes decide equality."""
+    """Return a keyed hash of `data[start:stop]`; too short to tell texts apart for good."""
     h = key ^ (np.uint64(stop - start) * _MIX2)
     at = start
     while at + 8 <= stop:
@@ -71,22 +75,63 @@ def hash_bytes(data: Bytes, start: Int, stop: Int, key: np.uint64) -> np.uint64:
     return h ^ (h >> np.uint64(32))
 
 
+@intrinsic
+def _mul_high(_typing_context: object, _left: object, _right: object) -> object:
+    """High 64 bits of the product of two uint64; LLVM makes one multiplication of it."""
+
+    def code(
+        _context: object, builder: ir.IRBuilder, _signature: object, args: list[ir.Value]
+    ) -> ir.Value:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), code
+
+
+@njit(types.uint64(types.uint64, types.uint64), cache=True, nogil=True)
+def _fold(left: np.uint64, right: np.uint64) -> np.uint64:
+    """Multiply to 128 bits and fold the halves."""
+    mul_high: Any = _mul_high  # its Python signature is the compiler's, not the caller's
+    mixed: np.uint64 = mul_high(left, right) ^ (left * right)
+    return mixed
+
+
 @njit(
-    types.boolean(BYTES_IN, types.int64, BYTES_IN, types.int64, types.int64),
+    # Numba leaves this call untyped.
+    types.UniTuple(types.uint64, 2)(  # type: ignore[no-untyped-call]
+        BYTES_IN, types.int64, types.int64, types.Array(types.uint64, 1, "C", readonly=True)
+    ),
     cache=True,
     nogil=True,
 )
-def same_bytes(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> bool:
-    """Say whether two runs of bytes are the same."""
-    k = 0
-    while k + 8 <= length:
-        if word_at(a, a_start + k) != word_at(b, b_start + k):
-            return False
-        k += 8
-    if k < length:
-        differ = word_at(a, a_start + k) ^ word_at(b, b_start + k)
-        return bool((differ & (_ALL >> np.uint64(8 * (8 - (length - k))))) == np.uint64(0))
-    return True
+def hash_wide(
+    data: Bytes, start: Int, stop: Int, keys: npt.NDArray[np.uint64]
+) -> tuple[np.uint64, np.uint64]:
+    """Return the keyed 128-bit hash of `data[start:stop]`, by which a text is known.
+
+    `keys` uint64[4] are random and secret: nobody can prepare two texts that collide, and by
+    chance two of a billion do with probability 1e-21. Two lanes with keys of their own take the
+    text in pairs of words; its length goes first, so that what is hashed is injective.
+    """
+    size = np.uint64(stop - start)
+    a, b = keys[2] ^ size, keys[3] ^ size
+    at = start
+    while at + 16 <= stop:
+        first, second = word_at(data, at), word_at(data, at + 8)
+        a = _fold(first ^ keys[0], second ^ a)
+        b = _fold(first ^ keys[1], second ^ b)
+        at += 16
+    rest = stop - at
+    if rest > 0:
+        first, second = word_at(data, at), np.uint64(0)
+        if rest > 8:
+            second = word_at(data, at + 8) & (_ALL >> np.uint64(8 * (16 - rest)))
+        else:
+            first &= _ALL >> np.uint64(8 * (8 - rest))
+        a = _fold(first ^ keys[0], second ^ a)
+        b = _fold(first ^ keys[1], second ^ b)
+    return _fold(a ^ keys[1], keys[3]), _fold(b ^ keys[0], keys[2])
 
 
 @njit(types.boolean(BYTES_IN, types.int64, types.int64), cache=True, nogil=True)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scraper.columns import Columns
 from scraper.exposition import OPENMETRICS, TEXT, media_type, parse, read_entry
 from scraper.series_cache import SeriesCache
 from scraper.tokens import EntryKind, ParseError, series_labels
@@ -255,11 +256,15 @@ def test_damaged_bodies_are_read_as_by_the_oracle(name, data):
 
 
 def learn(cache, found):
+    """Add what is not known yet; return the texts, whose refs are their numbers."""
     new = {}
     for n in np.flatnonzero(found.entries < 0).tolist():
         new.setdefault(found.series_text(n), n)
-    if new:
-        cache.add(list(new), found.hashes[list(new.values())], np.arange(len(new), dtype=np.int64))
+    first = list(new.values())
+    lengths = np.array([len(text) for text in new], np.int32)
+    refs = np.arange(cache.count, cache.count + len(new), dtype=np.int64)
+    cache.add(found.low[first], found.high[first], lengths, refs)
+    return list(new)
 
 
 @settings(max_examples=60, deadline=None)
@@ -270,13 +275,12 @@ def learn(cache, found):
 def test_series_are_found_by_their_text_and_doubles_are_marked(scrapes, data):
     cache = SeriesCache()
     texts = [b"m%d" % n if n % 2 else b'm{l="%d"}' % n for n in range(31)]
+    entry_texts = []
     for scrape in scrapes:
         generation = cache.begin()
         found = parse(b"".join(texts[n] + b" 1\n" for n in scrape), cache=cache)
-        known = {
-            cache.text[a : a + n].tobytes(): e
-            for e, (a, n) in enumerate(zip(cache.at.tolist(), cache.length.tolist(), strict=True))
-        }
+        known = {text: entry for entry, text in enumerate(entry_texts)}
+        assert found.unknown == sum(texts[n] not in known for n in scrape)
         seen = set()
         for sample, n in enumerate(scrape):
             assert found.entries[sample] == known.get(texts[n], -1)
@@ -284,21 +288,44 @@ def test_series_are_found_by_their_text_and_doubles_are_marked(scrapes, data):
                 assert bool(found.duplicate[sample]) == (n in seen)
                 assert cache.seen[found.entries[sample]] == generation
             seen.add(n)
-        learn(cache, found)
+        entry_texts += learn(cache, found)
         if data.draw(st.booleans()):
-            cache.keep(np.array(data.draw(st.permutations(range(cache.count))), np.int64))
+            order = data.draw(st.permutations(range(cache.count)))
+            cache.keep(np.array(order, np.int64))
+            entry_texts = [entry_texts[n] for n in order]
 
 
-def test_equal_hashes_do_not_alias():
+def test_half_a_hash_does_not_make_a_series_known():
+    for half in ("low", "high"):
+        cache = SeriesCache()
+        cache.begin()
+        learn(cache, parse(b"a 1\n"))
+        getattr(cache, half)[:] = getattr(parse(b"b 1\n"), half)[0]
+        cache.keep(np.array([0]))
+        assert parse(b"a 1\n", cache=cache).entries.tolist() == [-1]
+        assert parse(b"b 1\n", cache=cache).entries.tolist() == [-1]
+
+
+def test_what_stood_in_the_cache_before_is_told():
     cache = SeriesCache()
-    cache.begin()
-    found = parse(b"a 1\n", cache=cache)
-    # The cache is told that another text has this hash.
-    cache.add([b"b"], found.hashes[:1], np.array([5], np.int64))
-    assert parse(b"a 1\n", cache=cache).entries.tolist() == [-1]
-    cache.hashes[:] = parse(b"b 1\n").hashes[0]
-    cache.keep(np.array([0]))
-    assert parse(b"b 1\n", cache=cache).entries.tolist() == [0]
+    first = cache.begin()
+    learn(cache, parse(b"a 1\n", cache=cache))
+    second = cache.begin()
+    found = parse(b"a 1\nb 1\na 2\n", cache=cache)
+    assert found.seen_before.tolist() == [first, 0, second]
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_columns_that_are_used_again_grow_and_give_the_same(openmetrics):
+    used = Columns(room=1)
+    for count in (1, 2, 700, 3):
+        lines = [b'# TYPE m%d counter\nm%d_total{l="x"} %d' % (n, n, n) for n in range(count)]
+        if openmetrics:
+            lines = [line + b' # {a="b"} 1' for line in lines] + [b"# EOF"]
+        body = b"\n".join(lines) + b"\n"
+        again = parse(body, openmetrics=openmetrics, columns=used)
+        assert again.sample_count == count
+        assert columns(again) == columns(parse(body, openmetrics=openmetrics))
 
 
 def test_a_known_name_is_not_found_in_a_longer_one():

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scraper.text_kernels import EXACT, NO_NUMBER, PADDING, ROUGH, hash_bytes, is_utf8, parse_number
+from scraper.text_kernels import (
+    EXACT,
+    NO_NUMBER,
+    PADDING,
+    ROUGH,
+    hash_bytes,
+    hash_wide,
+    is_utf8,
+    parse_number,
+)
 from scraper.tokens import ParseError, parse_float
 
 
@@ -85,3 +94,36 @@ def test_hashes_of_similar_texts_differ():
     texts = {b"a" * n for n in range(40)} | {b'metric{l="%d"}' % n for n in range(5000)}
     key = np.uint64(7)
     assert len({int(hash_bytes(padded(t), 0, len(t), key)) for t in texts}) == len(texts)
+
+
+KEYS = np.array([0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0x0123456789ABCDEF, 0xF], np.uint64)
+
+
+def plain_hash_wide(data, keys):
+    """What `hash_wide` computes, with Python's integers."""
+    k = [int(key) for key in keys]
+    low_64 = (1 << 64) - 1
+
+    def fold(left, right):
+        return (left * right >> 64) ^ (left * right & low_64)
+
+    a, b = k[2] ^ len(data), k[3] ^ len(data)
+    for at in range(0, len(data), 16):
+        first = int.from_bytes(data[at : at + 8], "little")
+        second = int.from_bytes(data[at + 8 : at + 16], "little")
+        a, b = fold(first ^ k[0], second ^ a), fold(first ^ k[1], second ^ b)
+    return fold(a ^ k[1], k[3]), fold(b ^ k[0], k[2])
+
+
+@given(st.binary(max_size=70), st.binary(max_size=9), st.binary(max_size=9))
+def test_a_wide_hash_is_that_of_its_definition_wherever_the_text_lies(data, before, after):
+    start = len(before)
+    got = hash_wide(padded(before + data + after), start, start + len(data), KEYS)
+    assert tuple(map(int, got)) == plain_hash_wide(data, KEYS)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_each_half_of_a_wide_hash_tells_similar_texts_apart(half):
+    texts = {b"a" * n for n in range(60)} | {b"\0" * n for n in range(60)}
+    texts |= {b'metric{l="%d",m="x"}' % n for n in range(5000)}
+    assert len({int(hash_wide(padded(t), 0, len(t), KEYS)[half]) for t in texts}) == len(texts)
