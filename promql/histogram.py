@@ -1,7 +1,7 @@
-"""Functions of histograms: quantiles and fractions of classic buckets.
+"""Functions of histograms: quantiles and fractions of classic buckets and of native histograms.
 
-From: `functions.py`.   Classic histograms are rows with an `le` label (`buckets.py`). Native
-histograms are not stored yet, so the functions that read only those find nothing among floats.
+From: `functions.py`.   Classic histograms are rows with an `le` label (`buckets.py`); native ones
+are points of their own kind (`native_histograms.py`). One vector may hold both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from promql.errors import ExecutionError
 from promql.float_text import openmetrics_text
 from promql.histogram_kernels import fractions_of_buckets, quantiles_of_buckets
 from promql.label_names import is_label_name
-from promql.matrix import Matrix, ScalarSteps, StringValue
+from promql.matrix import Matrix, ScalarSteps, StringValue, stack
+from promql.native_histograms import (
+    SUMMARIES,
+    native_fractions,
+    native_quantiles,
+    separate,
+    summarised,
+)
 from promql.quantiles import warn_quantile
 from promql.quoting import quote
 from promql.same_labels import merge_same_labels, without_name
@@ -39,9 +46,19 @@ def _histogram_quantile(node: Call, args: list[Operand], ctx: EvalContext) -> Op
     assert isinstance(quantile, ScalarSteps)
     assert isinstance(vector, Matrix)
     warn_quantile(quantile.values, node.args[0].span, ctx)
-    groups = bucket_groups(vector, node.args[1].span, ctx)
-    result = _quantiles(vector, groups, quantile.values, node.args[1].span, ctx)
+    span = node.args[1].span
+    groups = bucket_groups(vector, span, ctx)
+    classic, native = separate(vector, groups, span, ctx)
+    result = _quantiles(classic, groups, quantile.values, span, ctx)
+    result = _joined(result, native_quantiles(native, quantile.values, span, ctx))
     return without_name(result, delayed=ctx.delayed_name_removal)
+
+
+def _joined(classic: Matrix, native: Matrix) -> Matrix:
+    """Return the results of both kinds; a series may be one kind first and the other later."""
+    if native.series_count == 0:
+        return classic
+    return merge_same_labels(stack((classic, native)))
 
 
 def _quantiles(
@@ -84,23 +101,16 @@ def _histogram_quantiles(node: Call, args: list[Operand], ctx: EvalContext) -> O
         raise ExecutionError(f"invalid label name {quote(label.text)}")
     span = node.args[0].span
     groups = bucket_groups(vector, span, ctx)
+    classic, native = separate(vector, groups, span, ctx)
     parts: list[Matrix] = []
     for argument, quantile in zip(node.args[2:], quantiles, strict=True):
         assert isinstance(quantile, ScalarSteps)
         warn_quantile(quantile.values, argument.span, ctx)
-        result = _quantiles(vector, groups, quantile.values, span, ctx)
+        result = _quantiles(classic, groups, quantile.values, span, ctx)
+        result = _joined(result, native_quantiles(native, quantile.values, span, ctx))
         parts += _labelled(result, label.text, quantile.values, ctx)
     ctx.budget.reserve(sum(part.values.size for part in parts))
-    labels = parts[0].labels
-    for part in parts[1:]:
-        labels = labels.concat(part.labels)
-    together = Matrix(
-        labels,
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.drop_name for part in parts]),
-    )
-    named = merge_same_labels(together)
+    named = merge_same_labels(stack(parts))
     return without_name(named, delayed=ctx.delayed_name_removal)
 
 
@@ -122,12 +132,14 @@ def _histogram_fraction(node: Call, args: list[Operand], ctx: EvalContext) -> Op
     assert isinstance(lower, ScalarSteps)
     assert isinstance(upper, ScalarSteps)
     assert isinstance(vector, Matrix)
-    groups = bucket_groups(vector, node.args[2].span, ctx)
+    span = node.args[2].span
+    groups = bucket_groups(vector, span, ctx)
+    classic, native = separate(vector, groups, span, ctx)
     values = np.zeros((groups.start.size - 1, vector.values.shape[1]), dtype=np.float64)
     present = np.zeros(values.shape, dtype=np.bool_)
     fractions_of_buckets(
-        vector.values,
-        vector.present,
+        classic.values,
+        classic.present,
         groups.order,
         groups.start,
         groups.bounds,
@@ -136,34 +148,21 @@ def _histogram_fraction(node: Call, args: list[Operand], ctx: EvalContext) -> Op
         values,
         present,
     )
-    return without_name(
-        Matrix(groups.labels, values, present, groups.drop_name),
-        delayed=ctx.delayed_name_removal,
-    )
+    result = Matrix(groups.labels, values, present, groups.drop_name)
+    result = _joined(result, native_fractions(native, lower.values, upper.values, span, ctx))
+    return without_name(result, delayed=ctx.delayed_name_removal)
 
 
-def _of_native(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
-    """Pass over floats, which is all there is: only native histograms have an answer."""
+def _summary(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
     (vector,) = args
     assert isinstance(vector, Matrix)
-    nothing = np.zeros(0, dtype=np.int64)
-    steps = vector.values.shape[1]
-    return Matrix(
-        vector.labels.take(nothing),
-        np.zeros((0, steps), dtype=np.float64),
-        np.zeros((0, steps), dtype=np.bool_),
-        np.zeros(0, dtype=np.bool_),
-    )
+    return without_name(summarised(vector, SUMMARIES[node.func]), delayed=ctx.delayed_name_removal)
 
 
 FUNCTIONS: dict[str, Implementation] = {
-    "histogram_avg": _of_native,
-    "histogram_count": _of_native,
+    **dict.fromkeys(SUMMARIES, _summary),
     "histogram_fraction": _histogram_fraction,
     "histogram_quantile": _histogram_quantile,
     "histogram_quantiles": _histogram_quantiles,
-    "histogram_stddev": _of_native,
-    "histogram_stdvar": _of_native,
-    "histogram_sum": _of_native,
 }
 """Implementation by function name."""

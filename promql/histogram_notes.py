@@ -112,5 +112,30 @@ def note_classic_and_native(name: str, span: Span, ctx: EvalContext) -> None:
     )
 
 
+def note_nan_result(name: str, span: Span, ctx: EvalContext) -> None:
+    """Say: NaN observations are where the quantile would be."""
+    ctx.annotations.info(
+        "input to histogram_quantile has NaN observations, result is NaN" + _for_metric(name), span
+    )
+
+
+def note_nan_skew(name: str, span: Span, ctx: EvalContext) -> None:
+    """Say: NaN observations count as if they were larger than all others."""
+    ctx.annotations.info(
+        "input to histogram_quantile has NaN observations, result is skewed higher"
+        + _for_metric(name),
+        span,
+    )
+
+
+def note_excluded_nans(name: str, span: Span, ctx: EvalContext) -> None:
+    """Say: NaN observations lie between no two values."""
+    ctx.annotations.info(
+        "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+        + _for_metric(name),
+        span,
+    )
+
+
 def _for_metric(name: str) -> str:
     return f" for metric name {quote(name)}" if name else ""
