@@ -107,6 +107,9 @@ class ArrayFile:
             for name, kind, offset, size, crc, _ in table.tolist()
         }
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
     def array(self, name: str) -> Array:
         """Return one array. Raises `CorruptFileError` if the file does not hold it."""
         entry = self._entries.get(name)

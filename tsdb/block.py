@@ -23,6 +23,8 @@ from tsdb.block_rows import BlockRows
 from tsdb.block_symbols import BlockSymbols
 from tsdb.block_writer import INDEX_FILE, PAGES_FILE
 from tsdb.errors import ClosedError, CorruptFileError
+from tsdb.histogram_columns import take_series
+from tsdb.histogram_reader import HistogramDirectory
 from tsdb.interface import LabelColumns, Matcher, SeriesBatch
 from tsdb.page_directory import PageDirectory
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
@@ -65,6 +67,7 @@ class Block:
         self.meta = meta
         self._index = index
         self._directory = directory
+        self._histograms = HistogramDirectory(index, directory) if "hist.row" in index else None
         self.symbols = BlockSymbols(index.array("symbol.offset"), index.array("symbol.bytes"))
         self._rows = BlockRows(index, self.symbols)
         self._delete_lock = threading.Lock()
@@ -125,7 +128,10 @@ class Block:
         Exact before any value is decoded; at most pages of times are read.
         """
         self._check_open()
-        return int(self._directory.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
+        count = int(self._directory.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
+        if self._histograms is not None:
+            count += int(self._histograms.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
+        return count
 
     def select_into(
         self,
@@ -158,7 +164,13 @@ class Block:
             plan, values = plan.without(damaged, values)
             times, time_start, damaged = directory.decode_times(plan, rows.size, on_corrupt)
         count = np.bincount(plan.row, weights=plan.take, minlength=rows.size).astype(np.int64)
-        kept = np.flatnonzero(count)
+        histograms, samples = None, count
+        if self._histograms is not None:
+            wanted = self._histograms.plan(rows, start_ms, end_ms, on_corrupt)
+            histograms = self._histograms.read(wanted, rows.size, on_corrupt)
+            if histograms is not None:
+                samples = count + histograms.count
+        kept = np.flatnonzero(samples)
         if not kept.size:
             return None
         value_start = np.cumsum(count) - count
@@ -169,6 +181,7 @@ class Block:
             values=values,
             value_start=value_start[kept],
             count=count[kept],
+            histograms=None if histograms is None else take_series(histograms, kept),
         )
         return self._mask_deleted(batch, rows[kept]) if self._deleted else batch
 
@@ -188,7 +201,14 @@ class Block:
     def row_samples(self) -> Ints:
         """Return the number of samples of every row, int64[series]; tombstones not applied."""
         self._check_open()
-        return self._directory.row_samples()
+        samples = self._directory.row_samples()
+        return samples if self._histograms is None else samples + self._histograms.row_samples()
+
+    def row_values(self) -> Ints:
+        """Return how many numbers the samples of every row are, buckets and all: int64[series]."""
+        self._check_open()
+        values = self._directory.row_samples()
+        return values if self._histograms is None else values + self._histograms.row_values()
 
     @property
     def tombstones(self) -> tuple[Tombstone, ...]:
@@ -227,7 +247,7 @@ class Block:
     ) -> Iterator[SeriesBatch]:
         """Yield all series with all samples, in series order, a bounded number at a time."""
         self._check_open()
-        counts = self._directory.row_samples()
+        counts = self.row_values()
         ends = np.cumsum(counts)
         first = 0
         while first < counts.size:
@@ -248,6 +268,8 @@ class Block:
             samples = 0
             for batch in self.chunks(on_corrupt=found.append):
                 samples += batch.sample_count
+                if batch.histograms is not None:
+                    samples += int(batch.histograms.count.sum())
                 self._verify_times(batch, found)
         except CorruptFileError as error:
             return [*found, error]
@@ -271,10 +293,18 @@ class Block:
 
     def _verify_times(self, batch: SeriesBatch, found: list[CorruptFileError]) -> None:
         runs = np.unique(np.stack([batch.time_start, batch.count], axis=1), axis=0)
-        for start, count in runs.tolist():
-            times = batch.times[start : start + count]
-            if (np.diff(times) <= 0).any():
-                found.append(CorruptFileError(self.path / PAGES_FILE, 0, "times do not rise"))
+        rising = [
+            (np.diff(batch.times[start : start + count]) > 0).all()
+            for start, count in runs.tolist()
+        ]
+        if batch.histograms is not None:
+            pool, bounds = batch.histograms.times, (batch.histograms.start, batch.histograms.count)
+            rising += [
+                (np.diff(pool[start : start + count]) > 0).all()
+                for start, count in zip(*(each.tolist() for each in bounds), strict=True)
+            ]
+        if not all(rising):
+            found.append(CorruptFileError(self.path / PAGES_FILE, 0, "times do not rise"))
 
     def _check_open(self) -> None:
         if self._closed:

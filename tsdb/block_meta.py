@@ -47,12 +47,16 @@ def is_ulid(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BlockStats:
-    """How much is in a block. Tombstones count the ranges of its `tombstones` file."""
+    """How much is in a block. Tombstones count the ranges of its `tombstones` file.
+
+    Of the samples `num_histograms` are native histograms, the others floats.
+    """
 
     num_samples: int = 0
     num_series: int = 0
     num_chunks: int = 0
     num_tombstones: int = 0
+    num_histograms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,9 @@ class BlockMeta:
             "numSeries": self.stats.num_series,
             "numChunks": self.stats.num_chunks,
         }
+        if self.stats.num_histograms:
+            stats["numFloatSamples"] = self.stats.num_samples - self.stats.num_histograms
+            stats["numHistogramSamples"] = self.stats.num_histograms
         if self.stats.num_tombstones:
             stats["numTombstones"] = self.stats.num_tombstones
         compaction: dict[str, Any] = {"level": self.level, "sources": list(self.sources)}
@@ -131,6 +138,7 @@ class BlockMeta:
                     num_series=int(stats["numSeries"]),
                     num_chunks=int(stats["numChunks"]),
                     num_tombstones=int(stats.get("numTombstones", 0)),
+                    num_histograms=int(stats.get("numHistogramSamples", 0)),
                 ),
                 level=int(compaction["level"]),
                 sources=tuple(compaction["sources"]),

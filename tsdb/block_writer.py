@@ -20,6 +20,7 @@ import numpy as np
 
 from tsdb import array_file, frames, pages
 from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_ulid
+from tsdb.histogram_writer import HistogramWriter
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, SeriesBatch
 from tsdb.pages import Layout
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
@@ -86,14 +87,19 @@ def write_block(
             ulid=name,
             min_time_ms=min_time_ms,
             max_time_ms=max_time_ms,
-            stats=BlockStats(writer.sample_count, writer.series_count, writer.page_count),
+            stats=BlockStats(
+                writer.sample_count,
+                writer.series_count,
+                writer.page_count + writer.histograms.stretch_count,
+                num_histograms=writer.histograms.sample_count,
+            ),
             level=level,
             sources=sources or (name,),
             parents=parents,
             hints=hints,
         )
-        assert min_time_ms <= writer.time_min_ms
-        assert writer.time_max_ms < max_time_ms
+        assert min_time_ms <= min(writer.time_min_ms, writer.histograms.time_min_ms)
+        assert max(writer.time_max_ms, writer.histograms.time_max_ms) < max_time_ms
         with (tmp_dir / META_FILE).open("wb") as meta_file:
             meta_file.write(meta.to_json())
             meta_file.flush()
@@ -148,15 +154,19 @@ class _Writer:
         self._page_slice: list[Ints] = []
         self._page_number: list[Ints] = []
         self._times = TimeDictionary(pages_file)
+        self.histograms = HistogramWriter(pages_file, self._times, page_samples)
         self.page_count = 0
         self.series_count = 0
-        self.sample_count = 0
+        self.float_count = 0
         self.time_min_ms = np.iinfo(np.int64).max
         self.time_max_ms = np.iinfo(np.int64).min
 
     def add(self, batch: SeriesBatch) -> None:
         """Take over one chunk: its labels to memory, its samples to the pages file."""
-        rows = np.flatnonzero(batch.count > 0)
+        has = batch.count > 0
+        if batch.histograms is not None:
+            has = has | (batch.histograms.count > 0)
+        rows = np.flatnonzero(has)
         if not rows.size:
             return
         labels = batch.labels
@@ -164,6 +174,21 @@ class _Writer:
         order = np.lexsort(ranks[column_order(labels.names)][::-1]) if labels.names else rows * 0
         rows = rows[order]
         self._add_labels(labels, rows)
+        self.series_count += rows.size
+        self._add_floats(batch, rows)
+        self.histograms.add(batch.histograms, rows)
+
+    @property
+    def sample_count(self) -> int:
+        """Samples of both kinds."""
+        return self.float_count + self.histograms.sample_count
+
+    def _add_floats(self, batch: SeriesBatch, rows: Ints) -> None:
+        has = np.flatnonzero(batch.count[rows])
+        if not has.size:
+            self._row_pages.append(np.zeros(rows.size, dtype=np.int64))
+            return
+        all_rows, rows = rows, rows[has]
         time_start, value_start, count = (
             np.ascontiguousarray(column[rows])
             for column in (batch.time_start, batch.value_start, batch.count)
@@ -171,8 +196,7 @@ class _Writer:
         last = batch.times[time_start + count - 1]
         self.time_min_ms = min(self.time_min_ms, int(batch.times[time_start].min()))
         self.time_max_ms = max(self.time_max_ms, int(last.max()))
-        self.series_count += rows.size
-        self.sample_count += int(count.sum())
+        self.float_count += int(count.sum())
         cells = cut_runs(time_start, count, self._page_samples)
         slices = self._times.slices(batch.times, cells)
         starts = value_start[cells.row] + cells.row_offset
@@ -181,7 +205,7 @@ class _Writer:
         file_order = np.argsort(batch.times[cells.start], kind="stable")
         number = np.empty(file_order.size, dtype=np.int64)
         number[file_order] = np.arange(file_order.size) + self.page_count
-        self._row_pages.append(np.bincount(cells.row, minlength=rows.size))
+        self._row_pages.append(np.bincount(has[cells.row], minlength=all_rows.size))
         self._page_slice.append(slices)
         self._page_number.append(number)
         self.page_count += number.size
@@ -219,19 +243,20 @@ class _Writer:
     def finish(self) -> dict[str, npt.NDArray[np.generic]]:
         """Write the pages that wait and return the arrays of the index."""
         self._frames.finish()
+        self.histograms.finish()
         self._times.finish()
         arrays = self._label_arrays()
         row_pages = np.concatenate(self._row_pages)
         row_page = np.concatenate(([0], np.cumsum(row_pages)))
         arrays |= {
             "row.page": array_file.narrow(row_page.astype(np.uint64)),
-            "page.slice": array_file.narrow(np.concatenate(self._page_slice).astype(np.uint64)),
-            "page.number": array_file.narrow(np.concatenate(self._page_number).astype(np.uint64)),
+            "page.slice": _narrow(self._page_slice),
+            "page.number": _narrow(self._page_number),
             "frame.page": np.array(self._frames.first_page, dtype=np.uint32),
             "frame.offset": np.array(self._frames.offset, dtype=np.uint64),
             "pages.bytes": np.array([self._file.tell()], dtype=np.uint64),
         }
-        return arrays | self._times.arrays()
+        return arrays | self._times.arrays() | self.histograms.arrays()
 
     def _label_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return symbols, tables and columns; check the order of all series."""
@@ -291,6 +316,11 @@ class _Writer:
             "distinct.ids": np.concatenate([empty, *distinct_ids]).astype(np.uint32),
             "codes": code_pool,
         }
+
+
+def _narrow(parts: list[Ints]) -> npt.NDArray[np.unsignedinteger]:
+    joined = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    return array_file.narrow(joined.astype(np.uint64))
 
 
 def _join_tables(parts: list[_Table]) -> list[_Table]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BLOCK_MS = 2 * 3600 * 1000
 RANGE_FACTOR = 3
 PIECE_SAMPLES = 1 << 21
-"""Samples of one piece, about, in each block: 16 MB of values."""
+"""Samples of one piece, about, in each block: 16 MB of values. Each bucket counts as one."""
 
 
 def block_ranges(*, min_ms: int = BLOCK_MS, max_ms: int) -> tuple[int, ...]:
@@ -164,7 +164,7 @@ def _pieces(blocks: Sequence[Block], piece_samples: int) -> Iterator[list[tuple[
         for metric, first, stop in block.metrics():
             rows = tables.setdefault(metric, [(0, 0)] * len(blocks))
             rows[at] = (first, stop)
-    ends = [np.concatenate(([0], np.cumsum(block.row_samples()))) for block in blocks]
+    ends = [np.concatenate(([0], np.cumsum(block.row_values()))) for block in blocks]
     piece: list[tuple[int, int]] = [(0, 0)] * len(blocks)
     held = 0
     for metric in sorted(tables):

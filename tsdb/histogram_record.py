@@ -135,7 +135,7 @@ def read_histograms(payload: bytes) -> tuple[Ints, Ints, HistogramColumns]:
 def _planes(array: npt.NDArray[np.generic]) -> bytes:
     """Return the lowest bytes of all elements, then the next ones."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return little.view(np.uint8).reshape(array.size, -1).T.tobytes()
+    return little.view(np.uint8).reshape(array.size, array.itemsize).T.tobytes()
 
 
 def _differences(array: npt.NDArray[np.integer]) -> npt.NDArray[np.unsignedinteger]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ from tsdb.errors import CorruptFileError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from tsdb.array_file import ArrayFile
     from tsdb.interface import Floats, Ints
@@ -51,11 +53,13 @@ class ReadPlan:
             return self, values
         keep = np.ones(self.row.size, dtype=np.bool_)
         keep[damaged] = False
-        kept_values = values[np.repeat(keep, self.take)]
-        plan = ReadPlan(
+        return self.where(keep), values[np.repeat(keep, self.take)]
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> ReadPlan:
+        """Return the plan of some pages."""
+        return ReadPlan(
             self.row[keep], self.page[keep], self.slice[keep], self.low[keep], self.take[keep]
         )
-        return plan, kept_values
 
 
 class PageDirectory:
@@ -86,19 +90,40 @@ class PageDirectory:
 
     def row_samples(self) -> Ints:
         """Return the number of samples of every row."""
-        ends = np.cumsum(self._slice_count[self._page_slice], dtype=np.int64)
+        ends = np.cumsum(self.slice_samples(self._page_slice))
         sums = np.concatenate(([0], ends))[self._row_page]
         samples: Ints = np.diff(sums)
         return samples
 
+    def slice_samples(self, slices: npt.NDArray[np.integer]) -> Ints:
+        """Return how many samples slices of time have."""
+        samples: Ints = self._slice_count[slices].astype(np.int64)
+        return samples
+
     def plan(self, rows: Ints, start_ms: int, end_ms: int, on_corrupt: OnCorrupt) -> ReadPlan:
         """Find the pages of `rows` in [start_ms, end_ms] and the part of each that is wanted."""
-        first = self._row_page[rows].astype(np.int64)
-        pages_of_row = self._row_page[rows + 1].astype(np.int64) - first
+        found = self.find(self._row_page, self._page_slice, rows, start_ms, end_ms, on_corrupt)
+        return replace(found, page=self._page_number[found.page].astype(np.int64))
+
+    def find(
+        self,
+        row_first: npt.NDArray[np.unsignedinteger],
+        entry_slice: npt.NDArray[np.unsignedinteger],
+        rows: Ints,
+        start_ms: int,
+        end_ms: int,
+        on_corrupt: OnCorrupt,
+    ) -> ReadPlan:
+        """Find the entries of `rows` in [start_ms, end_ms]; `page` of the plan numbers entries.
+
+        Row r has the entries from `row_first[r]` to `row_first[r + 1]`, dated by `entry_slice`.
+        """
+        first = row_first[rows].astype(np.int64)
+        pages_of_row = row_first[rows + 1].astype(np.int64) - first
         row = np.repeat(np.arange(rows.size), pages_of_row)
         nth = np.arange(row.size) - np.repeat(np.cumsum(pages_of_row) - pages_of_row, pages_of_row)
         entry = first[row] + nth
-        piece = self._page_slice[entry]
+        piece = entry_slice[entry]
         low_ms, high_ms = self._slice_min[piece], self._slice_max[piece]
         overlaps = np.flatnonzero((high_ms >= start_ms) & (low_ms <= end_ms))
         row, entry, piece = row[overlaps], entry[overlaps], piece[overlaps].astype(np.int64)
@@ -112,7 +137,7 @@ class PageDirectory:
         kept = np.flatnonzero(take)
         return ReadPlan(
             row=row[kept],
-            page=self._page_number[entry[kept]].astype(np.int64),
+            page=entry[kept],
             slice=piece[kept],
             low=low[kept],
             take=take[kept],
@@ -128,28 +153,27 @@ class PageDirectory:
         count = self._slice_count[cut].astype(np.int64)
         start = np.cumsum(count) - count
         times = np.empty(int(count.sum()), dtype=np.int64)
-        bad = self._decode_time_pages(
-            self._slice_page[cut], self._slice_skip[cut], count, times, start, on_corrupt
-        )
+        bad = self.decode_slices(cut, np.zeros_like(count), count, times, start, on_corrupt)
         low = np.add.reduceat(times < start_ms, start, dtype=np.int64)
         take = np.add.reduceat(times <= end_ms, start, dtype=np.int64) - low
         take[bad] = 0
         return low, take
 
-    def _decode_time_pages(
+    def decode_slices(
         self,
-        page: Ints,
-        skip: Ints,
+        slices: Ints,
+        low: Ints,
         take: Ints,
         out: Ints,
         out_start: Ints,
         on_corrupt: OnCorrupt,
     ) -> Ints:
-        """Decode parts of time pages; return the places of those that are damaged."""
-        return self._decode(
+        """Decode parts of slices; return the places of those that are damaged."""
+        page = self._slice_page[slices]
+        return self.decode(
             page.astype(np.int64),
             self._time_samples[page].astype(np.int64),
-            skip.astype(np.int64),
+            self._slice_skip[slices].astype(np.int64) + low,
             take,
             out.view(np.float64),
             out_start,
@@ -161,9 +185,9 @@ class PageDirectory:
     def decode_values(self, plan: ReadPlan, on_corrupt: OnCorrupt) -> tuple[Floats, Ints]:
         """Return the values of all pages of the plan, in its order, and the damaged places."""
         values = np.empty(int(plan.take.sum()), dtype=np.float64)
-        bad = self._decode(
+        bad = self.decode(
             plan.page,
-            self._slice_count[plan.slice].astype(np.int64),
+            self.slice_samples(plan.slice),
             plan.low,
             plan.take,
             values,
@@ -186,14 +210,7 @@ class PageDirectory:
         row, piece, take = plan.row[keep], plan.slice[keep], plan.take[keep]
         times = np.empty(int(take.sum()), dtype=np.int64)
         start = np.cumsum(take) - take
-        bad = self._decode_time_pages(
-            self._slice_page[piece],
-            self._slice_skip[piece] + plan.low[keep],
-            take,
-            times,
-            start,
-            on_corrupt,
-        )
+        bad = self.decode_slices(piece, plan.low[keep], take, times, start, on_corrupt)
         if bad.size:
             return times, start, np.flatnonzero(np.isin(plan.slice, piece[bad]))
         first_of_row = np.zeros(row_count, dtype=np.int64)
@@ -201,7 +218,7 @@ class PageDirectory:
         first_of_row[row[edges]] = start[edges]
         return times, first_of_row[leader[group]], bad
 
-    def _decode(
+    def decode(
         self,
         page: Ints,
         count: Ints,
@@ -209,10 +226,11 @@ class PageDirectory:
         take: Ints,
         out: Floats,
         out_start: Ints,
-        frame_page: Ints,
-        frame_offset: Ints,
+        frame_page: npt.NDArray[np.unsignedinteger],
+        frame_offset: npt.NDArray[np.unsignedinteger],
         on_corrupt: OnCorrupt,
     ) -> Ints:
+        """Decode parts of pages, by number, of the frames given; return the damaged places."""
         if not page.size:
             return np.zeros(0, dtype=np.int64)
         order = np.argsort(page, kind="stable")
