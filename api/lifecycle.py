@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api.errors import ApiError
 from api.json_text import dumps
 from api.parts import PARTS
 from api.replies import text, whole
@@ -135,11 +134,3 @@ async def to_landing(request: web.Request) -> web.Response:
     """Send browsers that know Prometheus' pages to the landing page."""
     prefix = request.app[PARTS].options.route_prefix.rstrip("/")
     return web.Response(status=302, headers={"Location": f"{prefix}/"})
-
-
-async def admin(request: web.Request) -> web.Response:
-    """Answer the admin API: disabled unless its flag is set, and then still to be built."""
-    if not request.app[PARTS].options.enable_admin_api:
-        raise ApiError("unavailable", "admin APIs disabled")
-    action = request.path.rpartition("/")[2]
-    raise ApiError("unavailable", f"the admin API {action} is not supported yet")

@@ -2,7 +2,7 @@
 
 From: an aiohttp request.   To: handlers, through `Form`.
 
-Parameters come from the URL and, with POST, from a form body, which comes first. An empty
+Parameters come from the URL and, with POST or PUT, from a form body, which comes first. An empty
 parameter is an absent one. Bytes that are no UTF-8 arrive as lone surrogates, so that a query
 that has them is refused rather than changed.
 """
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tsdb.interface import Matcher
+
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 FORM_BYTES_MAX = 10 << 20
 """Go's own limit on a form body."""
@@ -72,7 +74,10 @@ async def read_form(request: web.Request) -> Form:
     """Return the merged parameters of a request. Raises ApiError for a body over the limit."""
     _, _, query = request.raw_path.partition("?")
     merged: dict[str, list[str]] = {}
-    if request.method == "POST" and request.content_type == "application/x-www-form-urlencoded":
+    if (
+        request.method in ("POST", "PUT")
+        and request.content_type == "application/x-www-form-urlencoded"
+    ):
         body = bytearray()
         async for chunk in request.content.iter_any():
             body += chunk
@@ -163,6 +168,19 @@ class Form:
         if number is None:
             raise ApiError(BAD_DATA, f"{name} must be a number")
         return number
+
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+def parse_bool(text: str) -> bool:
+    """Return a boolean in Go's syntax. Raises ValueError with Go's text."""
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(f"strconv.ParseBool: parsing {quote(text)}: invalid syntax")
 
 
 def parse_int(text: str) -> int | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from api import federate, lifecycle, query, series, status
+from api import admin, federate, lifecycle, query, relabel_steps, series, status
+from api.features import features
 from api.gate import Gate
 from api.lifecycle import when_ready
 from api.parts import PARTS, Parts
@@ -46,7 +47,9 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, "/label/{name}/values", series.label_values),
     (GET, "/targets", status.targets),
     (GET, "/targets/metadata", status.targets_metadata),
+    (GET, "/targets/relabel_steps", relabel_steps.relabel_steps),
     (GET, "/scrape_pools", status.scrape_pools),
+    (GET, "/scrape_pools/config", relabel_steps.pool_config),
     (GET, "/metadata", status.metadata),
     (GET, "/rules", status.rules),
     (GET, "/alerts", status.alerts),
@@ -57,11 +60,13 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, "/status/runtimeinfo", status.runtimeinfo),
     (GET, "/status/buildinfo", status.buildinfo),
     (GET, "/status/tsdb", status.tsdb),
+    (GET, "/status/tsdb/blocks", status.blocks),
+    (GET, "/features", features),
     (("POST",), "/read", read),
     (("POST",), "/write", write),
-    (COMMAND, "/admin/tsdb/delete_series", lifecycle.admin),
-    (COMMAND, "/admin/tsdb/snapshot", lifecycle.admin),
-    (COMMAND, "/admin/tsdb/clean_tombstones", lifecycle.admin),
+    (COMMAND, "/admin/tsdb/delete_series", admin.delete_series),
+    (COMMAND, "/admin/tsdb/snapshot", admin.snapshot),
+    (COMMAND, "/admin/tsdb/clean_tombstones", admin.clean_tombstones),
 )
 """Methods, path below /api/v1, handler; all of them answer 503 until storage is open."""
 

@@ -12,10 +12,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import re2
 
 from api.errors import BAD_DATA, ApiError, BadParameterError
-from api.params import Form, matcher_sets, parse_int, read_form, selector
+from api.params import Form, matcher_sets, parse_bool, parse_int, read_form, selector
 from api.parts import PARTS
 from api.replies import success
 from api.times import format_rfc3339
@@ -152,14 +153,15 @@ async def rules(request: web.Request) -> web.Response:
     return success(request, {"groups": []})
 
 
-_BOOLS = {"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"}
-
-
 def _check_exclude_alerts(form: Form) -> None:
     flag = form.text("exclude_alerts")
-    if flag and flag not in _BOOLS:
-        reason = f"strconv.ParseBool: parsing {quote(flag)}: invalid syntax"
-        raise BadParameterError("exclude_alerts", f"error converting exclude_alerts: {reason}")
+    if not flag:
+        return
+    try:
+        parse_bool(flag)
+    except ValueError as error:
+        reason = f"error converting exclude_alerts: {error}"
+        raise BadParameterError("exclude_alerts", reason) from None
 
 
 def _check_paging(form: Form) -> None:
@@ -192,8 +194,15 @@ async def alertmanagers(request: web.Request) -> web.Response:
 
 
 async def notifications(request: web.Request) -> web.Response:
-    """Answer /api/v1/notifications: nothing to tell."""
-    return success(request, [])
+    """Answer /api/v1/notifications: what whoever runs the server should know now."""
+    told = request.app[PARTS].view.notifications()
+    return success(
+        request,
+        [
+            {"text": note.text, "date": format_rfc3339(note.since_s), "active": True}
+            for note in told
+        ],
+    )
 
 
 async def config(request: web.Request) -> web.Response:
@@ -279,6 +288,13 @@ async def tsdb(request: web.Request) -> web.Response:
 
 def _named(pairs: Sequence[tuple[str, int]], limit: int) -> list[dict[str, object]]:
     return [{"name": name, "value": value} for name, value in pairs[:limit]]
+
+
+async def blocks(request: web.Request) -> web.Response:
+    """Answer /api/v1/status/tsdb/blocks: the meta.json of each block."""
+    parts = request.app[PARTS]
+    metas = await parts.gate.call(parts.view.block_metas)
+    return success(request, {"blocks": [orjson.loads(meta) for meta in metas]})
 
 
 async def walreplay(request: web.Request) -> web.Response:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scraper.job import RelabelRule
+    from tsdb.interface import Matcher
+
 
 @dataclass(frozen=True, slots=True)
 class ActiveTargetView:
@@ -103,6 +106,14 @@ class BuildView:
     python_version: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Something that whoever runs the server should know, true since a time in seconds."""
+
+    text: str
+    since_s: float
+
+
 class AppView(Protocol):
     """The running app, as far as the API shows or commands it. All methods are quick."""
 
@@ -138,12 +149,48 @@ class AppView(Protocol):
         """Return the names of the pools, sorted."""
         ...
 
+    def relabel_rules(self, pool: str) -> tuple[RelabelRule, ...] | None:
+        """Return the rules that a pool's targets pass, None for an unknown pool."""
+        ...
+
+    def pool_yaml(self, pool: str) -> str | None:
+        """Return a pool's configuration as `config_yaml` shows it, None for an unknown pool."""
+        ...
+
+    def notifications(self) -> Sequence[Notification]:
+        """Return what whoever runs the server should know now."""
+        ...
+
     def metadata(self) -> Sequence[tuple[Mapping[str, str], Sequence[MetricMetadata]]]:
         """Return for each active target its labels and what it said of its metrics."""
         ...
 
     def tsdb_stats(self, limit: int) -> TsdbStatsView:
         """Return cardinality statistics, at most `limit` entries a list. May take a moment."""
+        ...
+
+    def block_metas(self) -> Sequence[bytes]:
+        """Return the `meta.json` of each block, oldest first."""
+        ...
+
+    def delete_series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> None:
+        """Delete samples of series that satisfy any of the sets. Takes a while.
+
+        Raises StorageError, OSError.
+        """
+        ...
+
+    def clean_tombstones(self) -> None:
+        """Take what was deleted from the disk. Takes a while. Raises StorageError, OSError."""
+        ...
+
+    def snapshot(self, *, skip_head: bool) -> str:
+        """Write all data to a new directory below snapshots/ and return its name. Takes a while.
+
+        Raises StorageError, OSError.
+        """
         ...
 
     def wal_replay(self) -> tuple[int, int, int]:

@@ -103,7 +103,7 @@ class Server:
             try:
                 config = await asyncio.to_thread(load_file, path)
             except (ConfigError, OSError) as error:
-                state.reload_success = False
+                state.reload_success, state.reload_failed_s = False, time.time()
                 text = f"couldn't load configuration (--config.file={str(path)!r}): {error}"
                 _log.error("Error reloading config", extra={"fields": {"err": text}})
                 raise ValueError(text) from error

@@ -30,6 +30,7 @@ class ServerState:
     start_time_s: float = field(default_factory=time.time)
     config_time_s: float = field(default_factory=time.time)
     reload_success: bool = True
+    reload_failed_s: float = 0.0
     ready: bool = False
     stopping: bool = False
     replay: ReplayProgress = field(default_factory=ReplayProgress)

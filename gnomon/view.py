@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import secrets
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +19,12 @@ from api.views import (
     BuildView,
     DroppedTargetView,
     MetricMetadata,
+    Notification,
     RuntimeView,
     TargetsView,
     TsdbStatsView,
 )
+from gnomon.config.effective import job_yaml
 from gnomon.process_stats import process_stats
 from gnomon.telemetry import Snapshot, metrics_text
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
@@ -30,9 +34,13 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from gnomon.config.model import JobConfig
     from gnomon.flags import ServeOptions
     from gnomon.measured import MeasuredEngine
     from gnomon.state import ServerState
+    from scraper.job import RelabelRule
+    from tsdb.database import Database
+    from tsdb.interface import Matcher
 
 SNAPSHOT_TIMEOUT_S = 10.0
 
@@ -131,6 +139,30 @@ class ServerView:
         """Return the names of the pools, sorted."""
         return self._state.scraper.scrape_pools() if self._state.scraper else []
 
+    def relabel_rules(self, pool: str) -> tuple[RelabelRule, ...] | None:
+        """Return the rules that a pool's targets pass, None for an unknown pool."""
+        found = self._job(pool)
+        return found.job.relabel_rules if found else None
+
+    def pool_yaml(self, pool: str) -> str | None:
+        """Return a pool's part of the configuration, None for an unknown pool."""
+        found = self._job(pool)
+        return job_yaml(found) if found else None
+
+    def _job(self, name: str) -> JobConfig | None:
+        return next((each for each in self._state.config.jobs if each.job.job_name == name), None)
+
+    def notifications(self) -> Sequence[Notification]:
+        """Return what whoever runs the server should know now; texts are Prometheus'."""
+        state = self._state
+        told = []
+        if not state.reload_success:
+            told.append(Notification("Configuration reload has failed.", state.reload_failed_s))
+        if state.stopping:
+            text = "Prometheus is shutting down and gracefully stopping all operations."
+            told.append(Notification(text, time.time()))
+        return told
+
     def metadata(self) -> Sequence[tuple[Mapping[str, str], Sequence[MetricMetadata]]]:
         """Return for each active target its labels and what it said of its metrics."""
         if self._state.scraper is None:
@@ -142,9 +174,7 @@ class ServerView:
 
     def tsdb_stats(self, limit: int) -> TsdbStatsView:
         """Return cardinality statistics; walks over all series of the head."""
-        database = self._state.database
-        assert database is not None, "the API asks when storage is open only"
-        found = database.cardinality(limit)
+        found = self._database.cardinality(limit)
         return TsdbStatsView(
             series_count=found.series_count,
             label_pair_count=found.label_pair_count,
@@ -156,6 +186,33 @@ class ServerView:
             memory_by_label=found.memory_by_label,
             series_by_label_pair=found.series_by_label_pair,
         )
+
+    def block_metas(self) -> Sequence[bytes]:
+        """Return the `meta.json` of each block."""
+        return self._database.block_metas()
+
+    def delete_series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> None:
+        """Delete samples of series that satisfy any of the sets."""
+        self._database.delete(matcher_sets, start_ms, end_ms)
+
+    def clean_tombstones(self) -> None:
+        """Take what was deleted from the disk."""
+        self._database.clean_tombstones()
+
+    def snapshot(self, *, skip_head: bool) -> str:
+        """Write all data to a new directory below snapshots/ and return its name."""
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(8)}"
+        target = self._options.data_path / "snapshots" / name
+        self._database.snapshot(target, skip_head=skip_head)
+        return name
+
+    @property
+    def _database(self) -> Database:
+        database = self._state.database
+        assert database is not None, "the API asks when storage is open only"
+        return database
 
     def wal_replay(self) -> tuple[int, int, int]:
         """Return how far the replay is, in segment numbers: first, last, the one being read."""

@@ -43,7 +43,16 @@ def effective_yaml(config: Config) -> str:
     storage = _storage(config.storage)
     if storage:
         fields["storage"] = {"tsdb": storage}
+    return _text(fields)
+
+
+def _text(fields: Fields) -> str:
     return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**30)
+
+
+def job_yaml(job: JobConfig) -> str:
+    """Return the text of one job alone."""
+    return _text(_job(job))
 
 
 class _Dumper(yaml.SafeDumper):

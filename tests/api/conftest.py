@@ -20,11 +20,13 @@ from api.views import (
     BuildView,
     DroppedTargetView,
     MetricMetadata,
+    Notification,
     RuntimeView,
     TargetsView,
     TsdbStatsView,
 )
 from promql.engine import Engine
+from scraper.job import RelabelAction, RelabelRule
 from tsdb.errors import TooManySamplesError
 from tsdb.interface import AppendStatus, LabelColumns, MatchOp, SeriesBatch
 
@@ -182,6 +184,8 @@ class FixedView:
     reloads: list[str] = field(default_factory=list)
     reload_error: str = ""
     quits: int = 0
+    commands: list[tuple] = field(default_factory=list)
+    command_error: Exception | None = None
 
     def ready(self):
         return self.is_ready
@@ -221,6 +225,37 @@ class FixedView:
 
     def scrape_pools(self):
         return ["node", "other"]
+
+    def relabel_rules(self, pool):
+        rules = (
+            RelabelRule(source_labels=("a", "b"), target_label="c"),
+            RelabelRule(action=RelabelAction.DROP, source_labels=("c",), regex="x;y"),
+            RelabelRule(target_label="d", replacement="e"),
+        )
+        return rules if pool == "node" else None
+
+    def pool_yaml(self, pool):
+        return "job_name: node\n" if pool == "node" else None
+
+    def notifications(self):
+        return [Notification("Configuration reload has failed.", NOW_S)]
+
+    def block_metas(self):
+        return [b'{"ulid":"01J","minTime":1}']
+
+    def delete_series(self, matcher_sets, start_ms, end_ms):
+        self.commands.append(("delete", matcher_sets, start_ms, end_ms))
+        if self.command_error:
+            raise self.command_error
+
+    def clean_tombstones(self):
+        self.commands.append(("clean",))
+        if self.command_error:
+            raise self.command_error
+
+    def snapshot(self, *, skip_head):
+        self.commands.append(("snapshot", skip_head))
+        return "20261123T202647Z-0b06fd428bef36ee"
 
     def metadata(self):
         up = MetricMetadata("up_total", "counter", "How <often>.", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from api.views import ApiOptions
@@ -95,7 +97,18 @@ def test_targets_metadata(api, query, count, first):
         ("rules?type=alert&group_limit=5&exclude_alerts=true&match[]=up", {"groups": []}),
         ("alerts", {"alerts": []}),
         ("alertmanagers", {"activeAlertmanagers": [], "droppedAlertmanagers": []}),
-        ("notifications", []),
+        ("status/tsdb/blocks", {"blocks": [{"ulid": "01J", "minTime": 1}]}),
+        ("scrape_pools/config?scrapePool=node", {"yaml": "job_name: node\n"}),
+        (
+            "notifications",
+            [
+                {
+                    "text": "Configuration reload has failed.",
+                    "date": "2026-11-23T21:40:00Z",
+                    "active": True,
+                }
+            ],
+        ),
         ("status/config", {"yaml": "global:\n  scrape_interval: 1m\n"}),
         ("status/flags", {"config.file": "gnomon.yml", "web.enable-lifecycle": "false"}),
         ("status/walreplay", {"min": 0, "max": 0, "current": 0}),
@@ -166,15 +179,65 @@ def test_bad_requests_get_prometheus_words(api, path, error):
     assert reply.json == {"status": "error", "errorType": "bad_data", "error": error}
 
 
+def test_features_tell_what_flags_switch_on(api):
+    api.options = ApiOptions(enable_admin_api=True)
+    found = data(api, "features")
+    assert found["api"]["admin"] is True
+    assert found["api"]["lifecycle"] is False
+    assert found["promql_functions"]["rate"] is True
+    assert found["promql_functions"]["mad_over_time"] is False
+    assert all(isinstance(v, bool) for group in found.values() for v in group.values())
+
+
+FIRST = {
+    "sourceLabels": ["a", "b"],
+    "separator": ";",
+    "regex": "(.*)",
+    "targetLabel": "c",
+    "replacement": "$1",
+    "action": "replace",
+}
+
+
 @pytest.mark.parametrize(
-    ("enabled", "error"),
+    ("labels", "outputs"),
     [
-        (False, "admin APIs disabled"),
-        (True, "the admin API snapshot is not supported yet"),
+        pytest.param('{"a":"1","b":"2"}', [{"a": "1", "b": "2", "c": "1;2"}] * 2, id="kept"),
+        pytest.param('{"a":"1","z":""}', [{"a": "1", "c": "1;"}] * 2, id="empty is absent"),
+        pytest.param('{"a":"x","b":"y"}', [{"a": "x", "b": "y", "c": "x;y"}, None], id="dropped"),
     ],
 )
-def test_the_admin_api_says_what_is_missing(api, enabled, error):
-    api.options = ApiOptions(enable_admin_api=enabled)
-    reply = api.ask("POST", "/api/v1/admin/tsdb/snapshot")
-    assert reply.status == 500
-    assert reply.json == {"status": "error", "errorType": "unavailable", "error": error}
+def test_relabel_steps_show_each_outcome(api, labels, outputs):
+    steps = data(api, f"targets/relabel_steps?scrapePool=node&labels={quote(labels)}")["steps"]
+    last = None if outputs[-1] is None else {**outputs[-1], "d": "e"}
+    assert [step["rule"]["action"] for step in steps] == ["replace", "drop", "replace"]
+    assert steps[0]["rule"] == FIRST
+    assert [step["keep"] for step in steps] == [o is not None for o in (*outputs, last)]
+    assert [step["output"] for step in steps] == [o or {} for o in (*outputs, last)]
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("targets/relabel_steps", "no scrapePool parameter provided"),
+        ("targets/relabel_steps?scrapePool=node", "no labels parameter provided"),
+        ("targets/relabel_steps?scrapePool=node&labels=[]",
+         "error parsing labels: an object of strings is expected"),
+        ("targets/relabel_steps?scrapePool=node&labels={\"a\":1}",
+         "error parsing labels: an object of strings is expected"),
+        ("targets/relabel_steps?scrapePool=x&labels={}",
+         'error retrieving scrape config: scrape pool "x" not found'),
+        ("scrape_pools/config", "no scrapePool parameter provided"),
+        ("scrape_pools/config?scrapePool=x",
+         'error retrieving scrape config: scrape pool "x" not found'),
+    ],
+)  # fmt: skip
+def test_what_they_refuse(api, path, error):
+    reply = api.ask("GET", f"/api/v1/{path}")
+    assert (reply.status, reply.json["error"]) == (400, error)
+
+
+def test_labels_that_are_no_json(api):
+    reply = api.ask("GET", "/api/v1/targets/relabel_steps?scrapePool=node&labels=%ff{")
+    assert reply.status == 400
+    assert reply.json["error"].startswith("error parsing labels: ")
