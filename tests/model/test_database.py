@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.tsdb.histogram_models import to_histogram
 from tsdb.database import Database, DatabaseOptions
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
 from tsdb.staleness import STALE_NAN
@@ -69,7 +70,7 @@ def satisfies(labels: dict[str, str], matchers: tuple[Matcher, ...]) -> bool:
 
 
 def read(database: Database, matchers: tuple[Matcher, ...], start: int, end: int):
-    """All series and samples of a selection, as a dict of dicts of bits."""
+    """All series and samples of a selection, as a dict of dicts of bits, or of histograms."""
     (batch,) = database.select([Selection(matchers, start, end)])
     found = {}
     for series in range(batch.series_count):
@@ -82,6 +83,13 @@ def read(database: Database, matchers: tuple[Matcher, ...], start: int, end: int
         labels = frozenset(batch.labels.row(series).items())
         assert labels not in found
         found[labels] = dict(zip(at.tolist(), stored.tolist(), strict=True))
+        if (runs := batch.histograms) is not None:
+            start, size = int(runs.start[series]), int(runs.count[series])
+            assert (np.diff(runs.times[start : start + size]) > 0).all()
+            for place in range(start, start + size):
+                assert int(runs.times[place]) not in found[labels]
+                found[labels][int(runs.times[place])] = to_histogram(runs.columns, place)
+        assert found[labels]
     return found
 
 
