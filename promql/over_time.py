@@ -12,6 +12,8 @@ import numpy as np
 from promql.absent import absent_labels
 from promql.errors import ExecutionError
 from promql.float_text import general_text
+from promql.histogram_over_time import histogram_at_edge, histogram_total
+from promql.histogram_ranges import Ranges, note_ignored
 from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, Windows
 from promql.over_time_kernels import (
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.histogram_matrix import HistogramMatrix
     from promql.matrix import Operand
     from promql.syntax import Call
 
@@ -71,9 +74,36 @@ def _reduction(
         if reduction not in _ONE_LOOK:
             cost += int(samples_per_step(view).sum())
         values, present = run_windows(view, ctx, cost, kernel)
-        return window_result(view, values, present, ctx, keep_name=keep_name)
+        histograms = None
+        if view.histograms is not None:
+            ranges = Ranges(view, view.histograms)
+            histograms = _reduced(node, ranges, reduction, values, present, ctx)
+        return window_result(view, values, present, ctx, keep_name=keep_name, histograms=histograms)
 
     return implementation
+
+
+def _reduced(
+    node: Call, ranges: Ranges, reduction: int, values: Floats, present: Mask, ctx: EvalContext
+) -> HistogramMatrix | None:
+    """Return what a reduction makes of histograms; mend what it made of the floats beside."""
+    if reduction in (COUNT, PRESENT):
+        there = ranges.histogram_count > 0
+        if reduction == COUNT:
+            values[there] = (ranges.float_count + ranges.histogram_count)[there]
+        else:
+            values[there] = 1.0
+        present |= there
+        return None
+    if reduction in (SUM, AVG):
+        not_floats, histograms = histogram_total(node, ranges, ctx, average=reduction == AVG)
+    elif reduction in (FIRST, LAST):
+        not_floats, histograms = histogram_at_edge(ranges, last=reduction == LAST)
+    else:
+        note_ignored(ranges.view, node, ctx)
+        return None
+    present &= ~not_floats
+    return histograms
 
 
 def _extreme(
@@ -98,6 +128,7 @@ def _extreme(
                 present,
             )
 
+        note_ignored(view, node, ctx)
         cost = view.series_count * view.end_ms.size + view.values.size
         values, present = run_windows(view, ctx, cost, kernel)
         return window_result(view, values, present, ctx)
@@ -114,6 +145,12 @@ def _edge_time(*, last: bool) -> Callable[[Call, list[Operand], EvalContext], Ma
         edge = view.stop - 1 if last else view.first
         offsets = np.where(present, edge[view.window_of], 0).astype(np.int64)
         seconds = pool_at(view.times, view.time_start, offsets) / 1000.0
+        if view.histograms is not None:
+            ranges = Ranges(view, view.histograms)
+            wins, _ = histogram_at_edge(ranges, last=last)
+            times = ranges.histogram_ms(0) if last else ranges.first_histogram_ms()
+            seconds = np.where(wins, times / 1000.0, seconds)
+            present = present | wins
         return window_result(view, seconds, present, ctx)
 
     return implementation
@@ -143,6 +180,7 @@ def _quantile_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Ma
     quantiles, view = args
     assert isinstance(quantiles, ScalarSteps)
     assert isinstance(view, Windows)
+    note_ignored(view, node, ctx)
     values, present = _quantiles(view, quantiles.values, ctx, deviation=False)
     bad = ~((quantiles.values >= 0) & (quantiles.values <= 1))
     if bad.any():
@@ -157,6 +195,7 @@ def _quantile_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Ma
 def _mad_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
     view = args[0]
     assert isinstance(view, Windows)
+    note_ignored(view, node, ctx)
     values, present = _quantiles(view, np.full(view.end_ms.size, 0.5), ctx, deviation=True)
     return window_result(view, values, present, ctx)
 
@@ -188,6 +227,7 @@ def _smoothing(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
             present,
         )
 
+    note_ignored(view, node, ctx)
     values, present = run_windows(view, ctx, int(counts.sum()), kernel)
     return window_result(view, values, present, ctx)
 

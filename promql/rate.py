@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from promql.histogram_ranges import Ranges, note_ignored
+from promql.histogram_rate import count_changes, histogram_change, histogram_last_change
 from promql.matrix import Matrix, ScalarSteps, Windows
 from promql.rate_kernels import (
     change_between_edges,
@@ -79,9 +81,19 @@ def _extrapolated(
 
         kernel = between_edges if view.extension else extrapolated
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        histograms = None
+        if view.histograms is not None:
+            mixed, histograms = histogram_change(
+                node,
+                Ranges(view, view.histograms),
+                ctx,
+                is_counter=is_counter,
+                per_second=per_second,
+            )
+            present &= ~mixed
         if is_counter:
             _hint_no_counter(node, view, present, ctx)
-        return window_result(view, values, present, ctx)
+        return window_result(view, values, present, ctx, histograms=histograms)
 
     return implementation
 
@@ -119,7 +131,12 @@ def _last_change(*, is_rate: bool) -> Callable[[Call, list[Operand], EvalContext
             )
 
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
-        return window_result(view, values, present, ctx)
+        histograms = None
+        if view.histograms is not None:
+            ranges = Ranges(view, view.histograms)
+            not_floats, histograms = histogram_last_change(node, ranges, ctx, is_rate=is_rate)
+            present &= ~not_floats
+        return window_result(view, values, present, ctx, histograms=histograms)
 
     return implementation
 
@@ -142,12 +159,16 @@ def _count_steps(*, only_falls: bool) -> Callable[[Call, list[Operand], EvalCont
             )
 
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        if view.histograms is not None:
+            ranges = Ranges(view, view.histograms)
+            count_changes(ranges, values, present, ctx, only_falls=only_falls)
         return window_result(view, values, present, ctx)
 
     return implementation
 
 
-def _regression(view: Windows, ahead: Floats | None, ctx: EvalContext) -> Matrix:
+def _regression(node: Call, view: Windows, ahead: Floats | None, ctx: EvalContext) -> Matrix:
+    note_ignored(view, node, ctx)
     ahead_s = np.zeros(ctx.step_count) if ahead is None else ahead
 
     def kernel(rows: slice, out: Floats, present: Mask) -> None:
@@ -173,14 +194,14 @@ def _regression(view: Windows, ahead: Floats | None, ctx: EvalContext) -> Matrix
 def _deriv(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
     view = args[0]
     assert isinstance(view, Windows)
-    return _regression(view, None, ctx)
+    return _regression(node, view, None, ctx)
 
 
 def _predict_linear(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
     view, ahead = args
     assert isinstance(view, Windows)
     assert isinstance(ahead, ScalarSteps)
-    return _regression(view, ahead.values, ctx)
+    return _regression(node, view, ahead.values, ctx)
 
 
 FUNCTIONS: dict[str, Callable[[Call, list[Operand], EvalContext], Operand]] = {
