@@ -18,10 +18,13 @@ import numpy as np
 from numba import njit, types
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tsdb.interface import Bytes, Floats, Ints
     from tsdb.label_kernels import Slots, Words
 
     Int = int | np.integer[Any]
+    Small = npt.NDArray[np.uint8]
 
 _u8, _i32, _i64, _u64, _f64 = types.uint8, types.int32, types.int64, types.uint64, types.float64
 
@@ -164,6 +167,42 @@ def decode_samples(data: Bytes, refs: Ints, times: Ints, values: Floats, bits: W
             bits[i] = _get(data, at, 8)
             at += 8
     return at
+
+
+@njit(
+    types.void(
+        _in(_u8), _in(_i64), _in(_i64), _in(_i64),
+        _i64[::1], _i64[::1], _f64[::1], _u64[::1], _u8[::1],
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
+def decode_batches(
+    data: Bytes,
+    starts: Ints,
+    stops: Ints,
+    first: Ints,
+    refs: Ints,
+    times: Ints,
+    values: Floats,
+    bits: Words,
+    good: Small,
+) -> None:
+    """Read back many batches; batch k lies at `data[starts[k]:stops[k]]`.
+
+    Its samples, as many as it says itself, go to `first[k]` to `first[k + 1]` of the columns;
+    `good[k]` is 1 if they are right. Shapes: `starts`, `stops`, `good` [K]; `first` [K + 1].
+    """
+    for k in range(starts.size):
+        low, high = first[k], first[k + 1]
+        size = decode_samples(
+            data[starts[k] : stops[k]],
+            refs[low:high],
+            times[low:high],
+            values[low:high],
+            bits[low:high],
+        )
+        good[k] = 1 if size == stops[k] - starts[k] else 0
 
 
 @njit(types.void(_in(_u8), _in(_i32, 2), _u8[::1]), cache=True, nogil=True)
