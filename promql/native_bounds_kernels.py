@@ -75,17 +75,28 @@ def _bounds_of_one_octave() -> Floats:
 
 _OCTAVE = _bounds_of_one_octave()
 _LARGEST = 1.7976931348623157e308
+_LOWEST = -1100
+_POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(_LOWEST, 1024)])
+"""Powers of two from 2^-1100, which is 0, to 2^1023: a product is faster than ldexp by far."""
 
 
 @njit(types.float64(types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
 def exponential_bound(index: int, schema: int) -> float:
-    """Return the upper bound of the bucket `index`, which is the lower one of the next."""
+    """Return the upper bound of the bucket `index`, which is the lower one of the next.
+
+    The bound that would be 2^1024 is the largest float, later ones are infinite.
+    """
     if schema <= 0:
-        exponent = min(max(index << -schema, -2000), 2000)
-        return _LARGEST if exponent == 1024 else math.ldexp(1.0, exponent)
-    fraction = _OCTAVE[(index & ((1 << schema) - 1)) << (8 - schema)]
-    exponent = min(max((index >> schema) + 1, -2000), 2000)
-    return _LARGEST if exponent == 1025 and fraction == 0.5 else math.ldexp(fraction, exponent)
+        fraction = 0.5
+        exponent = (index << -schema) + 1
+    else:
+        fraction = _OCTAVE[(index & ((1 << schema) - 1)) << (8 - schema)]
+        exponent = (index >> schema) + 1
+    if exponent > 1024:
+        return _LARGEST if exponent == 1025 and fraction == 0.5 else math.inf
+    if exponent > 0:
+        return float(2.0 * fraction * _POWERS[exponent - 1 - _LOWEST])
+    return float(fraction * _POWERS[max(exponent, _LOWEST) - _LOWEST])
 
 
 @njit(

@@ -110,9 +110,12 @@ def store(work: Work, out: Write, row: int, divisor: float) -> None:
     out.sum[row] = scalars[SUM] / divisor + scalars[LOST_SUM] / divisor
     out.zero_threshold[row] = scalars[THRESHOLD]
     out.zero_count[row] = scalars[ZERO] / divisor + scalars[LOST_ZERO] / divisor
+    whole = divisor == 1.0
     at = out.positive_start[row]
     for k in range(state[POSITIVE]):
-        value = work.positive_count[k] / divisor + work.positive_lost[k] / divisor
+        value = work.positive_count[k] + work.positive_lost[k]
+        if not whole:
+            value = work.positive_count[k] / divisor + work.positive_lost[k] / divisor
         if value != 0:
             out.positive_index[at] = work.positive_index[k]
             out.positive_count[at] = value
@@ -120,7 +123,9 @@ def store(work: Work, out: Write, row: int, divisor: float) -> None:
     out.positive_start[row + 1] = at
     at = out.negative_start[row]
     for k in range(state[NEGATIVE]):
-        value = work.negative_count[k] / divisor + work.negative_lost[k] / divisor
+        value = work.negative_count[k] + work.negative_lost[k]
+        if not whole:
+            value = work.negative_count[k] / divisor + work.negative_lost[k] / divisor
         if value != 0:
             out.negative_index[at] = work.negative_index[k]
             out.negative_count[at] = value

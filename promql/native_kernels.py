@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from numba import njit, types
 
 from promql.native_bounds_kernels import compensated
-from promql.native_side_kernels import CUSTOM, coarsen, drop_inner, merge, zero_bucket_at
+from promql.native_side_kernels import (
+    CUSTOM,
+    coarsen,
+    drop_inner,
+    merge,
+    start_side,
+    zero_bucket_at,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -280,21 +287,29 @@ def lower_schema(work: Work, schema: int, compensate: bool) -> None:
 def load(work: Work, source: Read, row: int) -> None:
     """Begin the work with a copy of one histogram; nothing is lost yet."""
     scalars, state = work.scalars, work.state
-    scalars[:] = 0.0
     scalars[COUNT], scalars[SUM] = source.observations[row], source.sum[row]
     scalars[THRESHOLD], scalars[ZERO] = source.zero_threshold[row], source.zero_count[row]
+    scalars[LOST_COUNT] = scalars[LOST_SUM] = scalars[LOST_ZERO] = 0.0
     state[SCHEMA], state[HINT] = source.schema[row], source.hint[row]
-    low, high = source.positive_start[row], source.positive_start[row + 1]
-    state[POSITIVE] = high - low
-    work.positive_index[: high - low] = source.positive_index[low:high]
-    work.positive_count[: high - low] = source.positive_count[low:high]
-    work.positive_lost[: high - low] = 0.0
-    low, high = source.negative_start[row], source.negative_start[row + 1]
-    state[NEGATIVE] = high - low
-    work.negative_index[: high - low] = source.negative_index[low:high]
-    work.negative_count[: high - low] = source.negative_count[low:high]
-    work.negative_lost[: high - low] = 0.0
     state[BOUNDS_START], state[BOUNDS_COUNT] = source.bounds_start[row], source.bounds_count[row]
+    state[POSITIVE] = start_side(
+        work.positive_index,
+        work.positive_count,
+        work.positive_lost,
+        source.positive_index,
+        source.positive_count,
+        source.positive_start[row],
+        source.positive_start[row + 1],
+    )
+    state[NEGATIVE] = start_side(
+        work.negative_index,
+        work.negative_count,
+        work.negative_lost,
+        source.negative_index,
+        source.negative_count,
+        source.negative_start[row],
+        source.negative_start[row + 1],
+    )
 
 
 @njit(
@@ -325,7 +340,10 @@ def add(work: Work, other: Read, row: int, factor: float, compensate: bool, abse
                 flags = COLLISION
     if not absent:
         if not custom:
-            zero = _widen_zero_buckets(work, other, row, compensate) / factor
+            zero = other.zero_count[row]
+            if scalars[THRESHOLD] != other.zero_threshold[row]:
+                zero = _widen_zero_buckets(work, other, row, compensate)
+            zero /= factor
             if compensate:
                 scalars[ZERO], scalars[LOST_ZERO] = compensated(
                     zero, scalars[ZERO], scalars[LOST_ZERO]
@@ -347,44 +365,50 @@ def add(work: Work, other: Read, row: int, factor: float, compensate: bool, abse
         return flags | RECONCILED
     shift = 0
     if not custom:
-        lower_schema(work, min(state[SCHEMA], other.schema[row]), compensate)
         shift = other.schema[row] - state[SCHEMA]
+        if shift < 0:
+            lower_schema(work, other.schema[row], compensate)
+            shift = 0
     if absent:
         return flags
-    state[POSITIVE] = merge(
-        work.positive_index,
-        work.positive_count,
-        work.positive_lost,
-        state[POSITIVE],
-        work.spare_index,
-        work.spare_count,
-        work.spare_lost,
-        other.positive_index,
-        other.positive_count,
-        other.positive_start[row],
-        other.positive_start[row + 1],
-        shift,
-        state[SCHEMA],
-        scalars[THRESHOLD],
-        factor,
-        compensate,
-    )
-    state[NEGATIVE] = merge(
-        work.negative_index,
-        work.negative_count,
-        work.negative_lost,
-        state[NEGATIVE],
-        work.spare_index,
-        work.spare_count,
-        work.spare_lost,
-        other.negative_index,
-        other.negative_count,
-        other.negative_start[row],
-        other.negative_start[row + 1],
-        shift,
-        state[SCHEMA],
-        scalars[THRESHOLD],
-        factor,
-        compensate,
-    )
+    low, high = other.positive_start[row], other.positive_start[row + 1]
+    if low < high:
+        state[POSITIVE] = merge(
+            work.positive_index,
+            work.positive_count,
+            work.positive_lost,
+            state[POSITIVE],
+            work.spare_index,
+            work.spare_count,
+            work.spare_lost,
+            other.positive_index,
+            other.positive_count,
+            low,
+            high,
+            shift,
+            state[SCHEMA],
+            scalars[THRESHOLD],
+            factor,
+            compensate,
+        )
+    low, high = other.negative_start[row], other.negative_start[row + 1]
+    if low < high:
+        state[NEGATIVE] = merge(
+            work.negative_index,
+            work.negative_count,
+            work.negative_lost,
+            state[NEGATIVE],
+            work.spare_index,
+            work.spare_count,
+            work.spare_lost,
+            other.negative_index,
+            other.negative_count,
+            low,
+            high,
+            shift,
+            state[SCHEMA],
+            scalars[THRESHOLD],
+            factor,
+            compensate,
+        )
     return flags

@@ -91,6 +91,31 @@ def zero_bucket_at(
 
 
 @njit(
+    types.int64(
+        *(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS),
+        *(_INDEXES, _FLOATS, types.int64, types.int64),
+    ),
+    cache=True,
+    nogil=True,
+)
+def start_side(
+    index: Indexes,
+    count: Floats,
+    lost: Floats,
+    other_index: Indexes,
+    other_count: Floats,
+    low: int,
+    high: int,
+) -> int:
+    """Begin a side with a copy of buckets [low, high); return how many there are."""
+    for k in range(high - low):
+        index[k] = other_index[low + k]
+        count[k] = other_count[low + k]
+        lost[k] = 0.0
+    return high - low
+
+
+@njit(
     types.int64(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS, types.int64, types.int64, types.float64),
     cache=True,
     nogil=True,
@@ -198,10 +223,30 @@ def merge(
             exponential_bound(((other_index[low] - 1) >> shift) + 1, schema) <= threshold
         ):
             low += 1
-    # Invariant: spare[:made] holds what is merged of side[:k] and other[:at]; most layouts are
-    # equal, and then nothing is moved.
     k = 0
     at = low
+    if shift == 0 and low < high:
+        # Most layouts are equal, or one is the front of the other: then nothing is moved, and
+        # the loops are plain.
+        while k < n and index[k] < other_index[low]:
+            k += 1
+        first = k
+        while k < n and at < high and index[k] == other_index[at]:
+            k += 1
+            at += 1
+        if compensate:
+            for i in range(k - first):
+                value = other_count[low + i] / factor
+                count[first + i], lost[first + i] = compensated(
+                    value, count[first + i], lost[first + i]
+                )
+        elif factor == 1.0:
+            for i in range(k - first):
+                count[first + i] += other_count[low + i]
+        else:
+            for i in range(k - first):
+                count[first + i] += other_count[low + i] / factor
+    # Invariant: spare[:made] holds what is merged of side[:k] and other[:at].
     while at < high:
         after, target, value, rest = _next_bucket(
             other_index, other_count, at, high, shift, factor, compensate

@@ -152,9 +152,12 @@ def trim_rows(
     Count and sum are made anew from the buckets, but only where a bucket changed.
     Shapes: the last two as the source's lists, the others one for each histogram.
     """
+    bounds = source.bounds
     for row in range(at.size):
         cut = at[row]
-        linear = source.schema[row] == CUSTOM
+        schema = source.schema[row]
+        linear = schema == CUSTOM
+        start, n = source.bounds_start[row], source.bounds_count[row]
         number = amount = 0.0
         changed = has_positive = has_negative = False
         for k in range(source.positive_start[row], source.positive_start[row + 1]):
@@ -165,8 +168,8 @@ def trim_rows(
             has_positive = True
             index = source.positive_index[k]
             kept, typical = _kept(
-                upper_bound(source, row, index - 1),
-                upper_bound(source, row, index),
+                upper_bound(bounds, start, n, index - 1, schema),
+                upper_bound(bounds, start, n, index, schema),
                 value,
                 cut,
                 is_upper,
@@ -185,8 +188,8 @@ def trim_rows(
             has_negative = True
             index = source.negative_index[k]
             kept, typical = _kept(
-                -upper_bound(source, row, index),
-                -upper_bound(source, row, index - 1),
+                -upper_bound(bounds, start, n, index, schema),
+                -upper_bound(bounds, start, n, index - 1, schema),
                 value,
                 cut,
                 is_upper,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numba import njit, types
 
 from promql.native_bounds_kernels import (
@@ -32,7 +33,6 @@ from promql.native_kernels import (
 from promql.native_side_kernels import CUSTOM
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
@@ -43,52 +43,74 @@ if TYPE_CHECKING:
 NAN_RESULT, NAN_SKEW = 1, 2
 """Flags of `quantiles`: NaN observations made the result NaN, or skewed it upwards."""
 
-_BUCKET = types.Tuple((types.float64, types.float64, types.float64))  # type: ignore[no-untyped-call]
+_WALKED = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
 
 
-@njit(types.int64(READ, types.int64), cache=True, nogil=True)
-def _places(source: Read, row: int) -> int:
-    """Return how many buckets there are to walk: all listed ones and the zero bucket."""
-    positive = source.positive_start[row + 1] - source.positive_start[row]
-    negative = source.negative_start[row + 1] - source.negative_start[row]
-    return int(positive + negative + 1)
+@njit(
+    types.float64(FLOATS, types.int64, types.int64, types.int64, types.int64),
+    cache=True,
+    nogil=True,
+)
+def upper_bound(bounds: Floats, start: int, n: int, index: int, schema: int) -> float:
+    """Return the upper bound of a positive bucket, which is the lower one of the next.
 
-
-@njit(types.float64(READ, types.int64, types.int64), cache=True, nogil=True)
-def upper_bound(source: Read, row: int, index: int) -> float:
-    """Return the upper bound of a positive bucket, which is the lower one of the next."""
-    if source.schema[row] != CUSTOM:
-        return exponential_bound(index, source.schema[row])
+    A custom one is among the `n` of `bounds` from `start` on; without end beyond them.
+    """
+    if schema != CUSTOM:
+        return float(exponential_bound(index, schema))
     if index < 0:
         return -math.inf
-    if index >= source.bounds_count[row]:
-        return math.inf
-    return float(source.bounds[source.bounds_start[row] + index])
+    return float(bounds[start + index]) if index < n else math.inf
 
 
-@njit(_BUCKET(READ, types.int64, types.int64), cache=True, nogil=True)
-def _bucket(source: Read, row: int, place: int) -> tuple[float, float, float]:
-    """Return lower bound, upper bound and count of the bucket at a place, rising.
+@njit(_WALKED(READ, types.int64, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS), cache=True, nogil=True)
+def _walk(
+    source: Read, row: int, lower: Floats, upper: Floats, count: Floats
+) -> tuple[int, int, int]:
+    """Write a histogram's buckets, rising; return how many, how many negative, and with zero.
 
-    The zero bucket counts 0 where its count is not above zero: it is not to be seen then.
+    The arrays are large enough for all listed buckets and the zero bucket.
     """
-    threshold = source.zero_threshold[row]
-    negative = source.negative_start[row + 1] - source.negative_start[row]
-    if place < negative:
-        at = source.negative_start[row + 1] - 1 - place
-        index = source.negative_index[at]
-        lower = -exponential_bound(index, source.schema[row])
-        upper = min(-exponential_bound(index - 1, source.schema[row]), -threshold)
-        return lower, upper, source.negative_count[at]
-    if place == negative:
-        zero = source.zero_count[row]
-        return -threshold, threshold, zero if zero > 0 else 0.0
-    at = source.positive_start[row] + place - negative - 1
-    index = source.positive_index[at]
-    lower, upper = upper_bound(source, row, index - 1), upper_bound(source, row, index)
-    if source.schema[row] != CUSTOM and lower < threshold:
-        lower = threshold
-    return lower, upper, source.positive_count[at]
+    threshold, zero = source.zero_threshold[row], source.zero_count[row]
+    schema = source.schema[row]
+    used = 0
+    index, counts = source.negative_index, source.negative_count
+    low = source.negative_start[row]
+    for k in range(source.negative_start[row + 1] - 1, low - 1, -1):
+        lower[used] = -exponential_bound(index[k], schema)
+        upper[used] = min(-exponential_bound(index[k] - 1, schema), -threshold)
+        count[used] = counts[k]
+        used += 1
+    negative = used
+    if zero > 0:
+        lower[used], upper[used], count[used] = -threshold, threshold, zero
+        used += 1
+    inner = used
+    index, counts = source.positive_index, source.positive_count
+    bounds, start, n = source.bounds, source.bounds_start[row], source.bounds_count[row]
+    before, bound = -(1 << 40), 0.0
+    for k in range(source.positive_start[row], source.positive_start[row + 1]):
+        at = index[k]
+        if before != at - 1:
+            bound = upper_bound(bounds, start, n, at - 1, schema)
+        lower[used] = bound if schema == CUSTOM else max(bound, threshold)
+        bound = upper_bound(bounds, start, n, at, schema)
+        upper[used] = bound
+        count[used] = counts[k]
+        before = at
+        used += 1
+    return used, negative, inner
+
+
+@njit(types.int64(READ), cache=True, nogil=True)
+def _longest(source: Read) -> int:
+    """Return the most buckets that any histogram has, with the zero bucket."""
+    longest = 0
+    positive, negative = source.positive_start, source.negative_start
+    for row in range(positive.size - 1):
+        here = positive[row + 1] - positive[row] + negative[row + 1] - negative[row]
+        longest = max(longest, here)
+    return int(longest + 1)
 
 
 @njit(
@@ -103,21 +125,23 @@ def list_buckets(
 
     `rule` says which bounds belong to a bucket: 0 the upper, 1 the lower, 2 neither, 3 both.
     """
+    longest = _longest(source)
+    lows, highs, counts = np.empty(longest), np.empty(longest), np.empty(longest)
+    schema = source.schema
     used = 0
     for row in range(start.size - 1):
-        negative = source.negative_start[row + 1] - source.negative_start[row]
-        for place in range(_places(source, row)):
-            low, high, value = _bucket(source, row, place)
-            if value == 0:
+        size, negative, inner = _walk(source, row, lows, highs, counts)
+        for k in range(size):
+            if counts[k] == 0:
                 continue
-            lower[used], upper[used], count[used] = low, high, value
-            if source.schema[row] == CUSTOM:
+            lower[used], upper[used], count[used] = lows[k], highs[k], counts[k]
+            if schema[row] == CUSTOM:
                 # Only the very first bucket has no neighbour below that could own its bound.
-                rule[used] = 3 if low == -math.inf else 0
-            elif place == negative:
-                rule[used] = 3
+                rule[used] = 3 if lows[k] == -math.inf else 0
+            elif k < negative:
+                rule[used] = 1
             else:
-                rule[used] = 1 if place < negative else 0
+                rule[used] = 3 if k < inner else 0
             used += 1
         start[row + 1] = used
     return used
@@ -131,6 +155,8 @@ def list_buckets(
 )
 def quantiles(source: Read, quantile: Floats, out: Floats, flags: Flags) -> None:
     """Write one quantile of each histogram, and whether NaN observations spoilt it."""
+    longest = _longest(source)
+    lows, highs, counts = np.empty(longest), np.empty(longest), np.empty(longest)
     for row in range(out.size):
         flags[row] = 0
         q, total = quantile[row], source.observations[row]
@@ -145,22 +171,18 @@ def quantiles(source: Read, quantile: Floats, out: Floats, flags: Flags) -> None
             continue
         custom = source.schema[row] == CUSTOM
         has_nan = math.isnan(source.sum[row])
-        places = _places(source, row)
+        places, _, _ = _walk(source, row, lows, highs, counts)
         # From the nearer end; with NaN observations, which are in the count but in no bucket, from
         # below, as if they were above all buckets.
         upwards = has_nan or q < 0.5
         rank = q * total if upwards else (1.0 - q) * total
-        hidden = source.negative_start[row + 1] - source.negative_start[row]
         lower = upper = value = seen = 0.0
         step = 0
         while step < places:
             place = step if upwards else places - 1 - step
             step += 1
-            low, high, number = _bucket(source, row, place)
-            if number == 0 and place == hidden:
-                continue
-            lower, upper, value = low, high, number
-            if number == 0:
+            lower, upper, value = lows[place], highs[place], counts[place]
+            if value == 0:
                 continue
             seen += value
             if seen >= rank:
@@ -189,7 +211,7 @@ def quantiles(source: Read, quantile: Floats, out: Floats, flags: Flags) -> None
         rank = rank - (seen - value) if upwards else seen - rank
         if has_nan:
             while step < places:
-                seen += _bucket(source, row, step)[2]
+                seen += counts[step]
                 step += 1
             if seen < total:
                 flags[row] = NAN_SKEW
@@ -232,6 +254,8 @@ def fractions(source: Read, lower: Floats, upper: Floats, out: Floats, flags: Fl
 
     NaN observations are between no two values.
     """
+    longest = _longest(source)
+    lows, highs, counts = np.empty(longest), np.empty(longest), np.empty(longest)
     for row in range(out.size):
         flags[row] = 0
         bottom, top, total = lower[row], upper[row], source.observations[row]
@@ -247,8 +271,9 @@ def fractions(source: Read, lower: Floats, upper: Floats, out: Floats, flags: Fl
         rank = 0.0
         below_bottom = below_top = -1.0
         found_bottom = found_top = False
-        for place in range(_places(source, row)):
-            low, high, count = _bucket(source, row, place)
+        size, _, _ = _walk(source, row, lows, highs, counts)
+        for k in range(size):
+            low, high, count = lows[k], highs[k], counts[k]
             if count == 0:
                 continue
             zero = low <= 0 <= high
@@ -293,11 +318,14 @@ def variances(source: Read, out: Floats) -> None:
     That is the geometric mean of its bounds, for custom buckets the arithmetic one, for
     the zero bucket 0.
     """
+    longest = _longest(source)
+    lows, highs, counts = np.empty(longest), np.empty(longest), np.empty(longest)
     for row in range(out.size):
         mean = source.sum[row] / source.observations[row]
         total = lost = 0.0
-        for place in range(_places(source, row)):
-            low, high, count = _bucket(source, row, place)
+        size, _, _ = _walk(source, row, lows, highs, counts)
+        for k in range(size):
+            low, high, count = lows[k], highs[k], counts[k]
             if count == 0:
                 continue
             if source.schema[row] == CUSTOM:
