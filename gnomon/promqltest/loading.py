@@ -11,6 +11,7 @@ import numpy as np
 
 from gnomon.promqltest.histograms import rows_of
 from gnomon.promqltest.nhcb import converted
+from gnomon.promqltest.reset_hints import with_read_hints
 from gnomon.promqltest.values import HistogramPoint, NotationError, render_labels
 from promql.histogram_columns import from_rows
 from tsdb.interface import Appender, AppendStatus, HistogramAppender, LabelSpans
@@ -29,13 +30,6 @@ if TYPE_CHECKING:
 
 class LoadStore(Appender, HistogramAppender, Protocol):
     """A store that takes both kinds of samples."""
-
-
-def has_histograms(command: Load) -> bool:
-    """Tell whether a load holds native histograms, written or to be made."""
-    return command.with_nhcb or any(
-        isinstance(point, HistogramPoint) for line in command.series for point in line.points
-    )
 
 
 def load(store: LoadStore, command: Load) -> str | None:
@@ -67,6 +61,7 @@ def _load_series(store: LoadStore, command: Load, lines: list[SeriesLine]) -> st
                 floats.append((line.labels, own_floats))
             continue
         own = dict(zip(written, rows_of(list(written.values())), strict=True))
+        own = with_read_hints(own, line.points)
         if not own_floats:
             histograms.append((line.labels, own))
             continue

@@ -14,14 +14,13 @@ import numpy as np
 import re2
 
 from gnomon.promqltest import compare, script, variants
-from gnomon.promqltest.loading import has_histograms, load
-from gnomon.promqltest.memory_store import MemoryStore
+from gnomon.promqltest.loading import load
 from promql.errors import QueryError
 from promql.format import format_expr
 from promql.parse import FEATURES, parse
 from promql.result import MatrixResult, ScalarResult, VectorResult
 from promql.syntax import VectorSelector
-from tsdb.interface import MatchOp, Storage
+from tsdb.interface import HistogramAppender, MatchOp, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 MINUTE_MS = 60_000
 
 
-class Store(Storage, Protocol):
+class Store(Storage, HistogramAppender, Protocol):
     """A storage that can be thrown away."""
 
     def close(self) -> None:
@@ -79,9 +78,6 @@ def run(
     Raises `script.ScriptError` before anything runs if the text is no script.
     """
     commands = script.parse(text)
-    loads = [command for command in commands if isinstance(command, script.Load)]
-    if any(has_histograms(command) for command in loads):
-        make_store = _with_histograms(make_store)
     session = _Session(make_store, make_evaluator)
     try:
         for command in commands:
@@ -93,13 +89,6 @@ def run(
                 yield Outcome(command.line, command.expr, session.problem(command))
     finally:
         session.close()
-
-
-def _with_histograms(make_store: Callable[[], Store]) -> Callable[[], Store]:
-    """Return a maker of stores that take histograms: the given one if its stores do."""
-    store = make_store()
-    store.close()
-    return make_store if hasattr(store, "append_histograms") else MemoryStore
 
 
 class _Session:
