@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 import numpy as np
 
 from api.float_kernels import SLACK_BYTES, STAMP_BYTES_MAX
+from api.json_histograms import matrix_chunks, raw_chunks, vector_chunks
 from api.json_kernels import (
     FRAME_BYTES_MAX,
     POINT_BYTES_MAX,
@@ -191,6 +192,8 @@ def _bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
 
 
 def _vector(value: VectorResult) -> Iterator[bytes]:
+    if value.histograms is not None:
+        return vector_chunks(value, _vector, CHUNK_BYTES)
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits = _bits(value.values)
 
@@ -201,6 +204,8 @@ def _vector(value: VectorResult) -> Iterator[bytes]:
 
 
 def _matrix(value: MatrixResult) -> Iterator[bytes]:
+    if value.histograms is not None:
+        return matrix_chunks(value, _matrix, CHUNK_BYTES)
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits, present = _bits(value.values), np.ascontiguousarray(value.present)
     steps = np.ascontiguousarray(value.steps_ms)
@@ -216,6 +221,8 @@ def _matrix(value: MatrixResult) -> Iterator[bytes]:
 
 
 def _raw(value: RawResult) -> Iterator[bytes]:
+    if value.histograms is not None:
+        return raw_chunks(value, _raw, CHUNK_BYTES)
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     times, bits = np.ascontiguousarray(value.times), _bits(value.values)
     time_start = np.ascontiguousarray(value.time_start)
