@@ -10,6 +10,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from api.access import Access
     from api.gate import Gate
     from api.remote_write import WriteReceiver
     from api.request_stats import RequestCounter
@@ -23,6 +24,7 @@ class Parts:
     """The engines, the app's views, and the API's own state.
 
     `now` is the clock, in seconds. `paths` are the routes without parameters, with the prefix.
+    `access` is None where everybody may ask.
     """
 
     storage: Storage
@@ -34,6 +36,7 @@ class Parts:
     requests: RequestCounter
     now: Callable[[], float]
     paths: frozenset[str] = frozenset()
+    access: Access | None = None
 
     @property
     def now_ms(self) -> int:

@@ -149,11 +149,19 @@ def _truncated(value: ResultValue, limit: int) -> tuple[ResultValue, bool]:
             time_start=value.time_start[:limit],
             value_start=value.value_start[:limit],
             count=value.count[:limit],
+            histograms=None if value.histograms is None else _first(value.histograms, limit),
         ), True
-    if isinstance(value, MatrixResult):
-        present = value.present[:limit]
-        return replace(value, labels=labels, values=value.values[:limit], present=present), True
-    return replace(value, labels=labels, values=value.values[:limit]), True
+    histograms = value.histograms
+    if histograms is not None:
+        histograms = histograms.take(slice(limit))
+    cut = replace(value, labels=labels, values=value.values[:limit], histograms=histograms)
+    if isinstance(cut, MatrixResult):
+        return replace(cut, present=cut.present[:limit]), True
+    return cut, True
+
+
+def _first(runs: HistogramRuns, limit: int) -> HistogramRuns:
+    return replace(runs, start=runs.start[:limit], count=runs.count[:limit])
 
 
 async def exemplars(request: web.Request) -> web.StreamResponse:

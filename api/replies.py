@@ -125,7 +125,10 @@ async def streamed(
     if encoded:
         response.headers["Content-Encoding"] = encoded
     set_cors(request, response)
-    gate = request.app[PARTS].gate
+    parts = request.app[PARTS]
+    if parts.access is not None:
+        response.headers.update(parts.access.rules.headers)
+    gate = parts.gate
     try:
         await response.prepare(request)
         await response.write(first)
@@ -186,9 +189,14 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
     """Count every request; answer unknown paths, wrong methods and errors as Prometheus does."""
     begin = time.perf_counter()
     in_api = request.path.startswith(_api_prefix(request))
-    response = await _answered(request, handler, in_api=in_api)
-    if in_api and not response.prepared:
-        set_cors(request, response)
+    access = request.app[PARTS].access
+    refusal = None if access is None else await access.refusal(request)
+    response = refusal or await _answered(request, handler, in_api=in_api)
+    if not response.prepared:
+        if in_api:
+            set_cors(request, response)
+        if access is not None:
+            response.headers.update(access.rules.headers)
     route = request.match_info.route.resource
     handler_name = route.canonical if route is not None else "/"
     size = response.body_length if response.prepared else _length(response)

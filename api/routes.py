@@ -25,6 +25,7 @@ from api.views import ApiOptions
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from api.access import Access
     from api.views import AppView
     from promql.engine import Engine
     from tsdb.interface import Storage
@@ -106,6 +107,7 @@ def make_app(
     view: AppView,
     options: ApiOptions | None = None,
     *,
+    access: Access | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
     """Return the application; run it with `web.AppRunner(app, **RUNNER_OPTIONS)`.
@@ -134,6 +136,7 @@ def make_app(
         requests=RequestCounter(),
         now=now,
         paths=frozenset(path for _, path, _ in routes if "{" not in path),
+        access=access,
     )
     app.cleanup_ctx.append(_gate_open)
     return app
@@ -141,4 +144,7 @@ def make_app(
 
 async def _gate_open(app: web.Application) -> AsyncIterator[None]:
     yield
-    await app[PARTS].gate.close()
+    parts = app[PARTS]
+    await parts.gate.close()
+    if parts.access is not None:
+        await parts.access.close()

@@ -68,6 +68,7 @@ FLAGS = (
         _address,
         repeatable=True,
     ),
+    Flag("web.config.file", "", "File with TLS, users and headers of the server's own port."),
     Flag("web.external-url", "", "The URL under which clients reach this server."),
     Flag("web.route-prefix", "", "Prefix of all paths; by default the path of the external URL."),
     Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers."),
@@ -126,7 +127,6 @@ HARMLESS_FEATURES = ("promql-at-modifier", "promql-negative-offset", "expand-ext
 UNBUILT_FLAGS = {
     "config.auto-reload": "false",
     "config.auto-reload-interval": "30s",
-    "web.config.file": "",
     "web.read-timeout": "5m",
     "web.max-connections": "512",
     "web.max-notifications-subscribers": "16",
@@ -182,6 +182,7 @@ class ServeOptions:
 
     config_file: Path = Path("gnomon.yml")
     listen: tuple[tuple[str, int], ...] = (("0.0.0.0", 9090),)
+    web_config_file: Path | None = None
     external_url: str = ""
     route_prefix: str = ""
     cors_origin: str = ".*"
@@ -266,6 +267,7 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
     return ServeOptions(
         config_file=Path(one["config.file"]),
         listen=tuple(_address(text) for text in texts["web.listen-address"]),
+        web_config_file=Path(one["web.config.file"]) if one["web.config.file"] else None,
         external_url=one["web.external-url"],
         route_prefix=one["web.route-prefix"],
         cors_origin=one["web.cors.origin"],

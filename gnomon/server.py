@@ -28,6 +28,7 @@ from gnomon.deferred import DeferredStorage
 from gnomon.state import ServerState
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
 from gnomon.view import ServerView
+from gnomon.web_access import WebAccess
 from tsdb.errors import StorageError
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ class Server:
             "Starting Gnomon",
             extra={"fields": {"version": gnomon_version(), "compatible": PROMETHEUS_VERSION}},
         )
+        try:
+            self._web = WebAccess(options.web_config_file) if options.web_config_file else None
+        except (ConfigError, OSError, ValueError) as error:
+            fields = {"file": options.web_config_file, "err": error}
+            _log.error("Unable to validate web configuration file", extra={"fields": fields})
+            return 1
         engine = wiring.engine(options, self._storage)
         view = ServerView(self._state, options, engine, reload=self.reload)
         app = make_app(
@@ -71,13 +78,15 @@ class Server:
             engine,
             view,
             wiring.api_options(options, self._state.external_labels),
+            access=self._web.access if self._web else None,
         )
         view.attach(app)
         runner = web.AppRunner(app, shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
         self._watch_signals()
-        code = 1
+        code, watching = 1, None
         try:
             await runner.setup()
+            watching = asyncio.create_task(self._web.watch()) if self._web else None
             if await self._listen(runner) and await self._open_storage():
                 if not self._state.stop_requested.is_set():
                     # The parser makes its tables when it is first used: not in a user's query.
@@ -86,6 +95,8 @@ class Server:
                 await self._state.stop_requested.wait()
                 code = 0
         finally:
+            if watching is not None:
+                watching.cancel()
             await self._stop(runner)
             engine.close()
             await self._close_storage()
@@ -108,6 +119,8 @@ class Server:
                 _log.error("Error reloading config", extra={"fields": {"err": text}})
                 raise ValueError(text) from error
             _tell_warnings(config)
+            if self._web is not None:
+                await asyncio.to_thread(self._web.refresh)
             if state.database is not None:
                 wiring.apply_storage(state.database, self._options, config)
             if state.scraper is not None:
@@ -144,7 +157,13 @@ class Server:
 
     async def _listen(self, runner: web.AppRunner) -> bool:
         for host, port in self._options.listen:
-            site = web.TCPSite(runner, host or None, port, backlog=1024)
+            site = web.TCPSite(
+                runner,
+                host or None,
+                port,
+                backlog=1024,
+                ssl_context=self._web.context if self._web else None,
+            )
             try:
                 await site.start()
             except OSError as error:

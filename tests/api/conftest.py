@@ -13,6 +13,7 @@ import re2
 from aiohttp import ClientSession, web
 from yarl import URL
 
+from api.access import Access
 from api.routes import RUNNER_OPTIONS, make_app
 from api.views import (
     ActiveTargetView,
@@ -307,13 +308,19 @@ class ApiHarness:
         self.engine = Engine(self.storage)
         self.options = ApiOptions(enable_remote_write_receiver=True)
         self.app = None
+        self.rules = None
 
     def run(self, scenario):
         """Run `scenario(session, address)` against a fresh server."""
 
         async def main():
             self.app = make_app(
-                self.storage, self.engine, self.view, self.options, now=lambda: NOW_S
+                self.storage,
+                self.engine,
+                self.view,
+                self.options,
+                access=Access(self.rules) if self.rules else None,
+                now=lambda: NOW_S,
             )
             runner = web.AppRunner(self.app, **RUNNER_OPTIONS)
             await runner.setup()

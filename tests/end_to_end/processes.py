@@ -106,6 +106,11 @@ class Server:
         self.config_file.write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
+        self.launch()
+        until(self._ready_or_dead, "the server to be ready")
+
+    def launch(self) -> None:
+        """Start without waiting."""
         with self.log_file.open("a") as log:
             self.process = subprocess.Popen(
                 [
@@ -122,7 +127,6 @@ class Server:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
-        until(self._ready_or_dead, "the server to be ready")
 
     def _ready_or_dead(self) -> bool:
         assert self.process.poll() is None, self.log
