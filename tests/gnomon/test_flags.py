@@ -71,8 +71,8 @@ def test_flags_are_read(words, member, value):
         (["--log.level=loud"], "flag '--log.level': must be one of debug, info, warn, error,"),
         (["--web.listen-address=9090"], "flag '--web.listen-address': '9090' is not host:port"),
         (
-            ["--web.config.file=w.yml"],
-            "flag '--web.config.file' is known to Prometheus but not supported by Gnomon yet",
+            ["--web.page-title=x"],
+            "flag '--web.page-title' is known to Prometheus but not supported by Gnomon yet",
         ),
         (
             ["--agent"],
