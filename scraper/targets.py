@@ -123,7 +123,8 @@ def targets_of(job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGrou
             except BadTargetError as e:
                 failures.append(f"instance {position} in group {group.source}: {e}")
                 continue
-            active.setdefault(target.key, target)
+            # Of doubles the last is shown, as in Prometheus: they differ in what was discovered.
+            active[target.key] = target
     return TargetSet(tuple(active.values()), tuple(dropped), dropped_count, tuple(failures))
 
 

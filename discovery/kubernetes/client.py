@@ -129,6 +129,8 @@ class ApiClient:
                 yield response
         except aiohttp.SocketTimeoutError as e:
             raise SilentError(str(e) or "timed out") from e
+        except aiohttp.ClientPayloadError as e:
+            raise ApiError("the connection was cut in the middle of an answer") from e
         except zlib.error as e:
             raise ApiError(f"broken gzip: {e}") from e
         except _FAILURES as e:

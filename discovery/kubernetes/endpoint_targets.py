@@ -35,9 +35,12 @@ class EndpointTargets:
         reference: Mapping[str, str] | None,
         node_name: str | None,
         port: int | None,
-        protocol: str,
+        protocol: str | None = None,
     ) -> None:
-        """Add one target; `reference` is what stands behind it, `port` its number."""
+        """Add one target; `reference` is what stands behind it, `port` its number.
+
+        `protocol` is told as the container port's in place of its own.
+        """
         is_node = reference is not None and reference.get("kind") == "Node"
         if self._neighbours.attach.node:
             if reference is not None and is_node and not node_name:
@@ -57,14 +60,14 @@ class EndpointTargets:
         self._targets.append(target)
 
     def all(self) -> tuple[Labels, ...]:
-        """Return the targets, then one for each container port that no endpoint names."""
+        """Return the targets, then one for each container port that no endpoint names.
+
+        Those say nothing of nodes, as Prometheus (3.5) does it.
+        """
         for pod, labels, ports in self._pods.values():
             ip = (pod.get("status") or {}).get("podIP")
             if not ip:
                 continue
-            if self._neighbours.attach.node:
-                name = (pod.get("spec") or {}).get("nodeName") or ""
-                labels = labels | node_labels(name, self._neighbours)
             for container, is_init in containers(pod):
                 for port in container.get("ports") or ():
                     number = port.get("containerPort") or 0
@@ -86,7 +89,7 @@ class EndpointTargets:
         return self._neighbours.find("pod", namespace, reference.get("name") or "")
 
 
-def _container_of(pod: Object, number: int, protocol: str) -> Labels:
+def _container_of(pod: Object, number: int, protocol: str | None) -> Labels:
     """Return the labels of the container that has a port; of the last one if several do."""
     labels: Labels = {}
     for container, is_init in containers(pod):

@@ -59,7 +59,6 @@ def group(item: Object, neighbours: Neighbours) -> TargetGroup:
                     reference=endpoint.get("targetRef"),
                     node_name=endpoint.get("nodeName"),
                     port=port.get("port"),
-                    protocol=port.get("protocol") or "",
                 )
     return TargetGroup(source(key_of(item)), targets.all(), labels)
 

@@ -58,5 +58,5 @@ def covers(pattern: str, host: str) -> bool:
     """
     if pattern == host:
         return True
-    first, _, rest = pattern.partition(".")
-    return first == "*" and "." in host and rest == host.partition(".")[2]
+    first, *rest = pattern.partition(".")
+    return first == "*" and rest == list(host.partition(".")[1:])
