@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from promql.syntax import Expr
+    from tsdb.interface import HistogramRuns
 
     Evaluate = Callable[[str, threading.Event, float], QueryResult]
 

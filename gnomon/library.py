@@ -23,6 +23,7 @@ import numpy as np
 
 from gnomon.compiled import load_kernels
 from gnomon.units import parse_duration
+from promql.histogram_columns import HistogramRow, row_of
 from promql.result import (
     MatrixResult,
     RawResult,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from tsdb.database import Database
     from tsdb.interface import AppendStatus, Matcher
 
-    Row = tuple[dict[str, str], float, float | str]
+    Row = tuple[dict[str, str], float, float | str | HistogramRow]
 
 __all__ = ["Library", "open", "rows"]
 
@@ -183,7 +184,8 @@ def _where(
 def rows(result: QueryResult) -> Iterator[Row]:
     """Yield an answer point by point: labels, time in seconds, value.
 
-    For small answers; large ones are better read as the columns they are.
+    A native histogram is a `HistogramRow`; those of a series come after its floats. For small
+    answers; large ones are better read as the columns they are.
     """
     value = result.value
     if isinstance(value, ScalarResult):
@@ -191,13 +193,21 @@ def rows(result: QueryResult) -> Iterator[Row]:
     elif isinstance(value, StringResult):
         yield {}, value.time_ms / 1000, value.text
     elif isinstance(value, VectorResult):
+        shown = value.histograms
         for s, number in enumerate(value.values.tolist()):
-            yield value.labels.row(s), value.time_ms / 1000, number
+            row = -1 if shown is None else int(shown.row[s, 0])
+            point = number if shown is None or row < 0 else row_of(shown.columns, row)
+            yield value.labels.row(s), value.time_ms / 1000, point
     elif isinstance(value, MatrixResult):
         for s in range(value.labels.series_count):
             labels = value.labels.row(s)
             for step in np.flatnonzero(value.present[s]).tolist():
                 yield labels, int(value.steps_ms[step]) / 1000, float(value.values[s, step])
+            if value.histograms is not None:
+                rows_shown = value.histograms.row[s]
+                for step in np.flatnonzero(rows_shown >= 0).tolist():
+                    histogram = row_of(value.histograms.columns, int(rows_shown[step]))
+                    yield labels, int(value.steps_ms[step]) / 1000, histogram
     else:
         assert isinstance(value, RawResult)
         for s in range(value.labels.series_count):
@@ -207,3 +217,8 @@ def rows(result: QueryResult) -> Iterator[Row]:
             numbers = value.values[first_value : first_value + count].tolist()
             for time_ms, number in zip(times, numbers, strict=True):
                 yield labels, time_ms / 1000, number
+            runs = value.histograms
+            if runs is not None:
+                begin = int(runs.start[s])
+                for row in range(begin, begin + int(runs.count[s])):
+                    yield labels, int(runs.times[row]) / 1000, row_of(runs.columns, row)

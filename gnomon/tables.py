@@ -45,13 +45,11 @@ def render_result(data: Mapping[str, Any], style: str) -> str:
         rows = [(series["metric"], *_point(series)) for series in result]
     else:
         rows = [
-            (series["metric"], time, value)
-            for series in result
-            for time, value in series.get("values", [])
+            (series["metric"], time, value) for series in result for time, value in _points(series)
         ]
     if style == "csv":
         return _csv(rows)
-    table = [[series_text(labels), _time(time), str(value)] for labels, time, value in rows]
+    table = [[series_text(labels), _time(time), _value(value)] for labels, time, value in rows]
     return render_table(["series", "time", "value"], table)
 
 
@@ -60,9 +58,34 @@ def _point(series: Mapping[str, Any]) -> tuple[float, Any]:
     return time, value
 
 
+def _points(series: Mapping[str, Any]) -> list[tuple[float, Any]]:
+    """Return the floats and the histograms of a series together, by time."""
+    points = [*series.get("values", []), *series.get("histograms", [])]
+    return sorted(((time, value) for time, value in points), key=lambda point: point[0])
+
+
+_BRACKETS = ("(]", "[)", "()", "[]")
+"""By the rule of a bucket in the HTTP API."""
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 what JSON holds: text, or a histogram
+    """Return a sample as text.
+
+    >>> _value({"count": "3", "sum": "4", "buckets": [[0, "1", "2", "3"]]})
+    '{count:3, sum:4, (1,2]:3}'
+    """
+    if not isinstance(value, dict):
+        return str(value)
+    parts = [f"count:{value['count']}", f"sum:{value['sum']}"]
+    for rule, lower, upper, count in value.get("buckets", []):
+        opening, closing = _BRACKETS[rule]
+        parts.append(f"{opening}{lower},{upper}{closing}:{count}")
+    return "{" + ", ".join(parts) + "}"
+
+
 def _csv(rows: Sequence[tuple[Mapping[str, str], float, Any]]) -> str:
     names = sorted({name for labels, _, _ in rows for name in labels})
-    table = [[*(labels.get(n, "") for n in names), str(t), str(v)] for labels, t, v in rows]
+    table = [[*(labels.get(n, "") for n in names), str(t), _value(v)] for labels, t, v in rows]
     return render_csv([*names, "timestamp", "value"], table)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_algebra import Flag, add, divide, equal, multiply, subtract
+from promql.arithmetic import HISTOGRAM_TRIM
+from promql.histogram_algebra import Flag, add, divide, equal, multiply, subtract, trim
 from promql.histogram_columns import take
 from promql.histogram_matrix import HistogramMatrix, combined
 from promql.histogram_notes import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 _BOTH = frozenset({"+", "-", "==", "!="})
-_BY_FLOAT = frozenset({"*", "/"})
+_BY_FLOAT = frozenset({"*", "/"}) | HISTOGRAM_TRIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,5 +124,7 @@ def _sum(
 def _by_float(op: str, histograms: Points, floats: Points, where: Mask) -> HistogramMatrix:
     factors = np.broadcast_to(floats.values, where.shape)[where]
     columns = _at(histograms, where)
+    if op in HISTOGRAM_TRIM:
+        return HistogramMatrix.placed(trim(columns, factors, upper=op == "</"), where)
     calculate = multiply if op == "*" else divide
     return HistogramMatrix.placed(calculate(columns, factors), where)
