@@ -55,21 +55,21 @@ def narrow(array: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedint
     return array.astype(np.min_scalar_type(largest))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> int:
+def write_arrays(path: Path, arrays: Mapping[str, Array], *, sync: bool = True) -> int:
     """Write and fsync the file, one-dimensional arrays by name; return its size in bytes."""
     entries = np.zeros(len(arrays), dtype=_ENTRY)
     offset = _HEADER.itemsize + entries.nbytes
-    bodies: list[bytes] = []
+    bodies: list[memoryview[int] | bytes] = []
     for entry, (name, array) in zip(entries, arrays.items(), strict=True):
         # numpy spells byte arrays |u1; in the file every kind names its byte order.
         kind = "<" + array.dtype.str[1:]
         assert kind in _KINDS
         assert array.ndim == 1
-        body = np.ascontiguousarray(array).tobytes()
+        body = np.ascontiguousarray(array).view(np.uint8).data
         entry["name"], entry["kind"] = name.encode(), kind.encode()
         entry["offset"], entry["bytes"], entry["crc"] = offset, len(body), zlib.crc32(body)
         padding = -len(body) % 8
-        bodies.append(body + bytes(padding))
+        bodies += (body, bytes(padding))
         offset += len(body) + padding
     header = np.zeros(1, dtype=_HEADER)
     header["magic"], header["version"], header["count"] = MAGIC, VERSION, len(arrays)
@@ -78,7 +78,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> int:
         file.write(header.tobytes() + entries.tobytes())
         file.writelines(bodies)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
     return offset
 
 

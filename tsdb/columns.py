@@ -52,6 +52,11 @@ class GrowingColumn:
         bigger[:have] = self.array
         self.array = bigger
 
+    def restore(self, rows: npt.NDArray[Any]) -> None:
+        """Take over rows that were saved."""
+        self.ensure(rows.shape[0])
+        self.array[: rows.shape[0]] = rows
+
     def _shape(self, rows: int) -> tuple[int, ...]:
         return (rows, self._width) if self._width else (rows,)
 

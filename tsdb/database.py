@@ -27,6 +27,7 @@ from tsdb.block_writer import remove_leftovers
 from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.directory_lock import DirectoryLock
 from tsdb.head import NEVER_MS, Head
+from tsdb.head_snapshot import read_snapshot, write_snapshot
 from tsdb.kernels import NO_TIME
 from tsdb.maintenance import Maintenance
 from tsdb.replay import ReplayProgress, ReplayReport, replay
@@ -197,7 +198,6 @@ class Database:
             wal_directory.mkdir(parents=True, exist_ok=True)
             if not options.no_lockfile:
                 self._lock_file = DirectoryLock(self.path)
-            self._head.pages.prepare()
             for leftover in remove_leftovers(self.path):
                 _log.info("removed %s, left by a crash", leftover)
         self._reader.blocks = self._maintenance.load_blocks()
@@ -211,10 +211,15 @@ class Database:
                 on_progress(progress)
 
         begin = time.perf_counter()
+        loaded = None
+        if not options.read_only:
+            loaded = read_snapshot(self._head, self.path / "head", wal_directory)
+            self._head.pages.prepare()
         if wal_directory.is_dir():
             self._replayed = replay(
                 wal_directory,
                 self._appender,
+                begin=loaded or 0,
                 repair=not options.read_only,
                 progress=note,
                 on_tombstone=self._maintenance.delete_from_head,
@@ -243,16 +248,19 @@ class Database:
         with self._maintenance.lock:
             with self._head.lock:
                 self._appender.closed = self._reader.closed = True
-            self._abandon()
+            self._abandon(save=True)
 
-    def _abandon(self) -> None:
-        """Give back files and the lock."""
+    def _abandon(self, *, save: bool = False) -> None:
+        """Give back files and the lock; `save` the head, so that the next start is quick."""
+        saved = False
         try:
             if self._wal is not None:
                 self._wal.close()
                 self._wal = None
+                if save and self.path is not None:
+                    saved = write_snapshot(self._head, self.path / "head", self.path / "wal")
         finally:
-            self._head.close()
+            self._head.close(keep_files=saved)
             for block in self._reader.blocks:
                 block.close()
             if self._lock_file is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from tsdb.series_index import SeriesIndex
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tsdb.interface import Ids, Ints
@@ -172,16 +173,7 @@ class Head:
             free = np.concatenate([self._free, skipped])
             self._free = free[~np.isin(free, slots)]
         self.slot_count = count
-        for column in (
-            self.generation,
-            self.newest_time,
-            self.newest_bits,
-            self.open_bits,
-            self.fill,
-            self.block_of,
-            self.version,
-            self.page_head,
-        ):
+        for column in self._slot_columns:
             column.ensure(count)
         self._leave_time_blocks(slots)
         self.newest_time.array[slots] = NO_TIME
@@ -388,6 +380,91 @@ class Head:
         row = 8 * SLAB + 4 + 8 + 8 + 1 + 4 + 4 + 8
         return row * self.slot_count + (8 * SLAB + 28) * self.time_block_count
 
-    def close(self) -> None:
-        """Give back files."""
-        self.pages.close()
+    def save(self) -> dict[str, Any]:
+        """Return everything that the head knows, for `restore`. No cut is being written."""
+        saved: dict[str, Any] = {
+            "head.window_ms": self._window_ms,
+            "head.windows": sorted(self.windows),
+            "head.slot_count": self.slot_count,
+            "head.floor_ms": self.floor_ms,
+            "head.readable_ms": self.readable_ms,
+            "head.symbols_kept": self._symbols_kept,
+            "head.digest_keys": self.digest_keys,
+            "head.free": np.concatenate([self._free, self._resting]),
+            "head.state": self._state,
+            "head.free_blocks": self._free_blocks.array[: self._state[FREE_BLOCKS]],
+            "head.deleted": [each.start_ms for each in self.deleted],
+        }
+        for number, column in enumerate(self._slot_columns):
+            saved[f"slot.{number}"] = column.array[: self.slot_count]
+        for number, column in enumerate(self._block_columns):
+            saved[f"block.{number}"] = column.array[: self.time_block_count]
+        for number, each in enumerate(self.deleted):
+            saved[f"deleted.{number}.slots"] = each.slots
+            saved[f"deleted.{number}.end"] = each.end_ms
+        return {
+            **saved,
+            **self.pages.save(),
+            **self.symbols.save(),
+            **self.index.save(self.slot_count),
+            **self.rows.save(),
+            **self.late.save(),
+            **self.histograms.save(),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> bool:
+        """Become the head that was saved; False, and nothing has changed, if that cannot be."""
+        if saved["head.window_ms"] != self._window_ms:
+            return False
+        if not self.pages.restore(saved, saved["head.state"]):
+            return False
+        self.windows = set(saved["head.windows"])
+        self.slot_count = saved["head.slot_count"]
+        self.floor_ms = max(self.floor_ms, saved["head.floor_ms"])
+        self.readable_ms = saved["head.readable_ms"]
+        self._symbols_kept = saved["head.symbols_kept"]
+        self.digest_keys = saved["head.digest_keys"].copy()
+        self._free = saved["head.free"].copy()
+        self._state[:] = saved["head.state"]
+        self._free_blocks.ensure(self.time_block_count)
+        self._free_blocks.restore(saved["head.free_blocks"])
+        for number, column in enumerate(self._slot_columns):
+            column.restore(saved[f"slot.{number}"])
+        for number, column in enumerate(self._block_columns):
+            column.restore(saved[f"block.{number}"])
+        self.deleted = tuple(
+            DeletedSlots(
+                saved[f"deleted.{number}.slots"].copy(),
+                start,
+                saved[f"deleted.{number}.end"].copy(),
+            )
+            for number, start in enumerate(saved["head.deleted"])
+        )
+        self.symbols.restore(saved)
+        self.index.restore(saved)
+        self.rows.restore(saved)
+        self.late.restore(saved)
+        self.histograms.restore(saved)
+        self.series_created = len(self.rows)
+        return True
+
+    @property
+    def _slot_columns(self) -> tuple[GrowingColumn, ...]:
+        return (
+            self.generation,
+            self.newest_time,
+            self.newest_bits,
+            self.open_bits,
+            self.fill,
+            self.block_of,
+            self.version,
+            self.page_head,
+        )
+
+    @property
+    def _block_columns(self) -> tuple[GrowingColumn, ...]:
+        return (self.block_times, self._block_run, *self._block_facts)
+
+    def close(self, *, keep_files: bool = False) -> None:
+        """Give back files; `keep_files` leaves sealed pages to a head that was saved."""
+        self.pages.close(keep_files=keep_files)

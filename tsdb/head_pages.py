@@ -3,8 +3,9 @@
 From: `kernels.place` (fills the staging area). To: `head_view.py` (walks the chains).
 
 Pages are written with `pwrite`, so they cost page cache and not memory of this process until a
-query reads them. Segments are scratch: the WAL brings the pages back after a restart, so the
-directory is emptied on open. Without a directory, or when the disk is full, they lie in memory.
+query reads them. Segments are scratch: the WAL brings the pages back after a crash, so the
+directory is emptied on open, but for segments that a saved head (`head_snapshot.py`) names and that
+pass their checksums. Without a directory, or when the disk is full, they lie in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,9 +44,11 @@ class PageStore:
         self._segments: dict[int, Words] = {}
         self._newest_time: dict[int, int] = {}
         self._used_words: dict[int, int] = {}
+        self._crc: dict[int, int] = {}
         self._file: int | None = None
         self._memory: mmap.mmap | None = None
         self._open_number = -1
+        self._in_memory = directory is None
         self.staging: Words = np.empty(STAGING_WORDS, np.uint64)
 
     def prepare(self) -> None:
@@ -52,7 +56,54 @@ class PageStore:
         if self._directory is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
             for left in self._directory.glob("[0-9]*"):
-                left.unlink()
+                if not left.name.isdigit() or int(left.name) not in self._segments:
+                    left.unlink()
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether all segments are files."""
+        return not self._in_memory
+
+    def save(self) -> dict[str, Any]:
+        """Return what `restore` needs, beside the files."""
+        return {
+            "pages.segments": [
+                [number, used, self._newest_time[number], self._crc[number]]
+                for number, used in self._used_words.items()
+            ]
+        }
+
+    def restore(self, saved: Mapping[str, Any], state: Ints) -> bool:
+        """Take over the files of another run; False if one is missing or not as it was."""
+        if self._directory is None:
+            return False
+        open_number = int(state[STAGE_BASE]) // SEGMENT_WORDS
+        for number, used, newest_time, crc in saved["pages.segments"]:
+            try:
+                self._take_over(self._path(self._directory, number), number, open_number)
+            except (OSError, ValueError):
+                self.close()
+                return False
+            words = self._segments[number][:used]
+            if zlib.crc32(words.view(np.uint8).data) != crc:
+                self.close()
+                return False
+            self._used_words[number], self._newest_time[number] = used, newest_time
+            self._crc[number] = crc
+        return True
+
+    def _take_over(self, path: Path, number: int, open_number: int) -> None:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            mapped = mmap.mmap(file, 8 * SEGMENT_WORDS, access=mmap.ACCESS_READ)
+        except BaseException:
+            os.close(file)
+            raise
+        self._segments[number] = np.frombuffer(mapped, np.uint64)
+        if number == open_number:
+            self._file, self._open_number = file, number
+        else:
+            os.close(file)
 
     @property
     def segments(self) -> Mapping[int, Words]:
@@ -74,7 +125,9 @@ class PageStore:
             number, offset = divmod(int(state[STAGE_BASE]), SEGMENT_WORDS)
             if number != self._open_number:
                 self._open(number)
-            self._write(offset, self.staging[:count])
+            staged = self.staging[:count]
+            self._write(offset, staged)
+            self._crc[number] = zlib.crc32(staged.view(np.uint8).data, self._crc.get(number, 0))
             self._newest_time[number] = newest_time
             self._used_words[number] = offset + count
             state[STAGED] = 0
@@ -89,18 +142,20 @@ class PageStore:
             if number == self._open_number:
                 continue
             del self._segments[number], self._newest_time[number], self._used_words[number]
+            del self._crc[number]
             if self._directory is not None:
                 self._path(self._directory, number).unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Drop everything."""
+    def close(self, *, keep_files: bool = False) -> None:
+        """Drop everything, the files too unless a saved head needs them."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        if self._directory is not None:
+        if self._directory is not None and not keep_files:
             for number in self._segments:
                 self._path(self._directory, number).unlink(missing_ok=True)
-        self._segments.clear()
+        for column in (self._segments, self._newest_time, self._used_words, self._crc):
+            column.clear()
         self._open_number = -1
 
     def _open(self, number: int) -> None:
@@ -125,6 +180,7 @@ class PageStore:
         self._segments[number] = np.frombuffer(mapped, np.uint64)
 
     def _open_in_memory(self, number: int) -> None:
+        self._in_memory = True
         self._memory = mmap.mmap(-1, 8 * SEGMENT_WORDS)
         self._segments[number] = np.frombuffer(self._memory, np.uint64)
 

@@ -11,8 +11,9 @@ Invariant: runs are sorted by (slot, time), and no (slot, time) is in two of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from tsdb.interface import HistogramColumns, HistogramRuns
 from tsdb.late_kernels import lower_bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import numpy.typing as npt
 
     from tsdb.interface import Ints
@@ -140,6 +143,30 @@ class HistogramBuffer:
             kept.add(run.where(~(inside & np.isin(run.slots, slots))))
         self.runs = kept.runs
 
+    def save(self) -> dict[str, Any]:
+        """Return everything, for `restore`: of all runs together, and how much is of each."""
+        saved: dict[str, Any] = {"histograms.runs": len(self.runs)}
+        for name, pick in _SAVED.items():
+            parts = [pick(run) for run in self.runs]
+            saved[f"histograms.{name}.sizes"] = [part.size for part in parts]
+            if parts:
+                saved[f"histograms.{name}"] = np.concatenate(parts)
+        return saved
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become the buffer that was saved."""
+        runs: list[HistogramRun] = []
+        stops = {name: 0 for name in _SAVED}
+        for number in range(saved["histograms.runs"]):
+            parts = {}
+            for name in _SAVED:
+                start = stops[name]
+                stops[name] += saved[f"histograms.{name}.sizes"][number]
+                parts[name] = saved[f"histograms.{name}"][start : stops[name]].copy()
+            slots, times, digests = (parts.pop(name) for name in ("slots", "times", "digests"))
+            runs.append(HistogramRun.of(slots, times, digests, HistogramColumns(**parts)))
+        self.runs = tuple(runs)
+
     def split(self, time_ms: int) -> tuple[HistogramBuffer, HistogramBuffer]:
         """Return a buffer of what is older than `time_ms`, and one of the rest."""
         older, rest = HistogramBuffer(), HistogramBuffer()
@@ -153,6 +180,12 @@ class HistogramBuffer:
                 older.add(run.where(before))
                 rest.add(run.where(~before))
         return older, rest
+
+
+_SAVED: dict[str, Callable[[HistogramRun], npt.NDArray[Any]]] = {
+    **{name: attrgetter(name) for name in ("slots", "times", "digests")},
+    **{each.name: attrgetter(f"columns.{each.name}") for each in fields(HistogramColumns)},
+}
 
 
 def _merge(runs: list[HistogramRun]) -> HistogramRun:

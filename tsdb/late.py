@@ -11,13 +11,15 @@ Invariant: runs are sorted by (slot, time), and no (slot, time) is in two of the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsdb.late_kernels import lower_bounds, merge_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from tsdb.interface import Ints
@@ -112,6 +114,22 @@ class LateBuffer:
             inside = (run.times >= start_ms) & (run.times <= end_ms)
             kept.add(run.where(~(inside & np.isin(run.slots, slots))))
         self.runs = kept.runs
+
+    def save(self) -> dict[str, Any]:
+        """Return everything, for `restore`."""
+        saved: dict[str, Any] = {"late.runs": len(self.runs)}
+        for number, run in enumerate(self.runs):
+            saved[f"late.{number}.slots"] = run.slots
+            saved[f"late.{number}.times"] = run.times
+            saved[f"late.{number}.bits"] = run.bits
+        return saved
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become the buffer that was saved."""
+        self.runs = tuple(
+            LateRun(*(saved[f"late.{number}.{name}"].copy() for name in ("slots", "times", "bits")))
+            for number in range(saved["late.runs"])
+        )
 
     def split(self, time_ms: int) -> tuple[LateRun, LateBuffer]:
         """Return what is older than `time_ms` as one run, and a buffer of the rest."""

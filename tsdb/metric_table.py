@@ -13,7 +13,7 @@ Invariant: a row and a column's filled part never change; collection makes a new
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from tsdb.label_kernels import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tsdb.interface import Ids, Ints
     from tsdb.label_kernels import Slots
     from tsdb.symbols import SymbolTable
@@ -289,6 +291,45 @@ class SeriesRows:
             names, values = place[names], place[values]
         other.add(keep, names, values, first)
         return other
+
+    def save(self) -> dict[str, Any]:
+        """Return everything, for `restore`; symbols are saved by their table."""
+        used, shapes = self._counts.tolist()
+        rows = int(self.slots.max(initial=-1)) + 1
+        metrics = min(len(self.symbols), self._metric_newest.array.size)
+        first = self._shape_first.array[: shapes + 1]
+        return {
+            "rows.shape_of": self._shape_of.array[:rows],
+            "rows.start": self._row_start.array[:rows],
+            "rows.pool": self._pool.array[:used],
+            "rows.next": self._next_in_metric.array[:rows],
+            "rows.newest": self._metric_newest.array[:metrics],
+            "rows.size": self._metric_size.array[:metrics],
+            "rows.shape_first": first,
+            "rows.shape_names": self._shape_names.array[: first[-1]],
+            "rows.shape_table": self._shape_table,
+            "rows.counts": self._counts,
+            "rows.members": self.slots,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become the rows that were saved, in this empty store. Symbols were restored before."""
+        for column, name in (
+            (self._shape_of, "shape_of"),
+            (self._row_start, "start"),
+            (self._pool, "pool"),
+            (self._next_in_metric, "next"),
+            (self._metric_newest, "newest"),
+            (self._metric_size, "size"),
+            (self._shape_first, "shape_first"),
+            (self._shape_names, "shape_names"),
+            (self._members, "members"),
+        ):
+            column.restore(saved[f"rows.{name}"])
+        self._metric_label = self.symbols.intern(METRIC_NAME)
+        self._shape_table = saved["rows.shape_table"].copy()
+        self._counts[:] = saved["rows.counts"]
+        self._member_count = saved["rows.members"].size
 
     def _places_of(self, label: int) -> Slots:
         """For each shape the place of a label among its names, or -1. Grows with the shapes."""

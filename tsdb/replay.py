@@ -86,19 +86,21 @@ def replay(
     directory: Path,
     appender: BatchAppender,
     *,
+    begin: int = 0,
     repair: bool,
     progress: Callable[[ReplayProgress], None],
     on_tombstone: Callable[[Tombstone], None],
 ) -> ReplayReport:
     """Read the newest checkpoint and all segments after it into the head.
 
+    Segments before number `begin`, and checkpoints of them, are left out: the head has them.
     With `repair` torn tails are cut off on disk and left-over temporary files deleted; without,
     nothing is changed. Raises OSError if the directory cannot be read.
     """
     if repair:
         for left in directory.glob("*.tmp"):
             left.unlink()
-    files = _files(directory)
+    files = [each for each in _files(directory) if not begin or _is_segment_from(begin, *each)]
     report = _Counts()
     numbers = [number for number, _ in segments(directory)]
     numbers += [number for number, _ in checkpoints(directory)]
@@ -189,6 +191,10 @@ def _files(directory: Path) -> list[tuple[int, Path]]:
     newest = checkpoints(directory)[-1:]
     begin = newest[0][0] if newest else 0
     return [*newest, *((number, path) for number, path in segments(directory) if number >= begin)]
+
+
+def _is_segment_from(begin: int, number: int, path: Path) -> bool:
+    return number >= begin and not path.suffix
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ billion series collide with probability 1e-21. Nothing of this is on disk.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from tsdb.label_kernels import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tsdb.interface import Ints, LabelSpans
     from tsdb.label_kernels import Slots, Words
 
@@ -76,6 +78,24 @@ class SeriesIndex:
         table = np.full(size, EMPTY, np.int32)
         rebuild_series_table(slots, self._low.array, table)
         self._table, self._count = table, slots.size
+
+    def save(self, slot_count: int) -> dict[str, Any]:
+        """Return everything of the first slots, for `restore`."""
+        return {
+            "index.keys": self._keys,
+            "index.low": self._low.array[:slot_count],
+            "index.high": self._high.array[:slot_count],
+            "index.table": self._table,
+            "index.count": self._count,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become the index that was saved."""
+        self._keys = saved["index.keys"].copy()
+        self._low.restore(saved["index.low"])
+        self._high.restore(saved["index.high"])
+        self._table = saved["index.table"].copy()
+        self._count = saved["index.count"]
 
     def _make_room(self, slots: int, series: int) -> None:
         self._low.ensure(slots)

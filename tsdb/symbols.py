@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tsdb.columns import GrowingColumn
 from tsdb.label_kernels import EMPTY, find_text, intern_texts, rebuild_symbol_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tsdb.interface import Bytes, Ids, Ints, LabelSpans
 
@@ -147,6 +147,28 @@ class SymbolTable:
                 if done == starts.size:
                     return out
                 self._make_room(int(stops[done] - starts[done]))
+
+    def save(self) -> dict[str, Any]:
+        """Return everything, for `restore`."""
+        count = len(self)
+        return {
+            "symbols.key": self._key,
+            "symbols.text": self._text.array[: self.text_bytes],
+            "symbols.offsets": self._offsets.array[: count + 1],
+            "symbols.hashes": self._hashes.array[:count],
+            "symbols.table": self._table,
+            "symbols.count": count,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become the table that was saved. Nobody has an id yet."""
+        self._key = saved["symbols.key"]
+        self._text.restore(saved["symbols.text"])
+        self._offsets.restore(saved["symbols.offsets"])
+        self._hashes.restore(saved["symbols.hashes"])
+        self._table = saved["symbols.table"].copy()
+        self._counts[0] = saved["symbols.count"]
+        self._cache.clear()
 
     def _make_room(self, text_bytes: int) -> None:
         """Grow whatever stands in the way of one more text of that many bytes."""

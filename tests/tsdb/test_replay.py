@@ -26,7 +26,14 @@ def write(directory, batches=BATCHES) -> None:
     for k in range(batches):
         values = np.arange(10) + k * 0.1
         assert not database.append(refs, np.full(10, k), values).any()
+    close(database)
+
+
+def close(database: Database) -> None:
+    """Close, and leave no saved head, so that the next start replays."""
     database.close()
+    assert database.path is not None
+    shutil.rmtree(database.path / "head", ignore_errors=True)
 
 
 def times_of(directory, options=OPTIONS):
@@ -34,7 +41,7 @@ def times_of(directory, options=OPTIONS):
     database = Database.open(directory, options)
     (batch,) = database.select([Selection((), -(1 << 60), 1 << 60)])
     stats = database.stats()
-    database.close()
+    close(database)
     runs = {
         tuple(batch.times[start : start + count].tolist())
         for start, count in zip(batch.time_start.tolist(), batch.count.tolist(), strict=True)
@@ -184,7 +191,7 @@ def test_a_cut_leaves_a_checkpoint_and_few_segments(tmp_path):
     stats = database.stats()
     assert stats.wal.size_bytes < before / 2
     assert stats.blocks
-    database.close()
+    close(database)
     ((_, checkpoint),) = checkpoints(tmp_path / "wal")
     assert any(kind == SAMPLES for kind, _ in read_records(checkpoint))
     times, stats = times_of(tmp_path)
@@ -208,13 +215,13 @@ def test_a_crash_between_block_and_checkpoint_doubles_nothing(tmp_path, monkeypa
     assert database.stats().blocks > 0
     copy = shutil.copytree(tmp_path, tmp_path / "copy")
     monkeypatch.undo()
-    database.close()
+    close(database)
     for _ in range(2):
         times, stats = times_of(copy)
         assert times == list(range(5000))
     database = Database.open(copy, OPTIONS)
     database.flush()
     database.maintain()
-    database.close()
+    close(database)
     assert times_of(copy)[0] == list(range(5000))
     assert stats.blocks > 0
