@@ -21,6 +21,7 @@ from aiohttp import web
 from api.routes import RUNNER_OPTIONS, make_app
 from discovery.kubernetes.watches import Watches
 from gnomon import wiring
+from gnomon.compiled import release_compiler
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
 from gnomon.config.load import load_file
@@ -211,8 +212,8 @@ class Server:
         scraper = wiring.scraper(self._storage, self._threads, self._config)
         self._state.scraper = scraper
         await scraper.apply(wiring.jobs(self._state.config, self._watches))
+        release_compiler()
         # What a start made lives as long as the process: the collector need not look at it again.
-        gc.collect()
         gc.freeze()
         self._state.ready = True
         _log.info(

@@ -73,3 +73,25 @@ def test_what_needs_no_kernels_does_not_load_numba(words):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_kernels_run_after_the_compiler_is_released_and_memory_is_less():
+    program = """
+from pathlib import Path
+import numpy as np
+from gnomon.compiled import load_kernels, release_compiler
+
+def resident_kb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+load_kernels()
+before = resident_kb()
+release_compiler()
+assert resident_kb() < 0.8 * before, (before, resident_kb())
+from scraper.text_kernels import parse_number
+assert parse_number(np.frombuffer(b"12.5" + bytes(16), np.uint8), 0)[1] == 12.5
+from scraper.exposition import parse
+assert parse(b"a 1\\n").values.tolist() == [1.0]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
