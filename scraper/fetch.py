@@ -21,12 +21,14 @@ from yarl import URL
 
 from discovery.http_requests import CredentialsError
 from scraper.ingest import Body, BodySizeError
+from scraper.plain_http import CutShortError, LateError, TooLargeError
 from scraper.tokens import ParseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scraper.job import ScrapeJob
+    from scraper.plain_http import PlainClient, PlainRequest
 
 _MEDIA_TYPES = {
     "OpenMetricsText1.0.0": "application/openmetrics-text;version=1.0.0",
@@ -92,6 +94,24 @@ def request_headers(job: ScrapeJob, *, timeout_ms: int, user_agent: str) -> dict
     }
 
 
+async def fetch_plain(
+    client: PlainClient, request: PlainRequest, url: str, *, timeout_s: float, body_bytes_max: int
+) -> Response:
+    """GET one target by the plain client. Raises FetchError, NotPlainError."""
+    try:
+        answer = await client.get(request, timeout_s=timeout_s, body_bytes_max=body_bytes_max)
+    except LateError as e:
+        raise FetchError(_DEADLINE if e.in_body else f'Get "{url}": {_DEADLINE}') from None
+    except TooLargeError:
+        raise FetchError(_BODY_SIZE, body_too_large=True) from None
+    except CutShortError:
+        raise FetchError("unexpected EOF") from None
+    if answer.status != 200:
+        status = f"{answer.status} {answer.reason}".rstrip()
+        raise FetchError(f"server returned HTTP status {status}")
+    return Response(answer.body, answer.content_type, answer.content_encoding == "gzip")
+
+
 async def fetch(
     session: aiohttp.ClientSession,
     url: str,
@@ -101,7 +121,9 @@ async def fetch(
     timeout_s: float,
     body_bytes_max: int = 0,
 ) -> Response:
-    """GET one target. `options` are `RequestOptions.for_url`. Raises FetchError.
+    """GET one target by the general client. Raises FetchError.
+
+    `options` are `RequestOptions.for_url`.
 
     `body_bytes_max` bounds what is read as it arrives; 0 means no bound.
     """

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from discovery.http_requests import CredentialsError, RequestOptions
 from scraper.duration import format_duration_ms
-from scraper.fetch import FetchError, Response, fetch, read_or_refuse, request_headers
+from scraper.fetch import (
+    FetchError,
+    Response,
+    fetch,
+    fetch_plain,
+    read_or_refuse,
+    request_headers,
+)
+from scraper.plain_http import NotPlainError, PlainClient, PlainRequest, plain_request
 from scraper.stats import Durations
 from scraper.targets import ActiveTarget
 
@@ -49,12 +57,21 @@ class LoopContext:
     """What all loops of a scraper share. `clock` gives seconds since the epoch."""
 
     session_for: Callable[[str], aiohttp.ClientSession]
+    plain: PlainClient
     executor: Executor
     clock: Callable[[], float]
     user_agent: str
     phase_seed: int
     record: Callable[[ScrapeJob, Outcome], None]
     intervals: dict[int, Durations]
+
+
+@dataclass(slots=True)
+class _Request:
+    """How a target is asked: arguments for the general client, and the plain form if it has one."""
+
+    arguments: dict[str, Any]
+    plain: PlainRequest | None
 
 
 class TargetLoop:
@@ -70,7 +87,7 @@ class TargetLoop:
     ) -> None:
         self.target, self.job, self.ingest, self._options = target, job, ingest, options
         self._context = context
-        self._headers = self._make_headers()
+        self._request: _Request | None = None
         self.forced_error = ""
         self.health, self.last_error = "unknown", ""
         self.last_scrape_s = self.last_duration_s = 0.0
@@ -95,7 +112,7 @@ class TargetLoop:
         Takes effect with the next scrape, which keeps its slot unless the interval changed.
         """
         self.target, self.job, self.ingest, self._options = target, job, ingest, options
-        self._headers = self._make_headers()
+        self._request = None
         self._wake()
 
     def end(self) -> None:
@@ -251,29 +268,55 @@ class TargetLoop:
         """Return the response, or the error that stands for it."""
         if self.forced_error:
             return FetchError(self.forced_error)
-        target, options = self.target, self._options
+        context, target = self._context, self.target
+        size_max, timeout_s = self.job.limits.body_size_limit, target.timeout_ms / 1000
+        began = time.monotonic()
         try:
-            if options.blocks(target.url):
-                loop = asyncio.get_running_loop()
-                arguments = await loop.run_in_executor(
-                    self._context.executor, options.for_url, target.url
-                )
-            else:
-                arguments = options.for_url(target.url)
+            request = self._request
+            if request is None or self._options.blocks(target.url):
+                request = self._request = await self._make_request()
+            if request.plain is not None:
+                try:
+                    return await fetch_plain(
+                        context.plain,
+                        request.plain,
+                        target.url,
+                        timeout_s=timeout_s,
+                        body_bytes_max=size_max,
+                    )
+                except NotPlainError as e:
+                    if e.lasting:
+                        request.plain = None
             return await fetch(
-                self._context.session_for(target.unix_socket),
+                context.session_for(target.unix_socket),
                 target.url,
-                headers=self._headers,
-                options=arguments,
-                timeout_s=target.timeout_ms / 1000,
-                body_bytes_max=self.job.limits.body_size_limit,
+                headers=self._headers(),
+                options=request.arguments,
+                timeout_s=max(0.0, timeout_s - (time.monotonic() - began)),
+                body_bytes_max=size_max,
             )
         except CredentialsError as e:
             return FetchError(f'Get "{target.url}": {e}')
         except FetchError as e:
             return e
 
-    def _make_headers(self) -> dict[str, str]:
+    async def _make_request(self) -> _Request:
+        """Make what holds for all scrapes to come, unless files are read for it."""
+        target, options = self.target, self._options
+        if options.blocks(target.url):
+            loop = asyncio.get_running_loop()
+            arguments = await loop.run_in_executor(
+                self._context.executor, options.for_url, target.url
+            )
+        else:
+            arguments = options.for_url(target.url)
+        plain = None
+        if not target.unix_socket:
+            headers = self._headers() | arguments["headers"]
+            plain = plain_request(target.url, headers, arguments)
+        return _Request(arguments, plain)
+
+    def _headers(self) -> dict[str, str]:
         return request_headers(
             self.job, timeout_ms=self.target.timeout_ms, user_agent=self._context.user_agent
         )

@@ -23,6 +23,7 @@ from scraper.duration import format_duration_ms
 from scraper.ingest import TargetIngest
 from scraper.labelling import Labelling
 from scraper.loop import LoopContext, TargetLoop
+from scraper.plain_http import PlainClient
 from scraper.relabel import compile_rules
 from scraper.stats import Durations, OutcomeCounts, PoolStats, ScrapeStats
 from scraper.targets import DroppedTarget, Targets, TargetSet, stable_hash, targets_of
@@ -73,8 +74,10 @@ class Scraper:
         self._pools: dict[str, JobPool] = {}
         self._removed: dict[str, JobPool] = {}
         self._pools_failed = 0
+        self._plain = PlainClient()
         self._context = LoopContext(
             session_for=self._session,
+            plain=self._plain,
             executor=executor,
             clock=clock,
             user_agent=user_agent,
@@ -113,6 +116,7 @@ class Scraper:
         self._pools, self._removed = {}, {}
         await asyncio.gather(*(session.close() for session in self._sessions.values()))
         self._sessions = {}
+        self._plain.close()
 
     def targets(self) -> Targets:
         """Return active and dropped targets of all pools, ordered by pool."""
