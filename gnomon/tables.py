@@ -64,7 +64,7 @@ def _points(series: Mapping[str, Any]) -> list[tuple[float, Any]]:
     return sorted(((time, value) for time, value in points), key=lambda point: point[0])
 
 
-_BRACKETS = ("(]", "[)", "()", "[]")
+_BRACKETS = (("(", "]"), ("[", ")"), ("(", ")"), ("[", "]"))
 """By the rule of a bucket in the HTTP API."""
 
 

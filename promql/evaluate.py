@@ -20,7 +20,7 @@ from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
-from promql.histogram_runs import shown_per_step, window_sizes
+from promql.histogram_runs import runs_with_resets, shown_per_step, window_sizes
 from promql.info import InfoSelector, join_info
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.syntax import (
@@ -53,6 +53,7 @@ class Evaluator:
     def __init__(self, plan: Plan, selected: Sequence[Samples]) -> None:
         self._plan, self._selected = plan, selected
         self._clean: dict[int, Samples] = {}
+        self._told: dict[int, Samples] = {}
 
     def operand(self, node: Expr, ctx: EvalContext) -> Operand:
         """Return what a node yields at the steps of `ctx`.
@@ -137,14 +138,20 @@ class Evaluator:
         if node.extension == "smoothed":
             result = smoothed_samples(self._without_stale(number), points, ctx)
         else:
-            result = newest_samples(self._selected[number], points, ctx, keep_time=keep_time)
+            samples = self._selected[number]
+            if id(node) in self._plan.summarised and samples.histograms is not None:
+                samples = self._with_resets(number)
+            result = newest_samples(samples, points, ctx, keep_time=keep_time)
         ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
         if result.histograms is not None:
             ctx.counts.per_step += shown_per_step(result.histograms)
         return result
 
     def _range(self, node: MatrixSelector, ctx: EvalContext) -> Windows:
-        samples = self._without_stale(self._plan.selection_of[id(node)])
+        number = self._plan.selection_of[id(node)]
+        samples = self._without_stale(number)
+        if id(node) in self._plan.summarised and samples.histograms is not None:
+            samples = self._with_resets(number).without_stale()
         look = self._plan.looks[id(node)]
         ends, kept = look.points(ctx.steps_ms), np.zeros(samples.count.size, dtype=np.bool_)
         extension = node.vector.extension
@@ -160,6 +167,19 @@ class Evaluator:
         if number not in self._clean:
             self._clean[number] = self._selected[number].without_stale()
         return self._clean[number]
+
+    def _with_resets(self, number: int) -> Samples:
+        """Return a selection whose histograms know whether their counter was reset.
+
+        Prometheus finds that out only where buckets are not asked for, and then warns when
+        histograms before and after a reset come together.
+        """
+        if number not in self._told:
+            samples = self._selected[number]
+            assert samples.histograms is not None
+            told = runs_with_resets(samples.histograms)
+            self._told[number] = replace(samples, histograms=told)
+        return self._told[number]
 
     def _subquery(self, node: Subquery, ctx: EvalContext) -> Windows:
         inner = self._plan.inner[id(node)]

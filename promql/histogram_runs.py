@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from promql.histogram_algebra import was_reset
 from promql.histogram_columns import take
 from promql.histogram_matrix import NONE, HistogramMatrix
 from promql.kernels import newest_offsets, window_bounds
@@ -66,6 +67,23 @@ def runs_without_stale(runs: HistogramRuns) -> HistogramRuns | None:
     return HistogramRuns(
         runs.times[kept], np.cumsum(count) - count, count, take(runs.columns, kept)
     )
+
+
+def runs_with_resets(runs: HistogramRuns) -> HistogramRuns:
+    """Return the runs with each unknown hint replaced by what a look at the one before tells."""
+    columns = runs.columns
+    rows = ragged(runs.start, runs.count)
+    owner = np.repeat(np.arange(runs.count.size), runs.count)
+    stale = stale_rows(columns)
+    unknown = (columns.hint == ResetHint.UNKNOWN) & ~stale
+    asked = np.flatnonzero(unknown[rows[1:]] & (owner[1:] == owner[:-1]) & ~stale[rows[:-1]])
+    if asked.size == 0:
+        return runs
+    current = rows[asked + 1]
+    fell = was_reset(take(columns, rows[asked]), take(columns, current))
+    hint = columns.hint.copy()
+    hint[current] = np.where(fell, ResetHint.RESET, ResetHint.NOT_RESET)
+    return replace(runs, columns=replace(columns, hint=hint))
 
 
 def runs_of_matrix(matrix: Matrix, steps_ms: Ints) -> HistogramRuns | None:

@@ -10,6 +10,7 @@ Nodes are looked up by `id()`: equal nodes at two places of a query may have dif
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ from promql.syntax import (
 from tsdb.interface import SelectHints, Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from promql.syntax import Expr
@@ -46,6 +49,16 @@ TIME_DEPENDENT = frozenset(
     | {"day_of_month", "day_of_week", "day_of_year", "days_in_month"}
 )
 """Functions whose value depends on the step even where all their arguments are fixed by `@`."""
+
+
+SUMMARIES = frozenset({"histogram_avg", "histogram_count", "histogram_sum"})
+"""Functions that look at no bucket. What they get is told of resets that their reader sees."""
+
+NEED_BUCKETS = frozenset(
+    {"histogram_fraction", "histogram_quantile", "histogram_quantiles"}
+    | {"histogram_stddev", "histogram_stdvar"}
+)
+"""Functions under which that is not so."""
 
 
 FAR_MS = 1 << 62
@@ -116,6 +129,8 @@ class Plan:
     inner: dict[int, Inner] = field(default_factory=dict)
     invariant: set[int] = field(default_factory=set)
     """Subtrees that have one value for all steps; evaluated at the first and spread."""
+    summarised: set[int] = field(default_factory=set)
+    """Selectors of which only counts and sums of histograms are asked."""
 
 
 def make_plan(
@@ -160,6 +175,7 @@ class _Planner:
         self.plan = Plan()
         self._times, self._query = times, query
         self._wishes: list[_Wish] = []
+        self._summarised = False
 
     def walk(self, node: Expr, first_ms: int, last_ms: int, hints: SelectHints) -> bool:
         """Plan a subtree; return whether it has the same value at every step."""
@@ -171,7 +187,8 @@ class _Planner:
             case Paren(expr=inner) | Unary(expr=inner):
                 return self._all(node, (inner,), first_ms, last_ms, hints)
             case Binary(lhs=lhs, rhs=rhs):
-                return self._all(node, (lhs, rhs), first_ms, last_ms, hints)
+                with self._summary(on=False):
+                    return self._all(node, (lhs, rhs), first_ms, last_ms, hints)
             case Aggregation():
                 inside = SelectHints(
                     step_ms=hints.step_ms,
@@ -185,7 +202,8 @@ class _Planner:
                 return self._info(node, first_ms, last_ms, hints)
             case Call():
                 inside = SelectHints(step_ms=hints.step_ms, func=node.func)
-                fixed = self._all(node, node.args, first_ms, last_ms, inside)
+                with self._summary(on=self._stays_summary(node.func)):
+                    fixed = self._all(node, node.args, first_ms, last_ms, inside)
                 if node.func in TIME_DEPENDENT:
                     self.plan.invariant.discard(id(node))
                     return False
@@ -201,7 +219,8 @@ class _Planner:
                 self._wish(node, vector.matchers, look, first_ms, last_ms, hints, vector.extension)
                 return vector.at is not None
             case Subquery():
-                self._subquery(node, first_ms, last_ms)
+                with self._summary(on=False):
+                    self._subquery(node, first_ms, last_ms)
                 return node.at is not None
 
     def _all(
@@ -214,6 +233,16 @@ class _Planner:
     ) -> bool:
         fixed = [self.walk(part, first_ms, last_ms, hints) for part in parts]
         return self._mark(node, fixed=all(fixed))
+
+    @contextmanager
+    def _summary(self, *, on: bool) -> Iterator[None]:
+        """Set whether only counts and sums of histograms are asked of what is walked inside."""
+        before, self._summarised = self._summarised, on
+        yield
+        self._summarised = before
+
+    def _stays_summary(self, func: str) -> bool:
+        return func in SUMMARIES or (self._summarised and func not in NEED_BUCKETS)
 
     def _mark(self, node: Expr, *, fixed: bool) -> bool:
         if fixed:
@@ -300,6 +329,8 @@ class _Planner:
             by=hints.by,
         )
         self.plan.looks[id(node)] = look
+        if self._summarised:
+            self.plan.summarised.add(id(node))
         # Left open, to the millisecond.
         self._wishes.append(_Wish(id(node), matchers, low - back_ms + 1, high, hints))
 
