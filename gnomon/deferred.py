@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tsdb.interface import (
+        ExemplarColumns,
         Floats,
         HistogramColumns,
         Ints,
@@ -84,6 +85,18 @@ class DeferredStorage:
     ) -> npt.NDArray[np.uint8]:
         """See `Appender.append`."""
         return self._there.append(refs, times_ms, values, time_max_ms=time_max_ms)
+
+    def append_exemplars(
+        self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans
+    ) -> npt.NDArray[np.uint8]:
+        """See `ExemplarStorage.append_exemplars`."""
+        return self._there.append_exemplars(refs, times_ms, values, labels)
+
+    def select_exemplars(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> ExemplarColumns:
+        """See `ExemplarStorage.select_exemplars`."""
+        return self._there.select_exemplars(matcher_sets, start_ms, end_ms)
 
     def append_histograms(
         self,

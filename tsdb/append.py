@@ -20,7 +20,7 @@ from tsdb.head_deletion import any_covers
 from tsdb.head_view import read_view, take_view
 from tsdb.histogram_buffer import HistogramRun
 from tsdb.histogram_columns import digests, of_columns, take
-from tsdb.interface import AppendStatus
+from tsdb.interface import AppendStatus, ExemplarStatus
 from tsdb.kernels import LATE, NO_TIME, STORED
 from tsdb.late import sorted_run
 from tsdb.wal import choose_series
@@ -55,6 +55,7 @@ class AppendStats:
     late: int
     histograms_by_status: tuple[int, ...]
     late_histograms: int
+    exemplars_by_status: tuple[int, ...]
 
 
 class BatchAppender:
@@ -81,6 +82,7 @@ class BatchAppender:
         self._late = 0
         self._histograms_by_status = np.zeros(len(AppendStatus) + 1, np.int64)
         self._late_histograms = 0
+        self._exemplars_by_status = np.zeros(len(ExemplarStatus), np.int64)
 
     def resolve(self, labels: LabelSpans) -> Ints:
         """Return a ref for each series, creating and logging those that are new.
@@ -146,6 +148,44 @@ class BatchAppender:
             limits = (_ALL_MS, NO_TIME, NO_TIME, STORED)
             return self._append_histograms(refs, times, digest, columns, limits)
 
+    def append_exemplars(
+        self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans
+    ) -> npt.NDArray[np.uint8]:
+        """Log and keep one batch of exemplars; return the `ExemplarStatus` of each.
+
+        Raises `WriteFailedError`; then none was kept.
+        """
+        refs = np.ascontiguousarray(refs, np.int64)
+        times = np.ascontiguousarray(times_ms, np.int64)
+        values = np.ascontiguousarray(values, np.float64)
+        with self.head.lock:
+            self._check_open()
+            status = self.restore_exemplars(refs, times, values, labels)
+            stored = np.flatnonzero(status == ExemplarStatus.STORED)
+            if self.wal is not None and stored.size:
+                chosen = choose_series(labels, stored)
+                try:
+                    self.wal.write_exemplars(refs[stored], times[stored], values[stored], chosen)
+                except BaseException:
+                    self.head.exemplars.forget_newest(stored.size)
+                    raise
+        return status
+
+    def restore_exemplars(
+        self, refs: Ints, times: Ints, values: Floats, labels: LabelSpans
+    ) -> npt.NDArray[np.uint8]:
+        """Keep a batch from the log. The caller holds the head's lock, or replays."""
+        generation = self.head.generation.array[: self.head.slot_count]
+        status = self.head.exemplars.put(refs, times, values, labels, generation)
+        self._exemplars_by_status += np.bincount(status, minlength=len(ExemplarStatus))
+        return status
+
+    def resize_exemplars(self, exemplars_max: int) -> None:
+        """Change how many exemplars are kept."""
+        with self.head.lock:
+            generation = self.head.generation.array[: self.head.slot_count]
+            self.head.exemplars.resize(exemplars_max, generation)
+
     def restore_samples(self, refs: Ints, times: Ints, bits: Words) -> npt.NDArray[np.uint8]:
         """Store a batch from the log: as `append`, without logging, and whatever its age."""
         with self.head.lock:
@@ -184,6 +224,7 @@ class BatchAppender:
             self._late,
             tuple(self._histograms_by_status[:-1].tolist()),
             self._late_histograms,
+            tuple(self._exemplars_by_status.tolist()),
         )
 
     def _check_open(self) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from tsdb.block import Block
     from tsdb.interface import (
+        ExemplarColumns,
         Floats,
         HistogramColumns,
         Ints,
@@ -70,7 +71,7 @@ class DatabaseOptions:
     welcome, 0: nothing late at all. `max_block_ms` None: a tenth of retention, 31 days at most.
     `background` runs maintenance in a thread, every `maintenance_interval_s`. `clock_ms` bounds
     what counts as the newest time, from which retention, cuts and the window of late samples are
-    counted: a sample from the future does not push out those of today.
+    counted: a sample from the future does not push out those of today. `exemplars_max` are kept.
     """
 
     retention_ms: int | None = 15 * DAY_MS
@@ -85,6 +86,7 @@ class DatabaseOptions:
     background: bool = True
     maintenance_interval_s: float = 60.0
     clock_ms: Callable[[], int] = wall_clock_ms
+    exemplars_max: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class DatabaseStats:
     """Everything countable, for `telemetry.py`. Times in ms since the epoch, durations in s.
 
     `appended` counts floats by `AppendStatus`, replayed ones included, `histograms_appended`
-    histograms; `histograms_waiting` are in the head. Head times are None while
+    histograms; `histograms_waiting` are in the head. `exemplars_appended` counts by
+    `ExemplarStatus`. Head times are None while
     it is empty. `clean_start`: 1 the last owner closed it, 0 it crashed, -1 there is no lock.
     """
 
@@ -105,6 +108,9 @@ class DatabaseStats:
     histograms_appended: tuple[int, ...]
     histograms_late: int
     histograms_waiting: int
+    exemplars: int
+    exemplars_max: int
+    exemplars_appended: tuple[int, ...]
     head_min_time_ms: int | None
     head_max_time_ms: int | None
     head_pages: int
@@ -148,7 +154,12 @@ class Database:
         in_memory = path is None or options.read_only
         reserve = 0 if path is None else _RESERVED_SLOTS
         pages = None if in_memory or path is None else path / "head"
-        self._head = Head(pages=pages, reserve=reserve, window_ms=options.min_block_ms)
+        self._head = Head(
+            pages=pages,
+            reserve=reserve,
+            window_ms=options.min_block_ms,
+            exemplars_max=options.exemplars_max,
+        )
         self._reader = Reader(self._head)
         self._appender = BatchAppender(
             self._head,
@@ -308,6 +319,18 @@ class Database:
         """Log and store one batch of histograms; see `interface.HistogramAppender`."""
         return self._appender.append_histograms(refs, times_ms, histograms, time_max_ms=time_max_ms)
 
+    def append_exemplars(
+        self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans
+    ) -> npt.NDArray[np.uint8]:
+        """Log and keep one batch of exemplars; see `interface.ExemplarStorage`."""
+        return self._appender.append_exemplars(refs, times_ms, values, labels)
+
+    def select_exemplars(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> ExemplarColumns:
+        """Return exemplars of matching series; see `interface.ExemplarStorage`."""
+        return self._reader.select_exemplars(matcher_sets, start_ms, end_ms)
+
     def append(
         self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
     ) -> npt.NDArray[np.uint8]:
@@ -322,8 +345,11 @@ class Database:
         retention_ms: int | None,
         retention_bytes: int | None,
         out_of_order_window_ms: int | None,
+        exemplars_max: int | None = None,
     ) -> None:
-        """Change what a configuration reload may change."""
+        """Change what a configuration reload may change; `exemplars_max` None leaves it."""
+        if exemplars_max is not None:
+            self._appender.resize_exemplars(exemplars_max)
         self.options = replace(
             self.options,
             retention_ms=retention_ms,
@@ -397,6 +423,9 @@ class Database:
             appended=appended.by_status,
             late_appended=appended.late,
             late_waiting=head.late.count + head.frozen_late.count,
+            exemplars=len(head.exemplars),
+            exemplars_max=head.exemplars.capacity,
+            exemplars_appended=appended.exemplars_by_status,
             histograms_appended=appended.histograms_by_status,
             histograms_late=appended.late_histograms,
             histograms_waiting=head.histograms.count + head.frozen_histograms.count,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsdb.columns import GrowingColumn
+from tsdb.exemplars import ExemplarRing
 from tsdb.head_deletion import DeletedSlots
 from tsdb.head_pages import PageStore
 from tsdb.histogram_buffer import HistogramBuffer, HistogramRun
@@ -55,12 +56,15 @@ NEVER_MS: int = np.iinfo(np.int64).max
 class Head:
     """Slots, open samples, sealed pages and the late buffer of one database."""
 
-    def __init__(self, *, pages: Path | None, reserve: int, window_ms: int) -> None:
+    def __init__(
+        self, *, pages: Path | None, reserve: int, window_ms: int, exemplars_max: int = 0
+    ) -> None:
         """Make an empty head. `reserve` slots of address space; 0 for small stores.
 
         `pages` is the directory for sealed pages, None to keep them in memory. `window_ms` is the
-        length of the windows that will be cut.
+        length of the windows that will be cut. `exemplars_max` are kept.
         """
+        self.exemplars = ExemplarRing(exemplars_max)
         symbols = SymbolTable(reserve=reserve)
         self.lock = threading.Lock()
         self._reserve = reserve
@@ -410,6 +414,7 @@ class Head:
             **self.rows.save(),
             **self.late.save(),
             **self.histograms.save(),
+            **self.exemplars.save(),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> bool:
@@ -445,6 +450,7 @@ class Head:
         self.rows.restore(saved)
         self.late.restore(saved)
         self.histograms.restore(saved)
+        self.exemplars.restore(saved, self.generation.array[: self.slot_count])
         self.series_created = len(self.rows)
         return True
 

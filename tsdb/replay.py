@@ -26,6 +26,7 @@ from tsdb.histogram_record import histogram_payload, read_histograms
 from tsdb.interface import AppendStatus
 from tsdb.segment_reader import Chunk, DamagedError, read_chunks, read_records, unpacked
 from tsdb.wal import (
+    EXEMPLARS,
     HISTOGRAMS,
     SAMPLES,
     SEGMENT_MAGIC,
@@ -35,7 +36,9 @@ from tsdb.wal import (
     checkpoint_path,
     checkpoints,
     choose_series,
+    exemplar_payload,
     header_of,
+    read_exemplars,
     read_samples,
     read_series,
     read_tombstone,
@@ -349,6 +352,8 @@ def _apply(
                 report.count(appender.restore_samples(*read_samples(payload)))
             case _Other(kind, payload) if kind == HISTOGRAMS:
                 report.count(appender.restore_histograms(*read_histograms(payload)))
+            case _Other(kind, payload) if kind == EXEMPLARS:
+                appender.restore_exemplars(*read_exemplars(payload))
             case _Other(kind, payload) if kind == TOMBSTONE:
                 on_tombstone(read_tombstone(payload))
     except ValueError as error:
@@ -383,6 +388,14 @@ def _kept(
         if not chosen.size:
             return None
         payload = histogram_payload(refs[chosen], times[chosen], take(columns, chosen))
+        payload, flags = zstandard.ZstdCompressor(level=1).compress(payload), ZSTD
+    elif kind == EXEMPLARS:
+        refs, times, values, labels = read_exemplars(payload)
+        chosen = np.flatnonzero((times >= keep_from_ms) & is_live(refs))
+        if not chosen.size:
+            return None
+        kept = choose_series(labels, chosen)
+        payload = exemplar_payload(refs[chosen], times[chosen], values[chosen], kept)
         payload, flags = zstandard.ZstdCompressor(level=1).compress(payload), ZSTD
     elif kind == TOMBSTONE and read_tombstone(payload).end_ms < keep_from_ms:
         return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from tsdb.errors import ClosedError, TooManySamplesError
+from tsdb.exemplars import exemplar_columns
 from tsdb.head_view import RowSamples, read_view, take_view
 from tsdb.histogram_buffer import count_histograms, read_histograms
 from tsdb.histogram_columns import take_series as take_histograms
@@ -25,6 +26,7 @@ from tsdb.kernels import NO_TIME
 from tsdb.label_kernels import mark_ids
 from tsdb.matching import RegexMemory, check_matchers, match_series
 from tsdb.merge import merge_batches, merge_labels
+from tsdb.series_order import series_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from tsdb.block import Block
     from tsdb.errors import CorruptFileError
     from tsdb.head import Head
-    from tsdb.interface import Ints, Matcher, Selection
+    from tsdb.interface import ExemplarColumns, Ints, Matcher, Selection
     from tsdb.label_kernels import Slots
     from tsdb.metric_table import SeriesRows
 
@@ -113,6 +115,30 @@ class Reader:
             ]
             batches.append(merge_batches([*parts, batch], rows.symbols) if parts else batch)
         return batches
+
+    def select_exemplars(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> ExemplarColumns:
+        """Return exemplars of matching series; see `interface.ExemplarStorage`."""
+        self._check_open()
+        head = self._head
+        rows = head.rows
+        memory = self._memory_of(rows)
+        sets = list(matcher_sets) or [()]
+        slots = np.concatenate([match_series(rows, memory, each) for each in sets])
+        with head.lock:
+            generation = head.generation.array[: head.slot_count]
+            found = head.exemplars.of_slots(slots, generation, start_ms, end_ms)
+        owner = (found.refs & 0xFFFFFFFF).astype(np.int32)
+        having, series = np.unique(owner, return_inverse=True)
+        labels = rows.labels(having)
+        order = series_order(labels)
+        rank = np.empty(order.size, np.int64)
+        rank[order] = np.arange(order.size)
+        of_series = rank[series]
+        # Those of a series came in order: by time, value and labels.
+        by_time = np.argsort(of_series, kind="stable")
+        return exemplar_columns(found, by_time, of_series[by_time], rows.labels(having[order]))
 
     def series(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int

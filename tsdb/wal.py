@@ -33,7 +33,7 @@ from tsdb.wal_kernels import copy_spans, decode_samples, encode_samples
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tsdb.interface import Bytes, HistogramColumns, Ints
+    from tsdb.interface import Bytes, Floats, HistogramColumns, Ints
     from tsdb.label_kernels import Slots, Words
 
 _log = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ _log = logging.getLogger(__name__)
 SEGMENT_MAGIC = b"GNOMWAL\x01"
 HEADER = struct.Struct("<IBBHI")
 """Payload bytes, type, flags, zero, CRC-32 of the eight bytes before it and of the payload."""
-SERIES, SAMPLES, TOMBSTONE, HISTOGRAMS = 1, 2, 3, 4
+SERIES, SAMPLES, TOMBSTONE, HISTOGRAMS, EXEMPLARS = 1, 2, 3, 4, 5
 ZSTD = 1
 """Flag: the payload is one zstd frame."""
 PAYLOAD_BYTES_MAX = 1 << 30
 _COMPRESS_FROM_BYTES = 512
-_COMPRESSED_KINDS = (SERIES, HISTOGRAMS)
+_COMPRESSED_KINDS = (SERIES, HISTOGRAMS, EXEMPLARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,10 @@ class WalWriter:
     def write_histograms(self, refs: Ints, times: Ints, columns: HistogramColumns) -> None:
         """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
         self.write(HISTOGRAMS, histogram_payload(refs, times, columns))
+
+    def write_exemplars(self, refs: Ints, times: Ints, values: Floats, labels: LabelSpans) -> None:
+        """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
+        self.write(EXEMPLARS, exemplar_payload(refs, times, values, labels))
 
     def write_tombstone(self, tombstone: Tombstone) -> None:
         """Log what is deleted from the head. Raises `WriteFailedError`; then nothing was logged."""
@@ -298,6 +302,33 @@ def read_series(payload: bytes) -> tuple[Ints, LabelSpans]:
     if first[-1] != label_count or lengths.sum() != data.size:
         raise ValueError("series record does not add up")
     return refs, LabelSpans(data, _spans_of(lengths), first)
+
+
+def exemplar_payload(refs: Ints, times: Ints, values: Floats, labels: LabelSpans) -> bytes:
+    """Return the payload of an exemplar record; `labels` is as `choose_series` makes it."""
+    return b"".join(
+        (
+            struct.pack("<I", refs.size),
+            times.astype("<i8").tobytes(),
+            values.astype("<f8").tobytes(),
+            series_payload(refs, labels),
+        )
+    )
+
+
+def read_exemplars(payload: bytes) -> tuple[Ints, Ints, Floats, LabelSpans]:
+    """Return refs, times, values and labels of an exemplar record. Raises ValueError."""
+    if len(payload) < 4:
+        raise ValueError("exemplar record too short")
+    (count,) = struct.unpack_from("<I", payload)
+    if 4 + 16 * count > len(payload):
+        raise ValueError("exemplar record too short")
+    times = np.frombuffer(payload, "<i8", count, 4).astype(np.int64)
+    values = np.frombuffer(payload, "<f8", count, 4 + 8 * count).astype(np.float64)
+    refs, labels = read_series(payload[4 + 16 * count :])
+    if refs.size != count:
+        raise ValueError("exemplar record does not add up")
+    return refs, times, values, labels
 
 
 def tombstone_payload(tombstone: Tombstone) -> bytes:
