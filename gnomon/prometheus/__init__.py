@@ -1,0 +1,1 @@
+"""Prometheus' files on disk: blocks, log and head of its data directory, read and written."""

@@ -1,0 +1,151 @@
+"""Chunks in segment files to columns of samples, checked.
+
+From: `block.py` (chunks of the index). To: the same, as columns.
+Source: Prometheus documentation, chunks disk format.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gnomon.prometheus.bit_kernels import check_crcs
+from gnomon.prometheus.chunk_kernels import decode_xor, find_chunks
+from gnomon.prometheus.histogram_kernels import (
+    FLOAT_ENCODING,
+    decode_histograms,
+    measure_histograms,
+)
+from gnomon.prometheus.mapped_file import map_file
+from tsdb.errors import CorruptFileError
+from tsdb.histogram_columns import starts_of
+from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, HistogramColumns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from tsdb.interface import Bytes, Floats, Ints
+
+MAGIC = 0x85BD40DD
+XOR, HISTOGRAM = 1, 2
+ENCODINGS = (XOR, HISTOGRAM, FLOAT_ENCODING)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where C chunks of one segment are. Shapes: int64[C]; see `find_chunks`."""
+
+    start: Ints
+    stop: Ints
+    encoding: Ints
+    samples: Ints
+
+
+class Segment:
+    """One chunk file, mapped."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file. Raises `CorruptFileError`, OSError."""
+        self.path = path
+        self.data: Bytes = map_file(path)
+        if self.data.size < 8 or struct.unpack(">IB", self.data[:5].tobytes()) != (MAGIC, 1):
+            raise CorruptFileError(path, 0, "not a chunk file of version 1")
+
+    def find(self, at: Ints) -> Places:
+        """Find and check chunks. Raises `CorruptFileError` for the first that is damaged."""
+        places = Places(*(np.empty(at.size, np.int64) for _ in range(4)))
+        at = np.ascontiguousarray(at)
+        find_chunks(self.data, at, places.start, places.stop, places.encoding, places.samples)
+        good = np.empty(at.size, np.bool_)
+        # The checksum covers the encoding's byte as well.
+        check_crcs(self.data, places.start - 1, places.stop, good)
+        bad = np.flatnonzero(~good | (places.encoding < 0))
+        if bad.size:
+            raise CorruptFileError(self.path, int(at[bad[0]]), "damaged chunk")
+        unknown = np.flatnonzero(~np.isin(places.encoding, ENCODINGS))
+        if unknown.size:
+            kind = int(places.encoding[unknown[0]])
+            raise CorruptFileError(
+                self.path, int(at[unknown[0]]), f"chunk encoding {kind} is not known"
+            )
+        return places
+
+    def floats(self, places: Places) -> tuple[Ints, Floats]:
+        """Return the samples of float chunks, one behind the other."""
+        total = int(places.samples.sum())
+        times, bits = np.empty(total, np.int64), np.empty(total, np.uint64)
+        good = np.empty(places.start.size, np.bool_)
+        out = np.cumsum(places.samples) - places.samples
+        decode_xor(self.data, places.start, places.stop, places.samples, out, times, bits, good)
+        self._check(good, places)
+        return times, bits.view(np.float64)
+
+    def histograms(self, places: Places) -> tuple[Ints, HistogramColumns]:
+        """Return the samples of histogram chunks, one behind the other."""
+        chunks, rows = places.start.size, int(places.samples.sum())
+        positive, negative, bound = (np.empty(chunks, np.int64) for _ in range(3))
+        good = np.empty(chunks, np.bool_)
+        measure_histograms(self.data, places.start, places.stop, positive, negative, bound, good)
+        self._check(good, places)
+        positives = int((positive * places.samples).sum())
+        negatives = int((negative * places.samples).sum())
+        bounds_start = starts_of(bound)
+        columns = HistogramColumns(
+            schema=np.zeros(rows, np.int8),
+            hint=np.zeros(rows, np.int8),
+            is_float=np.repeat(places.encoding == FLOAT_ENCODING, places.samples),
+            count=np.zeros(rows),
+            sum=np.zeros(rows),
+            zero_threshold=np.zeros(rows),
+            zero_count=np.zeros(rows),
+            positive_start=np.zeros(rows + 1, np.int64),
+            positive_index=np.zeros(positives, np.int32),
+            positive_count=np.zeros(positives),
+            negative_start=np.zeros(rows + 1, np.int64),
+            negative_index=np.zeros(negatives, np.int32),
+            negative_count=np.zeros(negatives),
+            bounds_start=np.repeat(bounds_start[:-1], places.samples),
+            bounds_count=np.repeat(bound, places.samples),
+            bounds=np.zeros(int(bounds_start[-1])),
+        )
+        times = np.empty(rows, np.int64)
+        decode_histograms(
+            self.data,
+            places.start,
+            places.stop,
+            places.encoding,
+            places.samples,
+            positive,
+            negative,
+            np.cumsum(places.samples) - places.samples,
+            times,
+            columns.schema,
+            columns.hint,
+            columns.count,
+            columns.sum,
+            columns.zero_threshold,
+            columns.zero_count,
+            columns.positive_start,
+            columns.positive_index,
+            columns.positive_count,
+            columns.negative_start,
+            columns.negative_index,
+            columns.negative_count,
+            bounds_start[:-1].copy(),
+            columns.bounds,
+            good,
+        )
+        self._check(good, places)
+        # Stale markers have no buckets and no bounds.
+        columns.bounds_count[columns.schema != CUSTOM_BUCKETS_SCHEMA] = 0
+        return times, columns
+
+    def _check(self, good: npt.NDArray[np.bool_], places: Places) -> None:
+        bad = np.flatnonzero(~good)
+        if bad.size:
+            raise CorruptFileError(self.path, int(places.start[bad[0]]), "chunk does not add up")
