@@ -136,7 +136,7 @@ class Evaluator:
         number = self._plan.selection_of[id(node)]
         points = self._plan.looks[id(node)].points(ctx.steps_ms)
         if node.extension == "smoothed":
-            result = smoothed_samples(self._without_stale(number), points, ctx)
+            result = smoothed_samples(self._without_stale(number), points, node.span, ctx)
         else:
             samples = self._selected[number]
             if id(node) in self._plan.summarised and samples.histograms is not None:

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.errors import ExecutionError
+from promql.histogram_extended import smoothed_histograms
+from promql.histogram_runs import histogram_windows
 from promql.kernels import newest_offsets, window_bounds
 from promql.matrix import Matrix, Windows
 from promql.windows import Samples, pool_at, windows
+from tsdb.interface import HistogramRuns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.syntax import Span
 
     Ints = npt.NDArray[np.int64]
     Offsets = npt.NDArray[np.int32]
@@ -66,26 +70,48 @@ def extended_windows(
         wide_first,
         wide_stop,
     )
-    first = np.maximum(core.first - 1, wide_first)
-    inside = core.stop > core.first
+    last = pool_at(samples.times, samples.run_start, np.maximum(core.stop - 1, 0))
+    first, stop = _extended(core.first, core.stop, wide_first, wide_stop, last == end_ms, extension)
+    histograms = core.histograms
+    if histograms is not None:
+        assert samples.histograms is not None
+        wide = histogram_windows(
+            samples.histograms, end_ms + ahead_ms, range_ms + ctx.lookback_ms + ahead_ms
+        )
+        last = pool_at(histograms.times, histograms.start, np.maximum(histograms.stop - 1, 0))
+        own_first, own_stop = _extended(
+            histograms.first, histograms.stop, wide.first, wide.stop, last == end_ms, extension
+        )
+        histograms = replace(histograms, first=own_first, stop=own_stop)
+    return replace(core, first=first, stop=stop, extension=extension, histograms=histograms)
+
+
+def _extended(
+    first: Offsets,
+    stop: Offsets,
+    wide_first: Offsets,
+    wide_stop: Offsets,
+    ends_on_edge: Mask,
+    extension: str,
+) -> tuple[Offsets, Offsets]:
+    """Return first and stop of windows with what their edges need; the `wide` ones bound these."""
+    new_first = np.maximum(first - 1, wide_first)
+    inside = stop > first
     if extension == "anchored":
-        stop = np.where(inside, core.stop, first)
+        new_stop = np.where(inside, stop, new_first)
     else:
-        last = pool_at(samples.times, samples.run_start, np.maximum(core.stop - 1, 0))
-        reached = inside & (last == end_ms)
-        stop = np.where(reached, core.stop, np.minimum(core.stop + 1, wide_stop))
+        reached = inside & ends_on_edge
+        new_stop = np.where(reached, stop, np.minimum(stop + 1, wide_stop))
         # Between two samples a line can be drawn; from one on either side it cannot.
-        between = (first < core.first) & (stop > core.stop)
-        stop = np.where(inside | between, stop, first)
-    return replace(
-        core,
-        first=np.ascontiguousarray(first, dtype=np.int32),
-        stop=np.ascontiguousarray(stop, dtype=np.int32),
-        extension=extension,
+        between = (new_first < first) & (new_stop > stop)
+        new_stop = np.where(inside | between, new_stop, new_first)
+    return (
+        np.ascontiguousarray(new_first, dtype=np.int32),
+        np.ascontiguousarray(new_stop, dtype=np.int32),
     )
 
 
-def smoothed_samples(samples: Samples, at_ms: Ints, ctx: EvalContext) -> Matrix:
+def smoothed_samples(samples: Samples, at_ms: Ints, span: Span, ctx: EvalContext) -> Matrix:
     """Return each series' value on the line between the samples around each of `at_ms`.
 
     After the last sample its value holds on; before the first there is none. `samples` must hold
@@ -116,18 +142,24 @@ def smoothed_samples(samples: Samples, at_ms: Ints, ctx: EvalContext) -> Matrix:
     with np.errstate(all="ignore"):
         line = low + (high - low) * ((at_ms - left_ms) / np.where(span_ms > 0, span_ms, 1.0))
     on_sample = (span_ms <= 0) | (left_ms == at_ms)
+    present = np.ascontiguousarray((before >= 0)[samples.run_of])
+    histograms = None
+    if samples.histograms is not None:
+        histograms, mixed = smoothed_histograms(samples, samples.histograms, at_ms, span, ctx)
+        present &= ~mixed
     return Matrix(
         labels=samples.labels,
         values=np.where(on_sample, low, line),
-        present=np.ascontiguousarray((before >= 0)[samples.run_of]),
+        present=present,
         drop_name=np.zeros(samples.count.size, dtype=np.bool_),
+        histograms=histograms,
     )
 
 
 def with_edges(view: Windows) -> Windows:
     """Return the only step's windows with a sample on each edge, as a range query shows them.
 
-    For answers only: series after series, in Python.
+    For answers only: series after series, in Python. Of histograms those inside are shown.
     """
     end = int(view.end_ms[0])
     begin = end - view.range_ms
@@ -158,8 +190,13 @@ def with_edges(view: Windows) -> Windows:
         counts.append(len(times) - starts[-1])
     count = np.array(counts, dtype=np.int64)
     start = np.array(starts, dtype=np.int64)
+    own = view.histograms
+    if own is not None:
+        runs = HistogramRuns(own.times, own.start, own.count, own.columns)
+        own = histogram_windows(runs, view.end_ms, view.range_ms)
     return replace(
         view,
+        histograms=own,
         times=np.array(times, dtype=np.int64),
         values=np.array(values, dtype=np.float64),
         time_start=start,

@@ -150,20 +150,29 @@ def count_changes(
         count = resets_in_runs if only_falls else changes_in_runs
         values[where] = count(ranges.own.columns, start, stop)
         present[where] = True
-    for series in np.flatnonzero(ranges.mixed.any(axis=1)).tolist():
+    view = ranges.view
+    # An anchor is the newest sample before the window, of whichever kind.
+    back_ms = ctx.lookback_ms if view.extension == "anchored" else 0
+    for series in np.flatnonzero((view.count > 0) & (ranges.own.count > 0)).tolist():
         ctx.budget.check()
-        before = _changes_before(ranges, series, only_falls=only_falls)
-        view, own = ranges.view, ranges.own
-        window = int(view.window_of[series])
-        low = view.first[window] + own.first[series]
-        high = view.stop[window] + own.stop[series]
-        mixed = ranges.mixed[series]
-        values[series, mixed] = (before[high - 1] - before[low])[mixed]
-        present[series, mixed] = True
+        before, times = _changes_before(ranges, series, only_falls=only_falls)
+        begin = view.end_ms - view.range_ms
+        low = np.searchsorted(times, begin, side="right")
+        high = np.searchsorted(times, view.end_ms, side="right")
+        there = high > low
+        if back_ms:
+            anchor = np.searchsorted(times, begin - back_ms, side="right")
+            low = np.maximum(low - 1, anchor)
+        low = np.minimum(low, times.size - 1)
+        values[series] = np.where(there, before[high - 1] - before[low], 0.0)
+        present[series] = there
 
 
-def _changes_before(ranges: Ranges, series: int, *, only_falls: bool) -> Floats:
-    """Return how many changes there are up to each sample of a series, both kinds merged."""
+def _changes_before(ranges: Ranges, series: int, *, only_falls: bool) -> tuple[Floats, Ints]:
+    """Return how many changes there are up to each sample of a series, and their times.
+
+    Samples of both kinds are merged in the order of time.
+    """
     view: Windows = ranges.view
     at, count = int(view.time_start[series]), int(view.count[series])
     times = view.times[at : at + count]
@@ -171,7 +180,8 @@ def _changes_before(ranges: Ranges, series: int, *, only_falls: bool) -> Floats:
     floats = view.values[value_at : value_at + count]
     first = int(ranges.own.start[series])
     rows = np.arange(first, first + int(ranges.own.count[series]))
-    order = np.argsort(np.concatenate((times, ranges.own.times[rows])), kind="stable")
+    merged = np.concatenate((times, ranges.own.times[rows]))
+    order = np.argsort(merged, kind="stable")
     is_float = order < count
     both_floats = is_float[1:] & is_float[:-1]
     both_histograms = ~is_float[1:] & ~is_float[:-1]
@@ -187,4 +197,4 @@ def _changes_before(ranges: Ranges, series: int, *, only_falls: bool) -> Floats:
     )
     before = np.zeros(order.size, dtype=np.float64)
     np.cumsum(changed, out=before[1:])
-    return before
+    return before, merged[order]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from promql.histogram_extended import extended_change
 from promql.histogram_ranges import Ranges, note_ignored
 from promql.histogram_rate import count_changes, histogram_change, histogram_last_change
 from promql.matrix import Matrix, ScalarSteps, Windows
@@ -83,7 +84,8 @@ def _extrapolated(
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
         histograms = None
         if view.histograms is not None:
-            mixed, histograms = histogram_change(
+            change = extended_change if view.extension else histogram_change
+            mixed, histograms = change(
                 node,
                 Ranges(view, view.histograms),
                 ctx,
