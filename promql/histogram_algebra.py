@@ -75,8 +75,8 @@ def multiply(columns: HistogramColumns, factors: Floats | float) -> HistogramCol
     Shapes: `factors` float64[H] or one number.
     """
     factor = np.broadcast_to(np.asarray(factors, dtype=np.float64), columns.schema.shape)
-    return compact(
-        replace(
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        product = replace(
             columns,
             hint=np.where(factor < 0, np.int8(ResetHint.GAUGE), columns.hint),
             is_float=np.ones(columns.histogram_count, dtype=np.bool_),
@@ -86,7 +86,7 @@ def multiply(columns: HistogramColumns, factors: Floats | float) -> HistogramCol
             positive_count=_spread(columns.positive_start, columns.positive_count, factor),
             negative_count=_spread(columns.negative_start, columns.negative_count, factor),
         )
-    )
+    return compact(product)
 
 
 def divide(columns: HistogramColumns, divisors: Floats | float) -> HistogramColumns:

@@ -77,6 +77,11 @@ def _side_falls(current: Read, i: int, previous: Read, j: int, positive: bool) -
     schema = current.schema[i]
     exponential = schema != CUSTOM
     shift = previous.schema[j] - schema
+    if exponential:
+        # What lies in the zero bucket is counted there; by the finer bounds, as in additions.
+        threshold = current.zero_threshold[i]
+        while before < end and exponential_bound(old_index[before], schema + shift) <= threshold:
+            before += 1
     while before < end:
         target = ((old_index[before] - 1) >> shift) + 1
         past = old_count[before]
@@ -84,8 +89,6 @@ def _side_falls(current: Read, i: int, previous: Read, j: int, positive: bool) -
         while before < end and ((old_index[before] - 1) >> shift) + 1 == target:
             past += old_count[before]
             before += 1
-        if exponential and exponential_bound(target, schema) <= current.zero_threshold[i]:
-            continue
         while at < stop and index[at] < target:
             at += 1
         if at < stop and index[at] == target:

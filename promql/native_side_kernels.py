@@ -219,9 +219,9 @@ def merge(
     divided by `factor` on the way.
     """
     if schema != CUSTOM:
-        while low < high and (
-            exponential_bound(((other_index[low] - 1) >> shift) + 1, schema) <= threshold
-        ):
+        # By their own bounds, before they are merged: a coarser bucket can lie across the edge
+        # of the zero bucket, which counts its inner part already.
+        while low < high and exponential_bound(other_index[low], schema + shift) <= threshold:
             low += 1
     k = 0
     at = low
