@@ -15,6 +15,7 @@ from api import admin, federate, lifecycle, query, relabel_steps, series, status
 from api.features import features
 from api.gate import Gate
 from api.lifecycle import when_ready
+from api.openapi import openapi
 from api.parts import PARTS, Parts
 from api.remote_read import read
 from api.remote_write import WriteReceiver, write
@@ -73,6 +74,7 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
 
 OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, f"{API}/status/walreplay", status.walreplay),
+    (GET, f"{API}/openapi.yaml", openapi),
     (("GET", "HEAD"), "/-/healthy", lifecycle.healthy),
     (("GET", "HEAD"), "/-/ready", when_ready(lifecycle.ready)),
     (COMMAND, "/-/reload", lifecycle.reload),
