@@ -18,8 +18,8 @@ import numpy as np
 from tsdb.errors import ClosedError
 from tsdb.head_deletion import any_covers
 from tsdb.head_view import read_view, take_view
-from tsdb.histogram_buffer import HistogramRun
 from tsdb.histogram_columns import digests, of_columns, take
+from tsdb.histogram_run import HistogramRun
 from tsdb.interface import AppendStatus, ExemplarStatus
 from tsdb.kernels import LATE, NO_TIME, STORED
 from tsdb.late import sorted_run
@@ -146,7 +146,10 @@ class BatchAppender:
         digest = digests(columns, self.head.digest_keys)
         with self.head.lock:
             limits = (_ALL_MS, NO_TIME, NO_TIME, STORED)
-            return self._append_histograms(refs, times, digest, columns, limits)
+            status = self._append_histograms(refs, times, digest, columns, limits)
+        # Maintenance has not begun yet, and the log may be longer than memory.
+        self.head.seal_histograms()
+        return status
 
     def append_exemplars(
         self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans

@@ -13,7 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -81,6 +81,35 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], *, sync: bool = True) 
         if sync:
             os.fsync(file.fileno())
     return offset
+
+
+class Arrays(Protocol):
+    """Named arrays, wherever they lie."""
+
+    path: Path
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def array(self, name: str) -> Array:
+        """Return one array. Raises `CorruptFileError` if it is missing."""
+        ...
+
+
+class ArraysInMemory:
+    """Named arrays that are in memory; `path` is what errors name."""
+
+    def __init__(self, path: Path, arrays: Mapping[str, Array]) -> None:
+        self.path = path
+        self._arrays = arrays
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def array(self, name: str) -> Array:
+        """Return one array. Raises `CorruptFileError` if it is missing."""
+        if name not in self._arrays:
+            raise CorruptFileError(self.path, 0, f"array {name!r} is missing")
+        return self._arrays[name]
 
 
 class ArrayFile:

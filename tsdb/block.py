@@ -89,7 +89,7 @@ class Block:
         if tuple(index.array("block.facts").tolist()) != facts or meta.ulid != path.name:
             raise CorruptFileError(path / META_FILE, 0, "is not that of this index and directory")
         return Block(
-            path, meta, index, PageDirectory(index, path / PAGES_FILE), read_tombstones(path)
+            path, meta, index, PageDirectory.map(index, path / PAGES_FILE), read_tombstones(path)
         )
 
     def close(self) -> None:

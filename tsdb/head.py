@@ -9,6 +9,7 @@ series raises its slot's generation, so that old refs are recognised. The column
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsdb.columns import GrowingColumn
+from tsdb.errors import CorruptFileError
 from tsdb.exemplars import ExemplarRing
 from tsdb.head_deletion import DeletedSlots
 from tsdb.head_pages import PageStore
-from tsdb.histogram_buffer import HistogramBuffer, HistogramRun
+from tsdb.histogram_buffer import HistogramBuffer
+from tsdb.histogram_seal import restored, seal
 from tsdb.kernels import (
     BLOCKS,
     FREE_BLOCKS,
@@ -43,9 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tsdb.histogram_run import HistogramRun
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
+
+_log = logging.getLogger(__name__)
 
 _SYMBOLS_MIN = 100_000
 """Symbol tables of fewer texts are left alone."""
@@ -315,6 +321,23 @@ class Head:
             state[MIN_TIME] = min(int(state[MIN_TIME]), int(in_order.min()))
             state[MAX_TIME] = max(int(state[MAX_TIME]), int(in_order.max()))
 
+    def seal_histograms(self) -> None:
+        """Compress histograms where many lie about. Takes the lock for moments; not during a cut.
+
+        If the disk is full they stay as they are.
+        """
+        with self.lock:
+            chosen = self.histograms.settle()
+        if not chosen:
+            return
+        try:
+            sealed = seal(chosen, self.pages.directory, self.digest_keys)
+        except (OSError, CorruptFileError) as error:
+            _log.warning("histograms of the head stay in memory: %s", error)
+            return
+        with self.lock:
+            self.histograms.replace(chosen, sealed)
+
     def _note_windows(self, times: Ints) -> None:
         first, last = int(times.min()) // self._window_ms, int(times.max()) // self._window_ms
         if first == last:
@@ -449,7 +472,7 @@ class Head:
         self.index.restore(saved)
         self.rows.restore(saved)
         self.late.restore(saved)
-        self.histograms.restore(saved)
+        self.histograms = restored(saved)
         self.exemplars.restore(saved, self.generation.array[: self.slot_count])
         self.series_created = len(self.rows)
         return True

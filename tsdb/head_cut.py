@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tsdb.head import Head
-    from tsdb.histogram_buffer import HistogramRun
+    from tsdb.histogram_run import Run
     from tsdb.interface import SeriesBatch
     from tsdb.label_kernels import Slots
     from tsdb.late import LateRun
@@ -41,7 +41,7 @@ def write_windows(
     stop_ms: int,
     window_ms: int,
     late_runs: tuple[LateRun, ...],
-    histogram_runs: tuple[HistogramRun, ...],
+    histogram_runs: tuple[Run, ...],
 ) -> list[Path]:
     """Write the samples in [first_ms, stop_ms), a block for each aligned window that has any.
 
@@ -50,8 +50,10 @@ def write_windows(
     """
     with head.lock:
         rows, windows = head.rows, set(head.windows)
-    for times in (*(run.times for run in late_runs), *(run.times for run in histogram_runs)):
-        windows.update(np.unique(times // window_ms).tolist())
+    for late in late_runs:
+        windows.update(np.unique(late.times // window_ms).tolist())
+    for run in histogram_runs:
+        windows.update(run.windows(window_ms))
     order = _in_order(rows)
     written: list[Path] = []
     try:
@@ -103,7 +105,7 @@ def _pieces(
     order: list[Slots],
     window: tuple[int, int],
     late_runs: tuple[LateRun, ...],
-    histogram_runs: tuple[HistogramRun, ...],
+    histogram_runs: tuple[Run, ...],
 ) -> Iterator[SeriesBatch]:
     """Yield the window's samples of all series, in order."""
     for slots in order:

@@ -40,7 +40,7 @@ class PageStore:
     """
 
     def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+        self.directory = directory
         self._segments: dict[int, Words] = {}
         self._newest_time: dict[int, int] = {}
         self._used_words: dict[int, int] = {}
@@ -53,9 +53,9 @@ class PageStore:
 
     def prepare(self) -> None:
         """Make the directory and empty it; only who holds the lock of the database may."""
-        if self._directory is not None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            for left in self._directory.glob("[0-9]*"):
+        if self.directory is not None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for left in self.directory.glob("[0-9]*"):
                 if not left.name.isdigit() or int(left.name) not in self._segments:
                     left.unlink()
 
@@ -75,12 +75,12 @@ class PageStore:
 
     def restore(self, saved: Mapping[str, Any], state: Ints) -> bool:
         """Take over the files of another run; False if one is missing or not as it was."""
-        if self._directory is None:
+        if self.directory is None:
             return False
         open_number = int(state[STAGE_BASE]) // SEGMENT_WORDS
         for number, used, newest_time, crc in saved["pages.segments"]:
             try:
-                self._take_over(self._path(self._directory, number), number, open_number)
+                self._take_over(self._path(self.directory, number), number, open_number)
             except (OSError, ValueError):
                 self.close()
                 return False
@@ -143,17 +143,17 @@ class PageStore:
                 continue
             del self._segments[number], self._newest_time[number], self._used_words[number]
             del self._crc[number]
-            if self._directory is not None:
-                self._path(self._directory, number).unlink(missing_ok=True)
+            if self.directory is not None:
+                self._path(self.directory, number).unlink(missing_ok=True)
 
     def close(self, *, keep_files: bool = False) -> None:
         """Drop everything, the files too unless a saved head needs them."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        if self._directory is not None and not keep_files:
+        if self.directory is not None and not keep_files:
             for number in self._segments:
-                self._path(self._directory, number).unlink(missing_ok=True)
+                self._path(self.directory, number).unlink(missing_ok=True)
         for column in (self._segments, self._newest_time, self._used_words, self._crc):
             column.clear()
         self._open_number = -1
@@ -164,11 +164,11 @@ class PageStore:
             self._file = None
         self._memory = None
         self._open_number = number
-        if self._directory is None:
+        if self.directory is None:
             self._open_in_memory(number)
             return
         try:
-            path = self._path(self._directory, number)
+            path = self._path(self.directory, number)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             os.ftruncate(file, 8 * SEGMENT_WORDS)
             mapped = mmap.mmap(file, 8 * SEGMENT_WORDS, access=mmap.ACCESS_READ)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tsdb.head import Head
-    from tsdb.histogram_buffer import HistogramRun
+    from tsdb.histogram_run import Run
     from tsdb.interface import Floats, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
@@ -69,7 +69,7 @@ class HeadView:
     segments: Mapping[int, Words]
     readable_ms: int
     late_runs: tuple[LateRun, ...]
-    histogram_runs: tuple[HistogramRun, ...]
+    histogram_runs: tuple[Run, ...]
     deleted: tuple[DeletedSlots, ...]
 
 
@@ -78,7 +78,7 @@ def take_view(
     slots: Slots,
     *,
     late_runs: tuple[LateRun, ...] | None = None,
-    histogram_runs: tuple[HistogramRun, ...] | None = None,
+    histogram_runs: tuple[Run, ...] | None = None,
 ) -> HeadView:
     """Return a view of the given series. The caller holds the head's lock.
 

@@ -6,24 +6,23 @@ As late samples do (`late.py`), histograms lie in a tuple of sorted runs that ne
 a batch makes a run of it and merges runs of like size. So a reader takes the tuple and needs no
 lock, a late histogram is like any other, and there is no Python object per sample. Slabs of open
 samples, as floats have them, would have to be ragged, and every reader would have to lock them.
+What has grown large is sealed by maintenance (`histogram_seal.py`), beside readers and writers.
 Invariant: runs are sorted by (slot, time), and no (slot, time) is in two of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsdb import histogram_columns
-from tsdb.histogram_columns import ragged, starts_of
-from tsdb.interface import HistogramColumns, HistogramRuns
-from tsdb.late_kernels import lower_bounds
+from tsdb.histogram_columns import starts_of
+from tsdb.histogram_run import HistogramRun, Run
+from tsdb.interface import HistogramRuns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable
 
     import numpy.typing as npt
 
@@ -32,55 +31,21 @@ if TYPE_CHECKING:
 
 _MERGED_ROWS_MAX = 1 << 15
 """Runs of more histograms are not merged any further while somebody waits for an append."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramRun:
-    """Histograms sorted by slot and time. Shapes: int32[n], int64[n], digests uint64[n]."""
-
-    slots: Slots
-    times: Ints
-    digests: Words
-    columns: HistogramColumns
-    min_time_ms: int
-    max_time_ms: int
-
-    @staticmethod
-    def of(slots: Slots, times: Ints, digests: Words, columns: HistogramColumns) -> HistogramRun:
-        """Wrap columns that are sorted already; there is one histogram at least."""
-        return HistogramRun(slots, times, digests, columns, int(times.min()), int(times.max()))
-
-    @staticmethod
-    def sorted(
-        slots: Slots, times: Ints, digests: Words, columns: HistogramColumns
-    ) -> HistogramRun:
-        """Sort histograms, of which no two have one slot and time."""
-        order = np.lexsort((times, slots))
-        return HistogramRun.of(
-            slots[order], times[order], digests[order], histogram_columns.take(columns, order)
-        )
-
-    @property
-    def count(self) -> int:
-        """How many histograms."""
-        return int(self.slots.size)
-
-    def where(self, mask: npt.NDArray[np.bool_]) -> HistogramRun | None:
-        """Return the histograms under the mask, None if there are none."""
-        rows = np.flatnonzero(mask)
-        if rows.size == self.count:
-            return self
-        if not rows.size:
-            return None
-        columns = histogram_columns.take(self.columns, rows)
-        return HistogramRun.of(self.slots[rows], self.times[rows], self.digests[rows], columns)
+SEAL_BYTES = 64 << 20
+"""Columns that lie about before they are sealed."""
 
 
 class HistogramBuffer:
     """A set of histograms. Changes under the head's lock; `runs` may be read without."""
 
-    def __init__(self, runs: tuple[HistogramRun, ...] = ()) -> None:
-        self.runs = runs
+    def __init__(self, runs: tuple[Run, ...] = ()) -> None:
+        self._settled = runs
+        self._open: tuple[HistogramRun, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs: those that stay as they are, then those that are merged as more come."""
+        return (*self._settled, *self._open)
 
     @property
     def count(self) -> int:
@@ -99,8 +64,8 @@ class HistogramBuffer:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all columns."""
-        return sum(20 * run.count + histogram_columns.size_bytes(run.columns) for run in self.runs)
+        """Bytes of memory."""
+        return sum(run.size_bytes for run in self.runs)
 
     def slots(self) -> Slots:
         """Return all slots that have histograms here, with repetitions."""
@@ -109,132 +74,97 @@ class HistogramBuffer:
     def find(self, slots: Slots, times: Ints) -> tuple[npt.NDArray[np.bool_], Words]:
         """Say which (slot, time) are here, and with which digests."""
         found, digests = np.zeros(slots.size, np.bool_), np.zeros(slots.size, np.uint64)
-        at = np.empty(slots.size, np.int64)
         for run in self.runs:
-            lower_bounds(run.slots, run.times, slots, times, at)
-            inside = np.minimum(at, run.count - 1)
-            here = (run.slots[inside] == slots) & (run.times[inside] == times) & (at < run.count)
-            found |= here
-            digests[here] = run.digests[inside[here]]
+            run.find(slots, times, found, digests)
         return found, digests
 
-    def add(self, run: HistogramRun | None) -> None:
+    def add(self, run: HistogramRun) -> None:
         """Add histograms that are not here yet."""
-        if run is None:
-            return
-        runs = [*self.runs, run]
+        runs = [*self._open, run]
         while len(runs) > 1 and runs[-2].count <= min(2 * runs[-1].count, _MERGED_ROWS_MAX):
             newer, older = runs.pop(), runs.pop()
-            runs.append(_merge([older, newer]))
-        self.runs = tuple(runs)
+            runs.append(HistogramRun.merged([older, newer]))
+        self._open = tuple(runs)
+
+    def add_back(self, other: HistogramBuffer) -> None:
+        """Add what `split` took away."""
+        self._settled += other.runs
 
     def remove(self, slots: Slots) -> None:
         """Forget the histograms of some slots."""
-        kept = HistogramBuffer()
-        for run in self.runs:
-            kept.add(run.where(~np.isin(run.slots, slots)))
-        self.runs = kept.runs
+        self.delete(slots, np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 
     def delete(self, slots: Slots, start_ms: int, end_ms: int) -> None:
         """Forget the histograms of some slots in [start_ms, end_ms]."""
-        kept = HistogramBuffer()
-        for run in self.runs:
-            inside = (run.times >= start_ms) & (run.times <= end_ms)
-            kept.add(run.where(~(inside & np.isin(run.slots, slots))))
-        self.runs = kept.runs
-
-    def save(self) -> dict[str, Any]:
-        """Return everything, for `restore`: of all runs together, and how much is of each."""
-        saved: dict[str, Any] = {"histograms.runs": len(self.runs)}
-        for name, pick in _SAVED.items():
-            parts = [pick(run) for run in self.runs]
-            saved[f"histograms.{name}.sizes"] = [part.size for part in parts]
-            if parts:
-                saved[f"histograms.{name}"] = np.concatenate(parts)
-        return saved
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Become the buffer that was saved."""
-        runs: list[HistogramRun] = []
-        stops = {name: 0 for name in _SAVED}
-        for number in range(saved["histograms.runs"]):
-            parts = {}
-            for name in _SAVED:
-                start = stops[name]
-                stops[name] += saved[f"histograms.{name}.sizes"][number]
-                parts[name] = saved[f"histograms.{name}"][start : stops[name]].copy()
-            slots, times, digests = (parts.pop(name) for name in ("slots", "times", "digests"))
-            runs.append(HistogramRun.of(slots, times, digests, HistogramColumns(**parts)))
-        self.runs = tuple(runs)
+        self._settle(run.without(slots, start_ms, end_ms) for run in self.runs)
 
     def split(self, time_ms: int) -> tuple[HistogramBuffer, HistogramBuffer]:
         """Return a buffer of what is older than `time_ms`, and one of the rest."""
         older, rest = HistogramBuffer(), HistogramBuffer()
-        for run in self.runs:
-            if run.max_time_ms < time_ms:
-                older.runs += (run,)
-            elif run.min_time_ms >= time_ms:
-                rest.runs += (run,)
-            else:
-                before = run.times < time_ms
-                older.add(run.where(before))
-                rest.add(run.where(~before))
+        older._settle(run.before(time_ms) for run in self.runs)
+        rest._settle(run.since(time_ms) for run in self.runs)
         return older, rest
 
+    def _settle(self, runs: Iterable[Run | None]) -> None:
+        self._settled = tuple(run for run in runs if run is not None)
+        self._open = ()
 
-_SAVED: dict[str, Callable[[HistogramRun], npt.NDArray[Any]]] = {
-    **{name: attrgetter(name) for name in ("slots", "times", "digests")},
-    **{each.name: attrgetter(f"columns.{each.name}") for each in fields(HistogramColumns)},
-}
+    def settle(self) -> tuple[Run, ...]:
+        """Return the runs that shall become one sealed run, none if there is too little.
 
+        They stay here, unmerged, until `replace` takes them. All columns are among them, and the
+        newest sealed runs that have no more histograms than what comes together already: so one
+        is sealed again only when it at least doubles.
+        """
+        raw = [run for run in self.runs if isinstance(run, HistogramRun)]
+        if sum(run.size_bytes for run in raw) < SEAL_BYTES:
+            return ()
+        sealed = [run for run in self._settled if not isinstance(run, HistogramRun)]
+        self._settled, self._open = (*sealed, *raw), ()
+        chosen: list[Run] = list(raw)
+        count = sum(run.count for run in raw)
+        while sealed and sealed[-1].count <= count:
+            chosen.append(sealed.pop())
+            count += chosen[-1].count
+        return tuple(chosen)
 
-def _merge(runs: list[HistogramRun]) -> HistogramRun:
-    return HistogramRun.sorted(
-        np.concatenate([run.slots for run in runs]),
-        np.concatenate([run.times for run in runs]),
-        np.concatenate([run.digests for run in runs]),
-        histogram_columns.concat([run.columns for run in runs]),
-    )
+    def replace(self, old: tuple[Run, ...], new: Run | None) -> None:
+        """Have one run instead of those that `settle` returned."""
+        gone = {id(run) for run in old}
+        kept = [run for run in self._settled if id(run) not in gone]
+        self._settled = (*kept, *(() if new is None else (new,)))
+
+    def save(self) -> dict[str, Any]:
+        """Return everything, for `restore`."""
+        saved: dict[str, Any] = {"histograms.runs": []}
+        for number, run in enumerate(self.runs):
+            arrays = run.save()
+            saved["histograms.runs"].append([type(run).__name__, *arrays])
+            for name, array in arrays.items():
+                saved[f"histograms.{number}.{name}"] = array
+        return saved
 
 
 def read_histograms(
-    runs: tuple[HistogramRun, ...], slots: Slots, start_ms: Ints, end_ms: Ints
+    runs: tuple[Run, ...], slots: Slots, start_ms: Ints, end_ms: Ints
 ) -> HistogramRuns | None:
     """Return the histograms of each row in [start, end], None if there are none at all.
 
     Shapes: `slots`, `start_ms`, `end_ms` [rows]; slots may come several times.
     """
-    rows, times, chosen = [], [], []
-    for run in runs:
-        low, size = _bounds(run, slots, start_ms, end_ms)
-        if not size.any():
-            continue
-        at = ragged(low, size)
-        rows.append(np.repeat(np.arange(slots.size, dtype=np.int64), size))
-        times.append(run.times[at])
-        chosen.append(histogram_columns.take(run.columns, at))
-    if not rows:
+    parts = [part for run in runs if (part := run.read(slots, start_ms, end_ms)) is not None]
+    if not parts:
         return None
-    count = np.bincount(np.concatenate(rows), minlength=slots.size).astype(np.int64)
-    all_times, columns = np.concatenate(times), histogram_columns.concat(chosen)
-    if len(rows) > 1:
-        order = np.lexsort((all_times, np.concatenate(rows)))
-        all_times, columns = all_times[order], histogram_columns.take(columns, order)
-    return HistogramRuns(all_times, starts_of(count)[:-1], count, columns)
+    rows = np.concatenate([part.rows for part in parts])
+    times = np.concatenate([part.times for part in parts])
+    columns = histogram_columns.concat([part.columns for part in parts])
+    if len(parts) > 1:
+        order = np.lexsort((times, rows))
+        times, columns = times[order], histogram_columns.take(columns, order)
+    count = np.bincount(rows, minlength=slots.size).astype(np.int64)
+    return HistogramRuns(times, starts_of(count)[:-1], count, columns)
 
 
-def count_histograms(
-    runs: tuple[HistogramRun, ...], slots: Slots, start_ms: Ints, end_ms: Ints
-) -> int:
-    """Return how many histograms `read_histograms` would give."""
-    return sum(int(_bounds(run, slots, start_ms, end_ms)[1].sum()) for run in runs)
-
-
-def _bounds(run: HistogramRun, slots: Slots, start_ms: Ints, end_ms: Ints) -> tuple[Ints, Ints]:
-    """Return where each row's histograms begin in a run, and how many there are."""
-    low, high = np.empty((2, slots.size), np.int64)
-    lower_bounds(run.slots, run.times, slots, start_ms, low)
-    # Times are far below the greatest int64, so + 1 does not wrap where anything is found.
-    past = np.minimum(end_ms, np.iinfo(np.int64).max - 1) + 1
-    lower_bounds(run.slots, run.times, slots, past, high)
-    return low, np.maximum(high - low, 0)
+def count_histograms(runs: tuple[Run, ...], slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
+    """Return how many histograms `read_histograms` would give, or some more."""
+    return sum(run.count_in(slots, start_ms, end_ms) for run in runs)

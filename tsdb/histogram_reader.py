@@ -17,7 +17,7 @@ from tsdb.interface import HistogramColumns, HistogramRuns
 from tsdb.pages import PAGE_SAMPLES_MAX
 
 if TYPE_CHECKING:
-    from tsdb.array_file import ArrayFile
+    from tsdb.array_file import Arrays
     from tsdb.interface import Floats, Ints
     from tsdb.page_directory import OnCorrupt, PageDirectory, ReadPlan
 
@@ -27,7 +27,7 @@ _BASE = PAGE_SAMPLES_MAX + 1
 class HistogramDirectory:
     """The directory of a block's histograms."""
 
-    def __init__(self, index: ArrayFile, pages: PageDirectory) -> None:
+    def __init__(self, index: Arrays, pages: PageDirectory) -> None:
         """Take the views. Raises `CorruptFileError`."""
         self._pages = pages
         self._row = index.array("hist.row")

@@ -24,7 +24,7 @@ from tsdb.block_meta import is_ulid
 from tsdb.errors import CorruptFileError
 from tsdb.head import NEVER_MS
 from tsdb.head_cut import write_windows
-from tsdb.histogram_buffer import HistogramBuffer, HistogramRun
+from tsdb.histogram_buffer import HistogramBuffer
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
 from tsdb.replay import write_checkpoint
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tsdb.database import DatabaseOptions
     from tsdb.head import Head
+    from tsdb.histogram_run import Run
     from tsdb.interface import Ints, Matcher
     from tsdb.select import Reader
     from tsdb.wal import WalWriter
@@ -86,6 +87,7 @@ class Maintenance:
         """Do all that is due; see `Database.maintain`."""
         with self.lock:
             self._cut_if_due()
+            self._head.seal_histograms()
             self._compact_due()
             self._drop_old(now_ms)
             if self.wal is not None:
@@ -207,8 +209,7 @@ class Maintenance:
                 head.floor_ms = floor_before
                 head.late.add(older)
                 head.frozen_late = LateBuffer()
-                for run in head.frozen_histograms.runs:
-                    head.histograms.add(run)
+                head.histograms.add_back(head.frozen_histograms)
                 head.frozen_histograms = HistogramBuffer()
             raise
         with head.lock:
@@ -233,7 +234,7 @@ class Maintenance:
         first_ms: int,
         stop_ms: int,
         late_runs: tuple[LateRun, ...],
-        histogram_runs: tuple[HistogramRun, ...],
+        histogram_runs: tuple[Run, ...],
     ) -> list[Path]:
         return write_windows(
             self._head,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tsdb.array_file import ArrayFile
+    from tsdb.array_file import Arrays
     from tsdb.interface import Floats, Ints
 
     OnCorrupt = Callable[[CorruptFileError], None]
@@ -65,14 +65,20 @@ class ReadPlan:
 class PageDirectory:
     """The page directory of a block, and the map of its `pages` file."""
 
-    def __init__(self, index: ArrayFile, pages_path: Path) -> None:
-        """Take the views and map the file. Raises `CorruptFileError`, `OSError`."""
-        self._path = pages_path
-        self._row_page = index.array("row.page")
-        self._page_slice = index.array("page.slice")
-        self._page_number = index.array("page.number")
-        self._frame_page = index.array("frame.page")
-        self._frame_offset = index.array("frame.offset")
+    def __init__(self, index: Arrays, path: Path, file: memoryview) -> None:
+        """Take the views; `file` is what `pages` holds, `path` its name. Raises `CorruptFileError`.
+
+        Without the arrays of pages of values there are none: only times can be read then.
+        """
+        self._path = path
+        self._file = file
+        self.size_bytes = len(file)
+        if "row.page" in index:
+            self._row_page = index.array("row.page")
+            self._page_slice = index.array("page.slice")
+            self._page_number = index.array("page.number")
+            self._frame_page = index.array("frame.page")
+            self._frame_offset = index.array("frame.offset")
         self._time_frame_page = index.array("time_frame.page")
         self._time_frame_offset = index.array("time_frame.offset")
         self._time_samples = index.array("time_page.samples")
@@ -81,12 +87,17 @@ class PageDirectory:
         self._slice_count = index.array("slice.count")
         self._slice_min = index.array("slice.min")
         self._slice_max = index.array("slice.max")
-        with pages_path.open("rb") as file:
-            self.size_bytes = size = os.fstat(file.fileno()).st_size
+
+    @staticmethod
+    def map(index: Arrays, path: Path) -> PageDirectory:
+        """Map the file `pages` of a block. Raises `CorruptFileError`, `OSError`."""
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             wanted = int(index.array("pages.bytes")[0])
             if size != wanted:
-                raise CorruptFileError(pages_path, size, f"{wanted} bytes were written")
-            self._file = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                raise CorruptFileError(path, size, f"{wanted} bytes were written")
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return PageDirectory(index, path, mapped)
 
     def row_samples(self) -> Ints:
         """Return the number of samples of every row."""

@@ -10,6 +10,7 @@ from hypothesis.stateful import rule
 from tests.model.test_database import SERIES, DatabaseMachine, times
 from tests.tsdb.block_models import bits
 from tests.tsdb.histogram_models import histograms, to_columns
+from tsdb import histogram_buffer
 from tsdb.interface import AppendStatus, LabelSpans
 
 batches = st.lists(
@@ -25,6 +26,19 @@ def regular(step: int, first_bucket: int) -> tuple:
 
 class HistogramMachine(DatabaseMachine):
     """The model is `{labels: {time: bits or histogram}}`; the first sample of a time stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seal_bytes = histogram_buffer.SEAL_BYTES
+        histogram_buffer.SEAL_BYTES = 3000
+
+    def teardown(self) -> None:
+        super().teardown()
+        histogram_buffer.SEAL_BYTES = self.seal_bytes
+
+    @rule()
+    def seal(self) -> None:
+        self.database._head.seal_histograms()
 
     @rule(batch=batches)
     def append_histograms(self, batch: list[tuple[int, int, tuple]]) -> None:
