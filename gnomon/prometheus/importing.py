@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gnomon.prometheus.block import PrometheusBlock
 from gnomon.prometheus.block_meta import block_directories, read_meta
-from gnomon.prometheus.head import Head, HeadCounts
+from gnomon.prometheus.head import HeadCounts, import_head
 from tsdb.block_meta import BlockMeta, is_ulid
 from tsdb.block_writer import write_block
 from tsdb.errors import CorruptFileError
@@ -92,10 +92,14 @@ def import_directory(
             written(new)
     if not blocks_only:
         in_order = [meta.max_time_ms for _, meta in metas if not meta.is_out_of_order]
-        head = Head(source, first_ms=max(in_order, default=-(2**62)))
-        for new in head.write(target, window_ms=WINDOW_MS):
+        for new in import_head(
+            source,
+            target,
+            first_ms=max(in_order, default=-(2**62)),
+            window_ms=WINDOW_MS,
+            counts=report.head,
+        ):
             written(new)
-        report.head = head.counts
     return report
 
 

@@ -204,20 +204,21 @@ def _read_buckets(
     buckets = np.int64(word)
     total: Whole = np.int64(0)
     one = np.empty(1, np.uint64)
-    for k in range(buckets):
+    for b in range(buckets):
         if at >= size or (floats and at + 8 > size):
             return np.int64(-1), np.int64(-1)
         if floats:
             one[0] = be64_at(data, at)
-            counts[base + k] = one.view(np.float64)[0]
+            counts[base + b] = one.view(np.float64)[0]
             at += 8
         else:
             change, at = varint_at(data, at)
             if at < 0:
                 return np.int64(-1), np.int64(-1)
             total += change
-            counts[base + k] = np.float64(total)
-    place, k = np.int64(0), np.int64(0)
+            counts[base + b] = np.float64(total)
+    place: Whole = np.int64(0)
+    k: Whole = np.int64(0)
     for s in range(spans):
         place += offset[s]
         for _ in range(length[s]):

@@ -59,8 +59,7 @@ class SeriesTable:
         """Return each label set once, and which one each series became: int64[N]."""
         flat = np.empty((self.names.size, 2), np.int64)
         flat[:, 0], flat[:, 1] = self.names, self.values
-        group, leader = np.empty((2, self.series_count), np.int64)
-        group, leader = group.copy(), leader.copy()
+        group, leader = (np.empty(self.series_count, np.int64) for _ in range(2))
         count = np.diff(self.first)
         found = group_equal_runs(flat.ravel(), 2 * self.first[:-1], 2 * count, group, leader)
         if found == self.series_count:
@@ -75,9 +74,10 @@ class SeriesTable:
         return SeriesTable(first, self.names[cells], self.values[cells], self.symbols)
 
     def pieces(self, weight: Ints, *, limit: int = PIECE_SAMPLES) -> list[Ints]:
-        """Return all series in series order, cut where a piece would weigh more than `limit`.
+        """Return the series in series order, cut where a piece would weigh more than `limit`.
 
-        Shapes: `weight` int64[N]: samples of each series, or what they are worth.
+        Shapes: `weight` int64[N]: samples of each series, or what they are worth. Series that weigh
+        nothing are left out.
         """
         metric = np.zeros(self.series_count, np.int64)
         name = self.symbols.find(METRIC_NAME)
@@ -85,6 +85,7 @@ class SeriesTable:
             cells = np.flatnonzero(self.names == name)
             metric[np.searchsorted(self.first, cells, side="right") - 1] = self.values[cells]
         rows = np.argsort(metric, kind="stable")
+        rows = rows[weight[rows] > 0]
         metrics, begins = np.unique(metric[rows], return_index=True)
         edges = [*begins.tolist(), rows.size]
         texts = self.symbols.texts(metrics.astype(np.uint32))
@@ -107,6 +108,19 @@ class SeriesTable:
         if held:
             pieces.append(np.concatenate(held))
         return pieces
+
+
+def join_tables(parts: list[SeriesTable], symbols: SymbolTable) -> SeriesTable:
+    """Return the series of all parts, one behind the other; all are in `symbols`."""
+    counts = [np.diff(part.first) for part in parts]
+    ends = np.cumsum(np.concatenate([np.empty(0, np.int64), *counts]))
+    no_ids = np.empty(0, np.uint32)
+    return SeriesTable(
+        np.concatenate(([0], ends)).astype(np.int64),
+        np.concatenate([no_ids, *(part.names for part in parts)]),
+        np.concatenate([no_ids, *(part.values for part in parts)]),
+        symbols,
+    )
 
 
 def _cut(rows: Ints, weight: Ints, limit: int) -> list[Ints]:
