@@ -62,10 +62,30 @@ def check(database: Database, *, series: int, last: int) -> int:
             assert values[~on_time].tolist() == [-k for k in late]
         else:
             assert on_time.all()
+    check_histograms(database, batches=int(found.size))
     # All series have the same batches: half a batch is never seen.
     assert len(newest) == 1
     assert newest.pop() >= last
     return int(found.size)
+
+
+def check_histograms(database: Database, *, batches: int) -> None:
+    """Check that there is a histogram for each batch, and one for the next one maybe."""
+    (batch,) = database.select(
+        [Selection((Matcher("__name__", MatchOp.EQUAL, "written_too"),), 0, 1 << 50)]
+    )
+    runs = batch.histograms
+    assert runs is not None
+    assert batch.series_count == 1
+    number = np.arange(1, int(runs.count[0]) + 1)
+    assert batches <= number.size <= batches + 1
+    at = slice(int(runs.start[0]), int(runs.start[0] + runs.count[0]))
+    assert runs.times[at].tolist() == (number * 1000).tolist()
+    assert runs.columns.count[at].tolist() == (number * 5.0).tolist()
+    assert runs.columns.sum[at].tolist() == (number / 3).tolist()
+    first, stop = runs.columns.positive_start[at.start], runs.columns.positive_start[at.stop]
+    expected = np.repeat(number, 5).astype(np.float64)
+    assert runs.columns.positive_count[first:stop].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("series", [3, pytest.param(200, marks=pytest.mark.slow)])
