@@ -34,7 +34,7 @@ def _top(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalContext) ->
     groups = group_series(operand, node.grouping, without=node.without)
     keep = np.zeros_like(operand.present)
     if operand.histograms is not None and k is not None:
-        note_ignored_in_aggregation(node.op, node.expr.span, ctx)
+        note_ignored_in_aggregation(node.op, node.span, ctx)
     operand = operand.only_floats()
     if k is None:
         return _kept(operand, keep)
