@@ -30,6 +30,7 @@ from scraper.fetch import (
 from scraper.plain_http import NotPlainError, PlainClient, PlainRequest, plain_request
 from scraper.stats import Durations
 from scraper.targets import ActiveTarget
+from tsdb.errors import WriteFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,8 +173,12 @@ class TargetLoop:
                 continue  # woken: target, interval or purpose may have changed
             try:
                 await self._scrape(slot_ms)
+            except WriteFailedError as error:
+                # The disk is full or gone: said with every scrape, until one is stored again.
+                _log.error("scrape of %s is not stored: %s", self.target.url, error)
+                self.health, self.last_error = "down", str(error)
             except Exception:  # noqa: BLE001 - one scrape must never end the loop
-                # Storage failed, or we have a bug: other targets and the next scrape go on.
+                # We have a bug: other targets and the next scrape go on.
                 _log.exception("scrape of %s failed", self.target.url)
                 self.health, self.last_error = "down", "internal error, see the log"
 
