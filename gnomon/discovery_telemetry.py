@@ -1,8 +1,8 @@
-"""What discovery of Kubernetes did and sees, as metrics.
+"""What discovery did and sees, as metrics.
 
 From: the stats of every discoverer, through `telemetry.py`.   To: `/metrics`.
-Prometheus' names where it has one; ours tell what an operator needs when a server is away: which
-watch fails, and how old what we know is.
+Prometheus' names where it has one; our own tell what an operator needs when a Kubernetes API
+server is away: which watch fails, and how old what we know is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from discovery.consul import ConsulStats
+from discovery.dns import DnsStats
+from discovery.files import FileStats
+from discovery.http import HttpDiscoveryStats
 from discovery.kubernetes.discovery import KubernetesStats
 
 if TYPE_CHECKING:
@@ -18,6 +22,52 @@ if TYPE_CHECKING:
     from gnomon.metrics_text import Labels, MetricsText
 
 _EVENTS = ("add", "update", "delete")
+
+
+def write_discovery(out: MetricsText, parts: Sequence[object]) -> None:
+    """Write the families of every mechanism; `parts` are the stats of all discoverers."""
+    files = [part for part in parts if isinstance(part, FileStats)]
+    http = [part for part in parts if isinstance(part, HttpDiscoveryStats)]
+    out.counter(
+        "prometheus_sd_file_read_errors_total",
+        "The number of File-SD read errors.",
+        sum(part.read_errors for part in files),
+    )
+    mtimes = {name: mtime_s for part in files for name, mtime_s in part.mtimes_s.items()}
+    out.family(
+        "prometheus_sd_file_mtime_seconds",
+        "gauge",
+        "Timestamp (mtime) of files read by FileSD.",
+        [({"filename": name}, mtime_s) for name, mtime_s in sorted(mtimes.items())],
+    )
+    out.counter(
+        "prometheus_sd_http_failures_total",
+        "Number of HTTP service discovery refresh failures.",
+        sum(part.failures for part in http),
+    )
+    out.family(
+        "prometheus_sd_refresh_failures_total",
+        "counter",
+        "Number of refresh failures for the given SD mechanism.",
+        [({"mechanism": "http"}, sum(part.failures for part in http))],
+    )
+    dns = [part for part in parts if isinstance(part, DnsStats)]
+    out.counter(
+        "prometheus_sd_dns_lookups_total",
+        "The number of DNS-SD lookups.",
+        sum(part.lookups for part in dns),
+    )
+    out.counter(
+        "prometheus_sd_dns_lookup_failures_total",
+        "The number of DNS-SD lookup failures.",
+        sum(part.failures for part in dns),
+    )
+    out.counter(
+        "prometheus_sd_consul_rpc_failures_total",
+        "The number of Consul RPC call failures.",
+        sum(part.failures for part in parts if isinstance(part, ConsulStats)),
+    )
+    write_kubernetes(out, parts)
 
 
 def write_kubernetes(out: MetricsText, parts: Sequence[object]) -> None:

@@ -11,9 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from discovery.files import FileStats
-from discovery.http import HttpDiscoveryStats
-from gnomon.discovery_telemetry import write_kubernetes
+from gnomon.discovery_telemetry import write_discovery
 from gnomon.metrics_text import MetricsText
 from gnomon.storage_telemetry import storage_metrics
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
@@ -63,7 +61,7 @@ def metrics_text(snapshot: Snapshot) -> bytes:
         _writes(out, snapshot.writes)
     if snapshot.scrape is not None:
         _scrapes(out, snapshot.scrape)
-    _discovery(out, snapshot.discovery)
+    write_discovery(out, [part for stats in snapshot.discovery.values() for part in stats])
     if snapshot.storage is not None:
         storage_metrics(out, snapshot.storage)
     return out.text()
@@ -203,13 +201,23 @@ def _writes(out: MetricsText, stats: WriteStats) -> None:
             stats.invalid_labels_samples,
         ),
         (
+            "gnomon_remote_write_exemplars_total",
+            "Exemplars stored from remote write.",
+            stats.exemplars,
+        ),
+        (
+            "gnomon_remote_write_histograms_total",
+            "Native histograms stored from remote write.",
+            stats.histograms,
+        ),
+        (
             "gnomon_remote_write_ignored_exemplars_total",
-            "Exemplars of remote write, which are not stored yet.",
+            "Exemplars of remote write that storage did not keep.",
             stats.exemplars_ignored,
         ),
         (
             "gnomon_remote_write_refused_histograms_total",
-            "Native histograms of remote write, which are not stored yet.",
+            "Native histograms of remote write that were refused.",
             stats.histograms_refused,
         ),
     ):
@@ -332,33 +340,3 @@ def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:
         "Total number of update events received from the SD providers.",
         [({"name": "scrape"}, sum(pool.updates_received for _, pool in pools))],
     )
-
-
-def _discovery(out: MetricsText, discovery: Mapping[str, Sequence[object]]) -> None:
-    parts = [part for stats in discovery.values() for part in stats]
-    files = [part for part in parts if isinstance(part, FileStats)]
-    http = [part for part in parts if isinstance(part, HttpDiscoveryStats)]
-    out.counter(
-        "prometheus_sd_file_read_errors_total",
-        "The number of File-SD read errors.",
-        sum(part.read_errors for part in files),
-    )
-    mtimes = {name: mtime_s for part in files for name, mtime_s in part.mtimes_s.items()}
-    out.family(
-        "prometheus_sd_file_mtime_seconds",
-        "gauge",
-        "Timestamp (mtime) of files read by FileSD.",
-        [({"filename": name}, mtime_s) for name, mtime_s in sorted(mtimes.items())],
-    )
-    out.counter(
-        "prometheus_sd_http_failures_total",
-        "Number of HTTP service discovery refresh failures.",
-        sum(part.failures for part in http),
-    )
-    out.family(
-        "prometheus_sd_refresh_failures_total",
-        "counter",
-        "Number of refresh failures for the given SD mechanism.",
-        [({"mechanism": "http"}, sum(part.failures for part in http))],
-    )
-    write_kubernetes(out, parts)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from api.views import ApiOptions
+from discovery.consul import ConsulDiscovery
 from discovery.files import FileDiscovery
 from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
@@ -158,6 +159,8 @@ def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:
         )
         for entry in job.http
     ]
+    found += job.dns
+    found += [ConsulDiscovery(settings) for settings in job.consul]
     found += [KubernetesDiscovery(settings, watches) for settings in job.kubernetes]
     return found
 

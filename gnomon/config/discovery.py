@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ADDRESS = "__address__"
 
 _UNBUILT_NAMES = """
-aws azure consul digitalocean dns docker dockerswarm ec2 ecs elasticache eureka gce hetzner ionos
+aws azure digitalocean docker dockerswarm ec2 ecs elasticache eureka gce hetzner ionos
 kuma lightsail linode marathon msk nerve nomad oci openstack outscale ovhcloud puppetdb
 rds scaleway serverset stackit triton uyuni vultr
 """

@@ -18,6 +18,8 @@ from gnomon.units import format_duration, format_size
 from scraper.job import RelabelAction, RelabelRule
 
 if TYPE_CHECKING:
+    from discovery.consul import ConsulSettings
+    from discovery.dns import DnsDiscovery
     from discovery.groups import TargetGroup
     from discovery.http_client import HttpClientConfig
     from discovery.kubernetes.settings import KubernetesSettings
@@ -140,6 +142,10 @@ def _job(config: JobConfig) -> Fields:
         ]
     if config.http:
         fields["http_sd_configs"] = [_http_discovery(entry) for entry in config.http]
+    if config.dns:
+        fields["dns_sd_configs"] = [_dns(entry) for entry in config.dns]
+    if config.consul:
+        fields["consul_sd_configs"] = [_consul(entry) for entry in config.consul]
     if config.kubernetes:
         fields["kubernetes_sd_configs"] = [_kubernetes(entry) for entry in config.kubernetes]
     if config.static:
@@ -159,6 +165,38 @@ def _http_discovery(entry: HttpDiscovery) -> Fields:
         "refresh_interval": format_duration(entry.refresh_interval_ms),
         "url": _without_password(entry.url),
     }
+
+
+def _dns(entry: DnsDiscovery) -> Fields:
+    return {
+        "names": list(entry.names),
+        "refresh_interval": format_duration(round(entry.refresh_interval_s * 1000)),
+        "type": entry.type,
+        "port": entry.port,
+    }
+
+
+def _consul(settings: ConsulSettings) -> Fields:
+    fields: Fields = {"server": settings.server}
+    fields |= _present(
+        path_prefix=settings.path_prefix,
+        token=SECRET if settings.token else "",
+        datacenter=settings.datacenter,
+        namespace=settings.namespace,
+        partition=settings.partition,
+    )
+    fields["tag_separator"] = settings.tag_separator
+    fields["scheme"] = settings.scheme
+    fields["allow_stale"] = settings.allow_stale
+    fields["refresh_interval"] = format_duration(round(settings.refresh_interval_s * 1000))
+    if settings.services:
+        fields["services"] = list(settings.services)
+    if settings.tags:
+        fields["tags"] = list(settings.tags)
+    if settings.node_meta:
+        fields["node_meta"] = dict(sorted(settings.node_meta.items()))
+    fields |= _present(filter=settings.filter, health_filter=settings.health_filter)
+    return fields | _client(settings.client)
 
 
 def _kubernetes(settings: KubernetesSettings) -> Fields:

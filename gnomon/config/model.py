@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from discovery.consul import ConsulSettings
+    from discovery.dns import DnsDiscovery
     from discovery.groups import TargetGroup
     from discovery.kubernetes.settings import KubernetesSettings
 
@@ -53,6 +55,8 @@ class JobConfig:
     files: tuple[FileDiscovery, ...] = ()
     http: tuple[HttpDiscovery, ...] = ()
     kubernetes: tuple[KubernetesSettings, ...] = ()
+    dns: tuple[DnsDiscovery, ...] = ()
+    consul: tuple[ConsulSettings, ...] = ()
     always_scrape_classic_histograms: bool = False
     from_file: Path | None = None
 

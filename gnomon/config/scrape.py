@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gnomon.config.consul import decode_consul
 from gnomon.config.discovery import (
     check_addresses,
     decode_files,
@@ -15,6 +16,7 @@ from gnomon.config.discovery import (
     decode_static,
     refuse_unbuilt,
 )
+from gnomon.config.dns import decode_dns
 from gnomon.config.document import go_quote
 from gnomon.config.http_client import decode_client
 from gnomon.config.kubernetes import decode_kubernetes
@@ -56,6 +58,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     client = decode_client(section, folder)
     files, http = decode_files(section, folder), decode_http(section, folder)
     kubernetes = decode_kubernetes(section, folder)
+    dns, consul = decode_dns(section), decode_consul(section, folder)
     static = decode_static(section)
     utf8 = defaults.metric_name_validation_scheme == "utf8"
     rules = decode_rules(section, "relabel_configs", "target", utf8=utf8)
@@ -93,6 +96,8 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         files=files,
         http=http,
         kubernetes=kubernetes,
+        dns=dns,
+        consul=consul,
         always_scrape_classic_histograms=section.boolean(
             "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
         ),

@@ -58,8 +58,8 @@ def load(text):
             id="a section that is not built",
         ),
         pytest.param(
-            JOB + "    consul_sd_configs: []\n",
-            "line 3: consul_sd_configs is known to Prometheus but not supported",
+            JOB + "    nomad_sd_configs: []\n",
+            "line 3: nomad_sd_configs is known to Prometheus but not supported",
             id="a discovery that is not built",
         ),
         pytest.param(
