@@ -122,12 +122,15 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
     if node.op in HISTOGRAM_TRIM:
         met = Matrix(pairs.labels, pairs.many.values, floats, pairs.drop_name)
         result = _no_floats(node, met, ctx)
+        pairs = replace(pairs, present=pairs.present & ~floats)
     else:
         values, holds = combine(node.op, left.values, right.values, return_bool=node.return_bool)
         present = floats if holds is None else floats & holds
         result = Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
     if outcome is not None:
         result = _with_histograms(result, outcome, return_bool=node.return_bool)
+        # What an operator has no answer for does not make a match ambiguous.
+        pairs = replace(pairs, present=pairs.present & ~outcome.refused)
     refuse_ambiguous(pairs, result.occupied, matching)
     return merge_same_labels(result)
 

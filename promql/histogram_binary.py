@@ -43,11 +43,15 @@ _BY_FLOAT = frozenset({"*", "/"}) | HISTOGRAM_TRIM
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What histograms came to: `holds` and `fails` [P, T] where two were compared."""
+    """What histograms came to: `holds` and `fails` [P, T] where two were compared.
+
+    `refused` [P, T]: the operator has no answer for what meets there, whatever the values.
+    """
 
     histograms: HistogramMatrix | None
     holds: Mask
     fails: Mask
+    refused: Mask
 
 
 def combine_histograms(
@@ -62,11 +66,12 @@ def combine_histograms(
     both = left_h & right_h
     with_float, float_with = left_h & ~right_h, right_h & ~left_h
     nowhere = np.zeros_like(present)
-    holds, fails = nowhere, nowhere
+    holds, fails, refused = nowhere, nowhere, nowhere
     result: HistogramMatrix | None = None
     if both.any():
         if op in ("+", "-"):
             result = _sum(op, left, right, both, span, ctx)
+            refused = both if result is None else both & ~result.present
         elif op in _BOTH:
             assert left.histograms is not None
             same = np.zeros_like(present)
@@ -74,18 +79,21 @@ def combine_histograms(
             holds, fails = both & (same == (op == "==")), both & (same != (op == "=="))
             result = left.histograms.narrowed(holds)
         else:
+            refused = both
             note_types(op, "histogram", "histogram", span, ctx)
     if with_float.any():
         if op in _BY_FLOAT:
             result = combined(result, _by_float(op, left, right, with_float))
         else:
+            refused = refused | with_float
             note_types(op, "histogram", "float", span, ctx)
     if float_with.any():
         if op == "*":
             result = combined(result, _by_float(op, right, left, float_with))
         else:
+            refused = refused | float_with
             note_types(op, "float", "histogram", span, ctx)
-    return Outcome(result, holds, fails)
+    return Outcome(result, holds, fails, refused)
 
 
 def _kinds(side: Points, present: Mask) -> Mask:
