@@ -22,6 +22,7 @@ COMMANDS = {
     "query": ("gnomon.commands.query", "ask a server or a data directory"),
     "check": ("gnomon.commands.check", "check configuration files"),
     "test": ("gnomon.commands.test", "run PromQL test scripts"),
+    "tsdb": ("gnomon.commands.tsdb", "work on data directories without a server"),
 }
 
 

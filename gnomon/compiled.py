@@ -18,16 +18,21 @@ import re
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PACKAGES = ("tsdb", "promql", "scraper", "api")
-"""The packages that may hold `kernels.py` or `<topic>_kernels.py`."""
+"""The packages whose kernels a server needs."""
+TOOL_PACKAGES = ("tsdb", "gnomon")
+"""The packages whose kernels `gnomon tsdb` needs. A server does without those of `gnomon`."""
 
 
-def kernel_modules() -> list[str]:
-    """Return the names of all kernel modules of the installed packages, sorted."""
+def kernel_modules(packages: Sequence[str] = PACKAGES) -> list[str]:
+    """Return the names of all kernel modules of the packages, sorted."""
     names = []
-    for package in PACKAGES:
+    for package in packages:
         spec = importlib.util.find_spec(package)
         for place in (spec.submodule_search_locations or []) if spec else []:
             for path in Path(place).rglob("*kernels.py"):
@@ -46,7 +51,7 @@ def choose_cache(data_path: Path | None = None) -> None:
     if "NUMBA_CACHE_DIR" in os.environ or "numba" in sys.modules:
         return
     beside = Path(__file__).resolve().parent.parent
-    if all(_writable(beside / package / "__pycache__") for package in PACKAGES):
+    if all(_writable(beside / package / "__pycache__") for package in (*PACKAGES, "gnomon")):
         return
     # One cache per interpreter and install: Numba tells sources apart by path and time of change,
     # but two Python versions of one user must not meet.
@@ -69,13 +74,13 @@ def _writable(directory: Path) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
-def load_kernels(data_path: Path | None = None) -> None:
-    """Import all kernel modules; what has to be compiled is told on stderr as it begins."""
+def load_kernels(data_path: Path | None = None, *, packages: Sequence[str] = PACKAGES) -> None:
+    """Import the kernel modules of some packages; what has to be compiled is told on stderr."""
     choose_cache(data_path)
     # Numba may be imported from here on only: it looks for its cache directory when it is.
     from numba.core.event import Listener, register, unregister
 
-    progress = _Progress(kernel_modules())
+    progress = _Progress(kernel_modules(packages))
 
     class Compilations(Listener):
         """Numba tells of every compilation, and of none that the cache saved."""
@@ -151,4 +156,4 @@ class _Progress:
 
 
 if __name__ == "__main__":
-    load_kernels()
+    load_kernels(packages=(*PACKAGES, "gnomon"))

@@ -20,6 +20,13 @@ COMMAND_WORDS = (
     "query labels",
     "check config",
     "test promql",
+    "tsdb list",
+    "tsdb analyze",
+    "tsdb import",
+    "tsdb backfill",
+    "tsdb dump",
+    "tsdb snapshot",
+    "tsdb verify",
     "version",
 )
 

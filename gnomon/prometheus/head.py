@@ -7,6 +7,7 @@ logs as well (Prometheus itself deletes it where it is damaged, and starts from 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from gnomon.prometheus.record_kernels import (
     read_series,
 )
 from gnomon.prometheus.tombstones import varint
-from gnomon.prometheus.wal import RecordType, log_files, read_records
+from gnomon.prometheus.wal import PAGE_BYTES, RecordType, log_files, read_records
 from gnomon.tsdb_tools.series_table import SeriesTable, join_tables
 from gnomon.tsdb_tools.spool import Spool
 from tsdb.errors import CorruptFileError
@@ -28,7 +29,7 @@ from tsdb.interface import HistogramColumns, LabelSpans
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -44,6 +45,9 @@ _HISTOGRAMS = {
 }
 
 
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
 @dataclass(slots=True)
 class HeadCounts:
     """What was found in the logs, and what of it could not be taken over."""
@@ -57,31 +61,68 @@ class HeadCounts:
     unknown_types: set[int] = field(default_factory=set)
     unknown_series_samples: int = 0
     damaged: list[CorruptFileError] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
 def import_head(
-    directory: Path, target: Path, *, first_ms: int, window_ms: int, counts: HeadCounts
+    directory: Path,
+    target: Path,
+    *,
+    first_ms: int,
+    window_ms: int,
+    counts: HeadCounts,
+    have: Container[str] = (),
 ) -> Iterator[Path]:
     """Write the logs of a directory as a block for each window of time that has samples.
 
-    Samples of the log before `first_ms` are in blocks, and are passed over. Raises OSError.
+    Samples of the log before `first_ms` are in blocks, and are passed over. The name of a block
+    follows from the logs: what is among `have` is there from an import before. Raises OSError.
     """
+    files = [
+        (path, late)
+        for name, late in (("wal", False), ("wbl", True))
+        for path in log_files(directory / name)
+    ]
+    identity = _identity([path for path, _ in files])
     with Spool(target, window_ms=window_ms) as spool:
         logs = _Logs(spool, first_ms, counts)
-        for name, late in (("wal", False), ("wbl", True)):
-            for path in log_files(directory / name):
-                for kind, size, data in read_records(path, counts.damaged.append):
-                    counts.records += 1
-                    if not logs.take(kind, size, data, late=late):
-                        counts.damaged.append(
-                            CorruptFileError(path, 0, f"a record of type {kind} does not add up")
-                        )
+        for path, late in files:
+            for kind, size, data in read_records(path, counts.damaged.append):
+                counts.records += 1
+                if not logs.take(kind, size, data, late=late):
+                    counts.damaged.append(
+                        CorruptFileError(path, 0, f"a record of type {kind} does not add up")
+                    )
         series = logs.finish()
         for window in spool.windows():
-            block = spool.write(target, series, logs.rows, window, logs.deleted)
+            ulid = _stable_ulid(spool.range_ms(window)[1], identity)
+            if ulid in have:
+                counts.skipped.append(ulid)
+                continue
+            block = spool.write(target, series, logs.rows, window, logs.deleted, ulid=ulid)
             if block is not None:
                 yield block
         counts.unknown_series_samples = spool.unknown
+
+
+def _identity(files: list[Path]) -> bytes:
+    """Return a digest of the logs: names, sizes, and how each begins."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(PAGE_BYTES))
+    return digest.digest()
+
+
+def _stable_ulid(time_ms: int, identity: bytes) -> str:
+    """Return a ULID of a time whose random part is drawn from `identity`.
+
+    >>> _stable_ulid(0, b"0123456789") == _stable_ulid(0, b"0123456789")
+    True
+    """
+    number = (max(0, time_ms) << 80) | int.from_bytes(identity[:10], "big")
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
 
 
 class _Logs:

@@ -98,8 +98,10 @@ def import_directory(
             first_ms=max(in_order, default=-(2**62)),
             window_ms=WINDOW_MS,
             counts=report.head,
+            have=have,
         ):
             written(new)
+        report.skipped += report.head.skipped
     return report
 
 

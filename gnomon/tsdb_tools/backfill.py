@@ -9,7 +9,6 @@ scrape would make `le="1.0"` of `le="1"`, but history should come back as it was
 from __future__ import annotations
 
 import gzip
-import io
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
@@ -27,6 +26,7 @@ from tsdb.interface import LabelSpans
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 

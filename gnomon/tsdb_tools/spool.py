@@ -96,6 +96,10 @@ class Spool:
         self._flush_histograms()
         return sorted(self._ranges)
 
+    def range_ms(self, window: int) -> tuple[int, int]:
+        """Return the first and the last time of a window's samples."""
+        return self._ranges[window]
+
     def write(
         self,
         parent_dir: Path,
@@ -103,6 +107,8 @@ class Spool:
         row_of: RowOf,
         window: int,
         deleted: Deleted | None = None,
+        *,
+        ulid: str | None = None,
     ) -> Path | None:
         """Write the block of one window; None if nothing of it is left. Raises OSError."""
         low, high = self._ranges[window]
@@ -112,6 +118,7 @@ class Spool:
             self._batches(table, row_of, window, deleted),
             min_time_ms=low,
             max_time_ms=high + 1,
+            ulid=ulid,
         )
         for file in (self._path(window), self._path(window, suffix="h")):
             file.unlink(missing_ok=True)
