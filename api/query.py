@@ -16,9 +16,10 @@ from api.json_text import JsonBytes
 from api.json_writer import result_chunks
 from api.params import POINTS_MAX, Form, read_form
 from api.parts import PARTS
-from api.replies import Packed, accepted_encoding, answer, packed, success
+from api.replies import Packed, accepted_encoding, answer, packed, success, success_body
 from api.times import MAX_TIME, MIN_TIME, Instant
 from promql.errors import ExecutionError, ParseError, QueryTimeoutError
+from promql.float_text import sample_text
 from promql.format import prettify
 from promql.parse import parse
 from promql.result import MatrixResult, QueryResult, RawResult, ResultValue, VectorResult
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from promql.syntax import Expr
-    from tsdb.interface import HistogramRuns
+    from tsdb.interface import ExemplarColumns, HistogramRuns, Matcher
 
     Evaluate = Callable[[str, threading.Event, float], QueryResult]
 
@@ -166,32 +167,59 @@ def _first(runs: HistogramRuns, limit: int) -> HistogramRuns:
 
 
 async def exemplars(request: web.Request) -> web.StreamResponse:
-    """Answer /api/v1/query_exemplars: exemplars are not stored, so no series has any.
-
-    The query and the times are checked all the same: clients decide by errors here.
-    """
+    """Answer /api/v1/query_exemplars: those of all series that the query selects."""
     parts, form = request.app[PARTS], await read_form(request)
     start, end = form.time("start", MIN_TIME), form.time("end", MAX_TIME)
     if end.before(start):
         raise ApiError(BAD_DATA, "end timestamp must not be before start timestamp")
-    expr = parse(form.text("query"), parts.engine.options.features)
-    if not _selects(expr):
+    start_ms, end_ms = form.time_range_ms()
+    matcher_sets = _selectors(parse(form.text("query"), parts.engine.options.features))
+    if not matcher_sets:
         return web.Response(status=204)
-    return success(request, [])
+    offered = accepted_encoding(request)
+
+    def run() -> Packed:
+        found = parts.storage.select_exemplars(matcher_sets, start_ms, end_ms)
+        return packed(iter([success_body(_exemplar_members(found))]), offered)
+
+    return await answer(request, await parts.gate.call(run))
 
 
-def _selects(expr: Expr) -> bool:
-    """Say whether there is a selector anywhere in an expression, however deep."""
+def _exemplar_members(found: ExemplarColumns) -> list[dict[str, object]]:
+    """Return the members of each series, sorted by labels. Storage keeps few enough of them."""
+    members: list[tuple[list[tuple[str, str]], dict[str, object]]] = []
+    for series in range(found.series.series_count):
+        labels = dict(sorted(found.series.row(series).items()))
+        exemplars = [
+            {
+                "labels": found.labels.row(at),
+                "value": sample_text(float(found.values[at])),
+                "timestamp": _seconds(int(found.times[at])),
+            }
+            for at in range(int(found.first[series]), int(found.first[series + 1]))
+        ]
+        members.append((list(labels.items()), {"seriesLabels": labels, "exemplars": exemplars}))
+    return [each for _, each in sorted(members, key=lambda pair: pair[0])]
+
+
+def _seconds(time_ms: int) -> float:
+    seconds, millis = divmod(time_ms, 1000)
+    return time_ms / 1000 if millis else seconds
+
+
+def _selectors(expr: Expr) -> list[tuple[Matcher, ...]]:
+    """Return the matchers of every selector in an expression, however deep."""
+    found: list[tuple[Matcher, ...]] = []
     waiting: list[object] = [expr]
     while waiting:
         node = waiting.pop()
         if isinstance(node, VectorSelector):
-            return True
-        if isinstance(node, tuple):
+            found.append(node.matchers)
+        elif isinstance(node, tuple):
             waiting += node
         else:
             waiting += [getattr(node, name) for name in getattr(node, "__dataclass_fields__", ())]
-    return False
+    return found
 
 
 async def format_text(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""POST /api/v1/write: remote write 1.0, float samples.
+"""POST /api/v1/write: remote write 1.0.
 
 From: Prometheus, agents, every program that speaks remote write.
 To:   `tsdb.interface.Appender`, in a thread.
@@ -7,9 +7,8 @@ A body becomes columns in two kernel passes; no Python object is made for a seri
 What is sound is stored even where something else in the body is not: the reply is then 400 and
 names the first refused series, so that no sender repeats the body for ever. As Prometheus does,
 series without a name, with a label twice or with broken text are left out, counted and logged,
-and the reply stays 204. Exemplars and metadata are not stored and not complained of, as by a
-Prometheus with exemplar storage off; native histograms are refused with 400, the floats beside
-them are stored.
+and the reply stays 204. Exemplars that storage refuses are not complained of, as by Prometheus;
+metadata is not stored.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from api.body_decoding import (
     decode,
 )
 from api.parts import PARTS
+from api.remote_write_extras import columns, read_extras
 from api.remote_write_kernels import (
     FAULT_END_GROUP,
     FAULT_EOF,
@@ -45,15 +45,16 @@ from api.replies import text
 from api.wire import WireError, fields, message_of
 from promql.float_text import general_text
 from promql.quoting import quote
-from tsdb.errors import ClosedError
-from tsdb.interface import AppendStatus, LabelSpans
+from tsdb.errors import ClosedError, WriteFailedError
+from tsdb.interface import AppendStatus, ExemplarStatus, LabelSpans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
-    from tsdb.interface import Appender
+    from api.remote_write_extras import Extras
+    from tsdb.interface import Storage
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -120,7 +121,9 @@ class WriteStats:
     samples: int = 0
     refused_samples: int = 0
     invalid_labels_samples: int = 0
+    exemplars: int = 0
     exemplars_ignored: int = 0
+    histograms: int = 0
     histograms_refused: int = 0
     metadata_ignored: int = 0
 
@@ -173,7 +176,7 @@ def _fault_text(kind: int, message: int, field: int, wire: int) -> str:
 class WriteReceiver:
     """Stores bodies and counts what came of them. Threads may call it at once."""
 
-    def __init__(self, appender: Appender, now: Callable[[], float]) -> None:
+    def __init__(self, appender: Storage, now: Callable[[], float]) -> None:
         self._appender, self._now = appender, now
         self._lock = threading.Lock()
         self._stats = WriteStats()
@@ -189,7 +192,9 @@ class WriteReceiver:
         Raises BodyError and WireError for a body of which nothing was stored.
         """
         try:
-            batch = decode_write_request(decode(body, encoding))
+            plain = decode(body, encoding)
+            batch = decode_write_request(plain)
+            extras = read_extras(plain) if batch.exemplars or batch.histograms else None
         except (BodyError, WireError):
             self._count(WriteStats(requests=1, failed_requests=1))
             raise
@@ -202,25 +207,68 @@ class WriteReceiver:
             problem = _refusal(batch, int(bad[0]), AppendStatus(int(statuses[bad[0]])))
             if bad.size > 1:
                 problem += f" (and {bad.size - 1} more samples)"
-        elif batch.histograms:
-            problem = (
-                f"native histograms are not supported yet: {batch.histograms} were not stored, "
-                f"{statuses.size} float samples of the request were"
-            )
+        more = WriteStats()
+        if extras is not None:
+            more, trouble = self._append_extras(extras)
+            problem = problem or trouble
         self._count(
             WriteStats(
                 requests=1,
                 failed_requests=1 if problem else 0,
                 samples=statuses.size - bad.size - repeated.size,
                 refused_samples=bad.size + repeated.size,
-                invalid_labels_samples=batch.refused_samples,
-                exemplars_ignored=batch.exemplars,
-                histograms_refused=batch.histograms,
+                invalid_labels_samples=batch.refused_samples + more.invalid_labels_samples,
+                exemplars=more.exemplars,
+                exemplars_ignored=more.exemplars_ignored,
+                histograms=more.histograms,
+                histograms_refused=more.histograms_refused,
                 metadata_ignored=batch.metadata,
             )
         )
         self._log(batch, problem)
         return problem
+
+    def _append_extras(self, extras: Extras) -> tuple[WriteStats, str]:
+        """Store exemplars and histograms; return the counts, and the first refusal's text."""
+        labels, problem = extras.labels, extras.problem
+        time_max_ms = int(self._now() * 1000) + AHEAD_MS_MAX
+        stored = refused = kept = 0
+        refs = self._appender.resolve(labels)
+        if extras.histograms:
+            series = np.array(extras.histogram_series, dtype=np.int64)
+            times_ms = np.array(extras.histogram_times, dtype=np.int64)
+            histograms = columns(extras.histograms)
+            for _ in range(RESOLVE_TRIES):
+                statuses = self._appender.append_histograms(
+                    refs[series], times_ms, histograms, time_max_ms=time_max_ms
+                )
+                if not (statuses == AppendStatus.UNKNOWN_SERIES).any():
+                    break
+                # What was stored before is a duplicate now.
+                refs = self._appender.resolve(labels)
+            bad = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
+            stored, refused = statuses.size - bad.size, bad.size
+            if bad.size and not problem:
+                reason = _REASONS[AppendStatus(int(statuses[bad[0]]))].format(
+                    time=times_ms[bad[0]], value="(a histogram)"
+                )
+                problem = f"{reason} for series {series_text(labels, int(series[bad[0]]))}"
+        if extras.exemplar_values:
+            # After the samples: their series are there by now.
+            found = self._appender.append_exemplars(
+                refs[np.array(extras.exemplar_series, dtype=np.int64)],
+                np.array(extras.exemplar_times, dtype=np.int64),
+                np.array(extras.exemplar_values, dtype=np.float64),
+                LabelSpans.from_labels(extras.exemplar_labels),
+            )
+            kept = int(np.count_nonzero(found <= ExemplarStatus.DUPLICATE))
+        return WriteStats(
+            invalid_labels_samples=extras.unnamed,
+            exemplars=kept,
+            exemplars_ignored=len(extras.exemplar_values) - kept,
+            histograms=stored,
+            histograms_refused=refused + extras.refused,
+        ), problem
 
     def _append(self, batch: WriteBatch) -> tuple[Ints, npt.NDArray[np.uint8]]:
         """Return the ref and the status of every sample."""
@@ -352,6 +400,9 @@ async def write(request: web.Request) -> web.Response:
         return text(f"{error}\n", 400)
     except ClosedError:
         return text("storage is closed\n", 503)
+    except WriteFailedError as error:
+        # The disk is full or gone. What a sender sends again is found to be there already.
+        return text(f"{error}\n", 503)
     except Exception:  # senders read text, not the envelope of `replies.py`
         logger.exception("unexpected error in remote write")
         return text("internal error: nothing is known of what was stored\n", 500)

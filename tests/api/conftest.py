@@ -29,7 +29,7 @@ from api.views import (
 from promql.engine import Engine
 from scraper.job import RelabelAction, RelabelRule
 from tsdb.errors import TooManySamplesError
-from tsdb.interface import AppendStatus, LabelColumns, MatchOp, SeriesBatch
+from tsdb.interface import AppendStatus, ExemplarColumns, LabelColumns, MatchOp, SeriesBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +73,8 @@ class ListStorage:
         self.refs: dict[tuple, int] = {}
         self.samples: list[dict[int, float]] = []
         self.lost_refs: set[int] = set()
+        self.histograms: list[tuple] = []
+        self.exemplars: list[tuple] = []
 
     def add(self, labels, samples):
         key = tuple(sorted(labels.items()))
@@ -114,6 +116,22 @@ class ListStorage:
                 held[time] = value
                 statuses.append(AppendStatus.STORED)
         return np.array(statuses, dtype=np.uint8)
+
+    def append_histograms(self, refs, times_ms, histograms, *, time_max_ms=None):
+        ahead = time_max_ms is not None and times_ms > time_max_ms
+        status = np.where(ahead, AppendStatus.TOO_FAR_AHEAD, AppendStatus.STORED)
+        self.histograms += zip(refs.tolist(), times_ms.tolist(), status.tolist(), strict=True)
+        return status.astype(np.uint8)
+
+    def append_exemplars(self, refs, times_ms, values, labels):
+        self.exemplars += zip(refs.tolist(), times_ms.tolist(), values.tolist(), strict=True)
+        return np.zeros(refs.size, dtype=np.uint8)
+
+    def select_exemplars(self, matcher_sets, start_ms, end_ms):
+        nothing = np.empty(0)
+        none = self._columns([])
+        first = np.zeros(1, dtype=np.int64)
+        return ExemplarColumns(none, first, nothing.astype(np.int64), nothing, none)
 
     def select(self, selections, *, samples_max=None):
         batches = [self._batch(selection) for selection in selections]
