@@ -26,7 +26,7 @@ from scraper.loop import LoopContext, TargetLoop
 from scraper.plain_http import PlainClient
 from scraper.relabel import compile_rules
 from scraper.stats import Durations, OutcomeCounts, PoolStats, ScrapeStats
-from scraper.targets import DroppedTarget, Targets, TargetSet, stable_hash, targets_of
+from scraper.targets import DroppedTarget, TargetMaker, Targets, TargetSet, stable_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -174,6 +174,7 @@ class JobPool:
         self._appender, self._context = appender, context
         self._rules, self._metric_rules = _compiled(job)
         self._options = RequestOptions(job.http_client)
+        self._target_maker = TargetMaker()
         self._groups: list[TargetGroup] | None = None
         self._task: asyncio.Task[None] | None = None
         # One sync at a time: a reload may meet an update of discovery.
@@ -254,7 +255,7 @@ class JobPool:
             job, rules = self.job, self._rules
             # Relabelling ten thousand targets takes a third of a second: not on the event loop.
             found = await loop.run_in_executor(
-                self._context.executor, targets_of, job, rules, groups
+                self._context.executor, self._target_maker.targets, job, rules, groups
             )
             await self._take(found)
             self._sync_durations.add(time.monotonic() - began)

@@ -99,33 +99,83 @@ class BadTargetError(ValueError):
     """A target's labels cannot be scraped; the text says why."""
 
 
-def targets_of(job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGroup]) -> TargetSet:
-    """Return the targets of all groups: relabelled, checked and without doubles.
+@dataclass(frozen=True, slots=True)
+class GroupTargets:
+    """What one group came to. `dropped` is capped as the job wants it, `dropped_count` is not."""
 
-    `rules` are the job's `relabel_rules`, compiled. A target that fails its checks is left out
-    and described in `failures`; the others are not affected.
+    active: Sequence[Target]
+    dropped: Sequence[DroppedTarget]
+    dropped_count: int
+    failures: Sequence[str]
+
+
+class TargetMaker:
+    """Makes targets of a job's groups, and remembers what each group came to.
+
+    Discovery hands on a group that did not change as the very object it was: then its targets are
+    those of before, and one change among ten thousand targets costs the relabelling of one.
     """
-    active: dict[str, Target] = {}
+
+    def __init__(self) -> None:
+        self._job: ScrapeJob | None = None
+        self._rules: CompiledRules | None = None
+        # By the group's identity. Groups are held here, so that an id cannot come to mean another.
+        self._made: dict[int, tuple[TargetGroup, GroupTargets]] = {}
+
+    def targets(
+        self, job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGroup]
+    ) -> TargetSet:
+        """Return the targets of all groups: relabelled, checked and without doubles.
+
+        `rules` are the job's `relabel_rules`, compiled. A target that fails its checks is left out
+        and described in `failures`; the others are not affected.
+        """
+        known = self._made if job is self._job and rules is self._rules else {}
+        made: dict[int, tuple[TargetGroup, GroupTargets]] = {}
+        active: dict[str, Target] = {}
+        dropped: list[DroppedTarget] = []
+        failures: list[str] = []
+        dropped_count = 0
+        for group in groups:
+            entry = known.get(id(group)) or (group, group_targets(job, rules, group))
+            made[id(group)] = entry
+            found = entry[1]
+            # Of doubles the last is shown, as in Prometheus: they differ in what was discovered.
+            active |= {target.key: target for target in found.active}
+            dropped += found.dropped
+            dropped_count += found.dropped_count
+            failures += found.failures
+        self._job, self._rules, self._made = job, rules, made
+        keep = job.limits.keep_dropped_targets or len(dropped)
+        return TargetSet(
+            tuple(active.values()), tuple(dropped[:keep]), dropped_count, tuple(failures)
+        )
+
+
+def targets_of(job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGroup]) -> TargetSet:
+    """Return the targets of all groups, as `TargetMaker.targets` does, once."""
+    return TargetMaker().targets(job, rules, groups)
+
+
+def group_targets(job: ScrapeJob, rules: CompiledRules, group: TargetGroup) -> GroupTargets:
+    """Return what one group comes to, doubles included."""
+    active: list[Target] = []
     dropped: list[DroppedTarget] = []
     failures: list[str] = []
     dropped_count, keep = 0, job.limits.keep_dropped_targets
-    for group in groups:
-        for position, own in enumerate(group.targets):
-            discovered = discovered_labels(job, own, group.labels)
-            labels = rules.apply(discovered)
-            if not labels:
-                dropped_count += 1
-                if not keep or len(dropped) < keep:
-                    dropped.append(DroppedTarget(discovered, job.job_name))
-                continue
-            try:
-                target = build_target(job, labels, discovered)
-            except BadTargetError as e:
-                failures.append(f"instance {position} in group {group.source}: {e}")
-                continue
-            # Of doubles the last is shown, as in Prometheus: they differ in what was discovered.
-            active[target.key] = target
-    return TargetSet(tuple(active.values()), tuple(dropped), dropped_count, tuple(failures))
+    for position, own in enumerate(group.targets):
+        discovered = discovered_labels(job, own, group.labels)
+        labels = rules.apply(discovered)
+        if not labels:
+            dropped_count += 1
+            if not keep or len(dropped) < keep:
+                dropped.append(DroppedTarget(discovered, job.job_name))
+            continue
+        try:
+            active.append(build_target(job, labels, discovered))
+        except BadTargetError as e:
+            failures.append(f"instance {position} in group {group.source}: {e}")
+    return GroupTargets(tuple(active), tuple(dropped), dropped_count, tuple(failures))
 
 
 def discovered_labels(

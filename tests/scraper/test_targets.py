@@ -5,7 +5,7 @@ import pytest
 from discovery.groups import TargetGroup
 from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.relabel import compile_rules
-from scraper.targets import targets_of
+from scraper.targets import TargetMaker, targets_of
 
 
 def found(*targets, groups=None, **job):
@@ -118,3 +118,56 @@ def test_equal_targets_are_one_and_phases_do_not_depend_on_the_interval():
     fast = one(a, scrape_interval_ms=20_000)
     assert fast.phase_hash == result.active[0].phase_hash
     assert json.loads(fast.key)[0] == {"job": "j", "instance": "h:1"}
+
+
+class CountingRules:
+    """Rules that keep everything and count how often they are asked."""
+
+    def __init__(self):
+        self.applied = 0
+
+    def apply(self, labels):
+        self.applied += 1
+        return dict(labels)
+
+
+def test_only_groups_that_changed_are_relabelled_again():
+    job, rules, maker = ScrapeJob("j"), CountingRules(), TargetMaker()
+
+    def group(number, port=1):
+        targets = ({"__address__": f"h{number}:{port}"}, {"__address__": f"h{number}:9"})
+        return TargetGroup(str(number), targets)
+
+    def urls(groups):
+        return [target.url for target in maker.targets(job, rules, groups).active]
+
+    groups = [group(number) for number in range(100)]
+    first = urls(groups)
+    assert (len(first), rules.applied) == (200, 200)
+    assert urls(groups) == first
+    groups[50] = group(50, port=2)
+    assert urls(groups)[100:102] == ["http://h50:2/metrics", "http://h50:9/metrics"]
+    assert rules.applied == 202
+    del groups[:50]
+    assert len(urls(groups)) == 100
+    assert rules.applied == 202
+    # Another job, or other rules, mean everything anew.
+    maker.targets(ScrapeJob("k"), rules, groups)
+    assert rules.applied == 302
+    assert (
+        maker.targets(job, CountingRules(), groups).active
+        == maker.targets(job, CountingRules(), groups).active
+    )
+
+
+def test_kept_dropped_targets_are_capped_over_all_groups():
+    class DropAll:
+        def apply(self, _):
+            return None
+
+    job = ScrapeJob("j", limits=ScrapeLimits(keep_dropped_targets=3))
+    groups = [
+        TargetGroup(str(n), tuple({"__address__": f"h{n}:{m}"} for m in range(5))) for n in range(4)
+    ]
+    found = TargetMaker().targets(job, DropAll(), groups)
+    assert (len(found.dropped), found.dropped_count) == (3, 20)
