@@ -6,12 +6,13 @@ From: `rate.py`, `over_time.py`, with the windows of a range vector.   To: `hist
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from promql.histogram_algebra import Flag
-from promql.histogram_matrix import HistogramMatrix
+from promql.histogram_matrix import NONE, HistogramMatrix
 from promql.histogram_notes import names_of, note_ignored_in_range, note_mixed_samples
 from promql.windows import pool_at
 
@@ -31,15 +32,35 @@ if TYPE_CHECKING:
 
 
 class Ranges:
-    """The windows of a range vector that has histograms.
+    """The windows of those series of a range vector that have histograms.
 
-    Shapes: `float_count`, `histogram_count` int32[S, T], how many of each a window holds.
+    Shapes: `rows` int64[R], which of the S series these are; `view` and `own` hold only them;
+    `float_count`, `histogram_count` int32[R, T], how many of each kind a window holds.
     """
 
-    def __init__(self, view: Windows, own: HistogramWindows) -> None:
+    def __init__(self, view: Windows) -> None:
+        own = view.histograms
+        assert own is not None
+        self._series_count = view.series_count
+        self.rows: Ints = np.flatnonzero(own.count)
+        if self.rows.size < view.series_count:
+            own = _some_histograms(own, self.rows)
+            view = _some_windows(view, self.rows, own)
         self.view, self.own = view, own
         self.float_count: Offsets = (view.stop - view.first)[view.window_of]
         self.histogram_count: Offsets = own.sizes
+
+    def spread(self, histograms: HistogramMatrix | None) -> HistogramMatrix | None:
+        """Return a result of these series as one of all series, [S, T]."""
+        if histograms is None or self.rows.size == self._series_count:
+            return histograms
+        row = np.full((self._series_count, histograms.row.shape[1]), NONE, dtype=np.int32)
+        row[self.rows] = histograms.row
+        return HistogramMatrix(histograms.columns, row)
+
+    def withdraw(self, present: Mask, where: Mask) -> None:
+        """Take floats back from `present` [S, T] where `where` [R, T] is True."""
+        present[self.rows] &= ~where
 
     @property
     def mixed(self) -> Mask:
@@ -95,6 +116,29 @@ class Ranges:
         return names_of(self.view.labels, series[rows])
 
 
+def _some_histograms(own: HistogramWindows, rows: Ints) -> HistogramWindows:
+    return replace(
+        own,
+        start=own.start[rows],
+        count=own.count[rows],
+        first=own.first[rows],
+        stop=own.stop[rows],
+    )
+
+
+def _some_windows(view: Windows, rows: Ints, own: HistogramWindows) -> Windows:
+    return replace(
+        view,
+        labels=view.labels.take(rows),
+        time_start=view.time_start[rows],
+        value_start=view.value_start[rows],
+        count=view.count[rows],
+        window_of=view.window_of[rows],
+        drop_name=view.drop_name[rows],
+        histograms=own,
+    )
+
+
 def refuse_mixed(ranges: Ranges, node: Call, ctx: EvalContext) -> Mask:
     """Warn of windows that hold both kinds; return which do."""
     mixed = ranges.mixed
@@ -107,7 +151,7 @@ def note_ignored(view: Windows, node: Call, ctx: EvalContext) -> None:
     """Say that a function of floats passes over histograms, where a window has both."""
     if view.histograms is None:
         return
-    ranges = Ranges(view, view.histograms)
+    ranges = Ranges(view)
     for name in ranges.names(ranges.mixed):
         note_ignored_in_range(name, node.args[0].span, ctx)
 

@@ -105,24 +105,28 @@ def runs_of_matrix(matrix: Matrix, steps_ms: Ints) -> HistogramRuns | None:
 
 
 def newest_histograms(
-    runs: HistogramRuns, newest_float_ms: Ints, at_ms: Ints, ctx: EvalContext
+    runs: HistogramRuns, series: Ints, newest_float_ms: Ints, at_ms: Ints, ctx: EvalContext
 ) -> tuple[HistogramMatrix | None, Mask, Ints]:
     """Return at each step the newest histogram of each series where no float is newer.
 
-    Shapes: `newest_float_ms` int64[S, T], the time of the newest float, or the smallest int64;
-    `at_ms` int64[T]. Returned are the histograms, where the newest sample is one (bool[S, T];
-    a stale marker among them is nowhere in the matrix), and the time of it, int64[S, T].
+    Shapes: `series` int64[R], those that have histograms; `newest_float_ms` int64[R, T], the time
+    of their newest float, or the smallest int64; `at_ms` int64[T]. Returned are the histograms
+    [S, T], where the newest sample is one (bool[R, T]; a stale marker among them is nowhere in the
+    matrix), and the time of it, int64[R, T].
     """
-    offsets = np.empty((runs.count.size, at_ms.size), dtype=np.int32)
-    newest_offsets(runs.times, runs.start, runs.count, at_ms, ctx.lookback_ms, offsets)
+    offsets = np.empty((series.size, at_ms.size), dtype=np.int32)
+    start = runs.start[series]
+    newest_offsets(runs.times, start, runs.count[series], at_ms, ctx.lookback_ms, offsets)
     found = offsets >= 0
-    at = np.where(found, runs.start[:, np.newaxis] + offsets, 0)
-    times = runs.times[at] if runs.times.size else np.zeros_like(at)
+    at = np.where(found, start[:, np.newaxis] + offsets, 0)
+    times = runs.times[at]
     wins = found & (times > newest_float_ms)
-    shown = wins & ~stale_rows(runs.columns)[at] if runs.times.size else wins
-    row = np.where(shown, at, NONE).astype(np.int32)
-    histograms = HistogramMatrix(runs.columns, row) if shown.any() else None
-    return histograms, wins, times
+    shown = wins & ~stale_rows(runs.columns)[at]
+    if not shown.any():
+        return None, wins, times
+    row = np.full((runs.count.size, at_ms.size), NONE, dtype=np.int32)
+    row[series] = np.where(shown, at, NONE)
+    return HistogramMatrix(runs.columns, row), wins, times
 
 
 def histogram_windows(runs: HistogramRuns, end_ms: Ints, range_ms: int) -> HistogramWindows:
@@ -157,8 +161,10 @@ def sample_sizes(columns: HistogramColumns) -> Ints:
 
 def shown_per_step(histograms: HistogramMatrix) -> Ints:
     """Return for how many samples the points of each step count, int64[T]."""
-    sizes = np.append(sample_sizes(histograms.columns), 0)  # the last stands for "none"
-    counts: Ints = sizes[histograms.row].sum(axis=0)
+    where = histograms.present
+    _, step = np.nonzero(where)
+    counts = np.zeros(where.shape[1], dtype=np.int64)
+    np.add.at(counts, step, sample_sizes(histograms.columns)[histograms.row[where]])
     return counts
 
 

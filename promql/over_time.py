@@ -76,8 +76,7 @@ def _reduction(
         values, present = run_windows(view, ctx, cost, kernel)
         histograms = None
         if view.histograms is not None:
-            ranges = Ranges(view, view.histograms)
-            histograms = _reduced(node, ranges, reduction, values, present, ctx)
+            histograms = _reduced(node, Ranges(view), reduction, values, present, ctx)
         return window_result(view, values, present, ctx, keep_name=keep_name, histograms=histograms)
 
     return implementation
@@ -88,12 +87,10 @@ def _reduced(
 ) -> HistogramMatrix | None:
     """Return what a reduction makes of histograms; mend what it made of the floats beside."""
     if reduction in (COUNT, PRESENT):
-        there = ranges.histogram_count > 0
-        if reduction == COUNT:
-            values[there] = (ranges.float_count + ranges.histogram_count)[there]
-        else:
-            values[there] = 1.0
-        present |= there
+        rows = ranges.rows
+        held = ranges.float_count + ranges.histogram_count
+        values[rows] = held if reduction == COUNT else 1.0
+        present[rows] = held > 0
         return None
     if reduction in (SUM, AVG):
         not_floats, histograms = histogram_total(node, ranges, ctx, average=reduction == AVG)
@@ -102,8 +99,8 @@ def _reduced(
     else:
         note_ignored(ranges.view, node, ctx)
         return None
-    present &= ~not_floats
-    return histograms
+    ranges.withdraw(present, not_floats)
+    return ranges.spread(histograms)
 
 
 def _extreme(
@@ -146,11 +143,12 @@ def _edge_time(*, last: bool) -> Callable[[Call, list[Operand], EvalContext], Ma
         offsets = np.where(present, edge[view.window_of], 0).astype(np.int64)
         seconds = pool_at(view.times, view.time_start, offsets) / 1000.0
         if view.histograms is not None:
-            ranges = Ranges(view, view.histograms)
+            ranges = Ranges(view)
+            rows = ranges.rows
             wins, _ = histogram_at_edge(ranges, last=last)
             times = ranges.histogram_ms(0) if last else ranges.first_histogram_ms()
-            seconds = np.where(wins, times / 1000.0, seconds)
-            present = present | wins
+            seconds[rows] = np.where(wins, times / 1000.0, seconds[rows])
+            present[rows] |= wins
         return window_result(view, seconds, present, ctx)
 
     return implementation

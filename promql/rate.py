@@ -85,14 +85,12 @@ def _extrapolated(
         histograms = None
         if view.histograms is not None:
             change = extended_change if view.extension else histogram_change
+            ranges = Ranges(view)
             mixed, histograms = change(
-                node,
-                Ranges(view, view.histograms),
-                ctx,
-                is_counter=is_counter,
-                per_second=per_second,
+                node, ranges, ctx, is_counter=is_counter, per_second=per_second
             )
-            present &= ~mixed
+            ranges.withdraw(present, mixed)
+            histograms = ranges.spread(histograms)
         if is_counter:
             _hint_no_counter(node, view, present, ctx)
         return window_result(view, values, present, ctx, histograms=histograms)
@@ -135,9 +133,10 @@ def _last_change(*, is_rate: bool) -> Callable[[Call, list[Operand], EvalContext
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
         histograms = None
         if view.histograms is not None:
-            ranges = Ranges(view, view.histograms)
+            ranges = Ranges(view)
             not_floats, histograms = histogram_last_change(node, ranges, ctx, is_rate=is_rate)
-            present &= ~not_floats
+            ranges.withdraw(present, not_floats)
+            histograms = ranges.spread(histograms)
         return window_result(view, values, present, ctx, histograms=histograms)
 
     return implementation
@@ -162,8 +161,11 @@ def _count_steps(*, only_falls: bool) -> Callable[[Call, list[Operand], EvalCont
 
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
         if view.histograms is not None:
-            ranges = Ranges(view, view.histograms)
-            count_changes(ranges, values, present, ctx, only_falls=only_falls)
+            ranges = Ranges(view)
+            rows = ranges.rows
+            own_values, own_present = values[rows], present[rows]
+            count_changes(ranges, own_values, own_present, ctx, only_falls=only_falls)
+            values[rows], present[rows] = own_values, own_present
         return window_result(view, values, present, ctx)
 
     return implementation

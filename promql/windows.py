@@ -197,11 +197,12 @@ def newest_samples(
         float_time = pool_at(samples.times, samples.time_start, offsets) / 1000.0
     histograms = None
     if samples.histograms is not None:
-        newest_ms = _newest_ms(samples, newest)
-        histograms, wins, times = newest_histograms(samples.histograms, newest_ms, at_ms, ctx)
-        present &= ~wins
+        rows = np.flatnonzero(samples.histograms.count)
+        newest_ms = _newest_ms(samples, newest, rows)
+        histograms, wins, times = newest_histograms(samples.histograms, rows, newest_ms, at_ms, ctx)
+        present[rows] &= ~wins
         if float_time is not None:
-            float_time = np.where(wins, times / 1000.0, float_time)
+            float_time[rows] = np.where(wins, times / 1000.0, float_time[rows])
     return Matrix(
         labels=samples.labels,
         values=out.view(np.float64),
@@ -212,15 +213,14 @@ def newest_samples(
     )
 
 
-def _newest_ms(samples: Samples, newest: Offsets) -> Ints:
-    """Return the time of the newest float of each series at each step, int64[S, T]."""
+def _newest_ms(samples: Samples, newest: Offsets, rows: Ints) -> Ints:
+    """Return the time of the newest float of some series at each step, int64[rows, T]."""
     nothing = np.iinfo(np.int64).min
-    offsets = newest[samples.run_of].astype(np.int64)
+    offsets = newest[samples.run_of[rows]].astype(np.int64)
     if samples.times.size == 0:
         return np.full(offsets.shape, nothing)
-    at = np.minimum(
-        samples.time_start[:, np.newaxis] + np.maximum(offsets, 0), samples.times.size - 1
-    )
+    start = samples.time_start[rows][:, np.newaxis]
+    at = np.minimum(start + np.maximum(offsets, 0), samples.times.size - 1)
     times: Ints = np.where(offsets >= 0, samples.times[at], nothing)
     return times
 
