@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         LabelColumns,
         LabelSpans,
         Matcher,
+        MetricMetadata,
         Selection,
         SeriesBatch,
         Storage,
@@ -85,6 +86,14 @@ class DeferredStorage:
     ) -> npt.NDArray[np.uint8]:
         """See `Appender.append`."""
         return self._there.append(refs, times_ms, values, time_max_ms=time_max_ms)
+
+    def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
+        """See `MetadataStorage.append_metadata`."""
+        return self._there.append_metadata(entries)
+
+    def metadata(self, metric: str | None = None) -> list[MetricMetadata]:
+        """See `MetadataStorage.metadata`."""
+        return self._there.metadata(metric)
 
     def append_exemplars(
         self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans

@@ -26,12 +26,12 @@ from tsdb.late import sorted_run
 from tsdb.wal import choose_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from tsdb.head import Head
-    from tsdb.interface import Floats, HistogramColumns, Ints, LabelSpans
+    from tsdb.interface import Floats, HistogramColumns, Ints, LabelSpans, MetricMetadata
     from tsdb.kernels import Small
     from tsdb.label_kernels import Slots, Words
     from tsdb.wal import WalWriter
@@ -150,6 +150,19 @@ class BatchAppender:
         # Maintenance has not begun yet, and the log may be longer than memory.
         self.head.seal_histograms()
         return status
+
+    def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
+        """Log and keep what is new in the entries; return how many families that concerns.
+
+        Raises `WriteFailedError`; then nothing was stored.
+        """
+        with self.head.lock:
+            self._check_open()
+            news = self.head.metadata.news(entries)
+            if news and self.wal is not None:
+                self.wal.write_metadata(news)
+            self.head.metadata.put(news)
+        return len(news)
 
     def append_exemplars(
         self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans

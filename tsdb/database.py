@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         LabelColumns,
         LabelSpans,
         Matcher,
+        MetricMetadata,
         Selection,
         SeriesBatch,
     )
@@ -108,6 +109,7 @@ class DatabaseStats:
     histograms_appended: tuple[int, ...]
     histograms_late: int
     histograms_waiting: int
+    metadata_families: int
     exemplars: int
     exemplars_max: int
     exemplars_appended: tuple[int, ...]
@@ -319,6 +321,15 @@ class Database:
         """Log and store one batch of histograms; see `interface.HistogramAppender`."""
         return self._appender.append_histograms(refs, times_ms, histograms, time_max_ms=time_max_ms)
 
+    def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
+        """Log and keep what metrics are; see `interface.MetadataStorage`."""
+        return self._appender.append_metadata(entries)
+
+    def metadata(self, metric: str | None = None) -> list[MetricMetadata]:
+        """Return what metrics are; see `interface.MetadataStorage`."""
+        with self._head.lock:
+            return self._head.metadata.get(metric)
+
     def append_exemplars(
         self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans
     ) -> npt.NDArray[np.uint8]:
@@ -423,6 +434,7 @@ class Database:
             appended=appended.by_status,
             late_appended=appended.late,
             late_waiting=head.late.count + head.frozen_late.count,
+            metadata_families=len(head.metadata),
             exemplars=len(head.exemplars),
             exemplars_max=head.exemplars.capacity,
             exemplars_appended=appended.exemplars_by_status,

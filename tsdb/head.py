@@ -38,6 +38,7 @@ from tsdb.kernels import (
     revoke,
 )
 from tsdb.late import LateBuffer
+from tsdb.metadata import MetadataTable
 from tsdb.metric_table import SeriesRows
 from tsdb.series_index import SeriesIndex
 from tsdb.symbols import SymbolTable
@@ -71,6 +72,7 @@ class Head:
         length of the windows that will be cut. `exemplars_max` are kept.
         """
         self.exemplars = ExemplarRing(exemplars_max)
+        self.metadata = MetadataTable()
         symbols = SymbolTable(reserve=reserve)
         self.lock = threading.Lock()
         self._reserve = reserve
@@ -438,6 +440,7 @@ class Head:
             **self.late.save(),
             **self.histograms.save(),
             **self.exemplars.save(),
+            **self.metadata.save(),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> bool:
@@ -473,6 +476,7 @@ class Head:
         self.rows.restore(saved)
         self.late.restore(saved)
         self.histograms = restored(saved)
+        self.metadata.restore(saved)
         self.exemplars.restore(saved, self.generation.array[: self.slot_count])
         self.series_created = len(self.rows)
         return True

@@ -184,9 +184,15 @@ class Maintenance:
             return
         head = self._head
         begin = time.perf_counter()
+        metrics, _ = head.rows.metrics()
+        names = frozenset(head.rows.symbols.texts(metrics))
         with head.lock:
             stop_ms = max(stop_ms, head.floor_ms)
             segment = None if self.wal is None else self.wal.rotate()
+            head.metadata.keep_only(names.__contains__)
+            if self.wal is not None and len(head.metadata):
+                # The checkpoint leaves it out.
+                self.wal.write_metadata(head.metadata.get(None))
             floor_before = head.floor_ms
             head.floor_ms = stop_ms
             older, rest = head.late.split(stop_ms)

@@ -24,10 +24,12 @@ import zstandard
 from tsdb.histogram_columns import take
 from tsdb.histogram_record import histogram_payload, read_histograms
 from tsdb.interface import AppendStatus
+from tsdb.metadata import read_metadata
 from tsdb.segment_reader import Chunk, DamagedError, read_chunks, read_records, unpacked
 from tsdb.wal import (
     EXEMPLARS,
     HISTOGRAMS,
+    METADATA,
     SAMPLES,
     SEGMENT_MAGIC,
     SERIES,
@@ -354,6 +356,8 @@ def _apply(
                 report.count(appender.restore_histograms(*read_histograms(payload)))
             case _Other(kind, payload) if kind == EXEMPLARS:
                 appender.restore_exemplars(*read_exemplars(payload))
+            case _Other(kind, payload) if kind == METADATA:
+                appender.head.metadata.put(read_metadata(payload))
             case _Other(kind, payload) if kind == TOMBSTONE:
                 on_tombstone(read_tombstone(payload))
     except ValueError as error:
@@ -397,6 +401,9 @@ def _kept(
         kept = choose_series(labels, chosen)
         payload = exemplar_payload(refs[chosen], times[chosen], values[chosen], kept)
         payload, flags = zstandard.ZstdCompressor(level=1).compress(payload), ZSTD
+    elif kind == METADATA:
+        # The segment behind the checkpoint begins with all of it.
+        return None
     elif kind == TOMBSTONE and read_tombstone(payload).end_ms < keep_from_ms:
         return None
     return header_of(kind, flags, payload) + payload

@@ -27,13 +27,15 @@ import zstandard
 from tsdb.errors import WriteFailedError
 from tsdb.histogram_record import histogram_payload
 from tsdb.interface import LabelSpans, Matcher, MatchOp
+from tsdb.metadata import metadata_payload
 from tsdb.tombstones import Tombstone
 from tsdb.wal_kernels import copy_spans, decode_samples, encode_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from tsdb.interface import Bytes, Floats, HistogramColumns, Ints
+    from tsdb.interface import Bytes, Floats, HistogramColumns, Ints, MetricMetadata
     from tsdb.label_kernels import Slots, Words
 
 _log = logging.getLogger(__name__)
@@ -41,12 +43,12 @@ _log = logging.getLogger(__name__)
 SEGMENT_MAGIC = b"GNOMWAL\x01"
 HEADER = struct.Struct("<IBBHI")
 """Payload bytes, type, flags, zero, CRC-32 of the eight bytes before it and of the payload."""
-SERIES, SAMPLES, TOMBSTONE, HISTOGRAMS, EXEMPLARS = 1, 2, 3, 4, 5
+SERIES, SAMPLES, TOMBSTONE, HISTOGRAMS, EXEMPLARS, METADATA = 1, 2, 3, 4, 5, 6
 ZSTD = 1
 """Flag: the payload is one zstd frame."""
 PAYLOAD_BYTES_MAX = 1 << 30
 _COMPRESS_FROM_BYTES = 512
-_COMPRESSED_KINDS = (SERIES, HISTOGRAMS, EXEMPLARS)
+_COMPRESSED_KINDS = (SERIES, HISTOGRAMS, EXEMPLARS, METADATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,10 @@ class WalWriter:
     def write_exemplars(self, refs: Ints, times: Ints, values: Floats, labels: LabelSpans) -> None:
         """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
         self.write(EXEMPLARS, exemplar_payload(refs, times, values, labels))
+
+    def write_metadata(self, entries: Sequence[MetricMetadata]) -> None:
+        """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
+        self.write(METADATA, metadata_payload(entries))
 
     def write_tombstone(self, tombstone: Tombstone) -> None:
         """Log what is deleted from the head. Raises `WriteFailedError`; then nothing was logged."""
