@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import re2
 
+from promql.histogram_columns import HistogramRow, from_rows
 from tsdb.errors import BadMatcherError, TooManySamplesError
-from tsdb.interface import ABSENT, LabelColumns, Matcher, MatchOp, Selection, SeriesBatch
+from tsdb.interface import (
+    ABSENT,
+    HistogramRuns,
+    LabelColumns,
+    Matcher,
+    MatchOp,
+    Selection,
+    SeriesBatch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +50,8 @@ class MemorySeries:
     labels: dict[str, str]
     times: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
+    histogram_times: list[int] = field(default_factory=list)
+    histograms: list[HistogramRow] = field(default_factory=list)
 
 
 def _satisfies(labels: Mapping[str, str], matcher: Matcher) -> bool:
@@ -56,6 +67,15 @@ def _satisfies(labels: Mapping[str, str], matcher: Matcher) -> bool:
     return found == (matcher.op is MatchOp.MATCHES)
 
 
+def _runs(times, histograms, counts):
+    if not histograms:
+        return None
+    count = np.array(counts, dtype=np.int64)
+    return HistogramRuns(
+        np.array(times, dtype=np.int64), np.cumsum(count) - count, count, from_rows(histograms)
+    )
+
+
 class MemoryReader:
     """Holds series in lists; equal runs of times are shared in what it selects."""
 
@@ -65,11 +85,19 @@ class MemoryReader:
         self.selections: list[Selection] = []
 
     def add(self, labels, times, values):
-        """Append samples, already in order, to the series of these labels; returns self."""
+        """Append samples, already in order, to the series of these labels; returns self.
+
+        A `HistogramRow` among the values is a native histogram.
+        """
         kept = {name: value for name, value in labels.items() if value}
         series = self.all.setdefault(tuple(sorted(kept.items())), MemorySeries(kept))
-        series.times += [int(time) for time in times]
-        series.values += [float(value) for value in values]
+        for time, value in zip(times, values, strict=True):
+            if isinstance(value, HistogramRow):
+                series.histogram_times.append(int(time))
+                series.histograms.append(value)
+            else:
+                series.times.append(int(time))
+                series.values.append(float(value))
         return self
 
     def select(self, selections: Sequence[Selection], *, samples_max: int | None = None):
@@ -83,6 +111,7 @@ class MemoryReader:
     def _batch(self, selection):
         rows, times, values = [], [], []
         time_start, value_start, count = [], [], []
+        histogram_times, histograms, histogram_count = [], [], []
         runs = {}
         for _, series in sorted(self.all.items()):
             if not all(_satisfies(series.labels, matcher) for matcher in selection.matchers):
@@ -92,8 +121,16 @@ class MemoryReader:
                 for time, value in zip(series.times, series.values, strict=True)
                 if selection.start_ms <= time <= selection.end_ms
             ]
-            if not inside:
+            own = [
+                (time, histogram)
+                for time, histogram in zip(series.histogram_times, series.histograms, strict=True)
+                if selection.start_ms <= time <= selection.end_ms
+            ]
+            if not inside and not own:
                 continue
+            histogram_times += [time for time, _ in own]
+            histograms += [histogram for _, histogram in own]
+            histogram_count.append(len(own))
             run = tuple(time for time, _ in inside)
             if run not in runs:
                 runs[run] = len(times)
@@ -114,6 +151,7 @@ class MemoryReader:
             values=pools[1],
             value_start=columns[1],
             count=columns[2],
+            histograms=_runs(histogram_times, histograms, histogram_count),
         )
 
     def _columns(self, rows):
