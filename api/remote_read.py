@@ -19,6 +19,7 @@ from api.body_decoding import BODY_BYTES_MAX, BodyError, decode
 from api.float_kernels import SLACK_BYTES
 from api.label_texts import joined, numbered
 from api.parts import PARTS
+from api.remote_read_histograms import with_histograms
 from api.remote_read_kernels import series_sizes, write_series
 from api.replies import text
 from api.wire import WireError, fields, message_of, signed, text_of, varint_bytes
@@ -156,7 +157,10 @@ def query_result(batch: SeriesBatch, external_labels: Mapping[str, str]) -> byte
         texts_of, names, name_at, texts, text_at, times, time_start, bits, value_start, count,
         sizes, out,
     )  # fmt: skip
-    return out[:length].tobytes()
+    message = out[:length].tobytes()
+    if batch.histograms is None:
+        return message
+    return with_histograms(message, batch.histograms, order)
 
 
 def _field(tag: bytes, value: str) -> bytes:

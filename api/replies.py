@@ -197,13 +197,21 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
             set_cors(request, response)
         if access is not None:
             response.headers.update(access.rules.headers)
-    route = request.match_info.route.resource
-    handler_name = route.canonical if route is not None else "/"
+    handler_name = _handler_name(request)
     size = response.body_length if response.prepared else _length(response)
     request.app[PARTS].requests.count(
         handler_name, response.status, seconds=time.perf_counter() - begin, size_bytes=size
     )
     return response
+
+
+def _handler_name(request: web.Request) -> str:
+    """Return the route as Prometheus' metrics name it: without the prefix, `:name` for a part."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return "/"
+    prefix = request.app[PARTS].options.route_prefix.rstrip("/")
+    return resource.canonical.removeprefix(prefix).replace("{name}", ":name")
 
 
 def _length(response: web.StreamResponse) -> int:

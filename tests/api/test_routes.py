@@ -156,12 +156,14 @@ def test_a_prefix_moves_everything(api):
     assert 'href="/prom/metrics"' in page.text
 
 
-def test_every_request_is_counted_by_its_route(api):
+@pytest.mark.parametrize("prefix", ["", "/prom"])
+def test_every_request_is_counted_by_its_route(api, prefix):
+    api.options = ApiOptions(route_prefix=prefix)
     api.ask_all(
         [
-            ("GET", "/api/v1/query?query=1", {}),
-            ("GET", "/api/v1/query", {}),
-            ("GET", "/api/v1/label/a/values", {}),
+            ("GET", f"{prefix}/api/v1/query?query=1", {}),
+            ("GET", f"{prefix}/api/v1/query", {}),
+            ("GET", f"{prefix}/api/v1/label/a/values", {}),
             ("GET", "/nope", {}),
         ]
     )
@@ -169,7 +171,7 @@ def test_every_request_is_counted_by_its_route(api):
     assert set(stats.by_code) == {
         ("/api/v1/query", 200, 1),
         ("/api/v1/query", 400, 1),
-        ("/api/v1/label/{name}/values", 200, 1),
+        ("/api/v1/label/:name/values", 200, 1),
         ("/", 404, 1),
     }
     query = next(handler for handler in stats.handlers if handler.handler == "/api/v1/query")
