@@ -20,6 +20,8 @@ import re2
 from tsdb.errors import BadMatcherError
 from tsdb.interface import ABSENT, METRIC_NAME, Matcher, MatchOp
 from tsdb.label_kernels import mark_ids
+from tsdb.patterns import literal_start, plain_pattern
+from tsdb.text_kernels import match_wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 
     from tsdb.interface import Ids, LabelColumns
     from tsdb.label_kernels import Slots
-    from tsdb.metric_table import SeriesRows
+    from tsdb.metric_table import MetricTable, SeriesRows
+    from tsdb.patterns import Wildcard
     from tsdb.symbols import SymbolTable
 
     Mask = npt.NDArray[np.bool_]
@@ -46,6 +49,8 @@ _GO_REASONS = {
 }
 """What RE2 in C++ says, and what RE2 in Go, and so Prometheus, says of the same."""
 _UNKNOWN, _NO, _YES = 0, 1, 2
+_REMEMBERED_FROM = 4096
+"""Rows of a table from which what a matcher says of them is remembered."""
 _PATTERNS_MAX = 256
 
 
@@ -110,11 +115,37 @@ class RegexMemory:
                 self._verdicts.popitem(last=False)
         asked = np.flatnonzero(seen & (verdicts[:count] == _UNKNOWN))
         if asked.size:
-            texts = self.symbols.texts(asked.astype(np.uint32))
-            answers = np.fromiter(map(test, texts), np.bool_, asked.size)
+            answers = self._ask(pattern, test, asked.astype(np.uint32))
             verdicts[asked] = np.where(answers, _YES, _NO)
         matched: Mask = (verdicts == _YES)[ids]
         return matched
+
+    def _ask(self, pattern: str, test: Callable[[str], bool], ids: Ids) -> Mask:
+        """Say of each id, rising, whether its text matches."""
+        answers = np.zeros(ids.size, np.uint8)
+        plain = plain_pattern(pattern)
+        if plain is None:
+            start = literal_start(pattern)
+            if start is not None:
+                self._match(start, ids, answers)
+            maybe = np.arange(ids.size) if start is None else np.flatnonzero(answers)
+            texts = self.symbols.texts(ids[maybe])
+            answers[maybe] = np.fromiter(map(test, texts), np.bool_, maybe.size)
+            return answers.view(np.bool_)
+        for wildcard in plain.wildcards:
+            self._match(wildcard, ids, answers)
+        found = [self.symbols.find(text) for text in plain.exact]
+        exact = np.array([each for each in found if each is not None], np.uint32)
+        if exact.size:
+            at = np.minimum(np.searchsorted(ids, exact), ids.size - 1)
+            answers[at[ids[at] == exact]] = 1
+        return answers.view(np.bool_)
+
+    def _match(self, wildcard: Wildcard, ids: Ids, answers: npt.NDArray[np.uint8]) -> None:
+        text, offsets = self.symbols.buffers()
+        match_wildcards(
+            text, offsets, ids, wildcard.literals, wildcard.stops, wildcard.gaps, answers
+        )
 
 
 def check_matchers(matchers: Sequence[Matcher]) -> None:
@@ -151,12 +182,29 @@ def match_series(rows: SeriesRows, memory: RegexMemory, matchers: Sequence[Match
             ids = np.zeros(count if chosen is None else chosen.size, np.uint32)
         else:
             column = rows.column(table, label, count)
+            if chosen is None and count >= _REMEMBERED_FROM:
+                chosen = _remembered(symbols, memory, matcher, table, column)
+                continue
             ids = column if chosen is None else column[chosen]
         kept = np.flatnonzero(_test(symbols, memory, matcher, ids))
         chosen = kept if chosen is None else chosen[kept]
         if not chosen.size:
             break
     return slots if chosen is None else slots[chosen]
+
+
+def _remembered(
+    symbols: SymbolTable, memory: RegexMemory, matcher: Matcher, table: MetricTable, column: Ids
+) -> npt.NDArray[np.int64]:
+    """Return the rows of a long column that satisfy a matcher, asking only about new ones."""
+    known, rows = table.recall(matcher)
+    # Somebody else may have asked about more rows than this reader sees.
+    rows = rows[: np.searchsorted(rows, column.size)]
+    known = min(known, column.size)
+    more = known + np.flatnonzero(_test(symbols, memory, matcher, column[known:]))
+    rows = np.concatenate([rows, more]) if rows.size else more
+    table.remember(matcher, column.size, rows)
+    return rows
 
 
 def label_mask(labels: LabelColumns, matcher: Matcher) -> Mask:

@@ -32,20 +32,26 @@ from tsdb.label_kernels import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tsdb.interface import Ids, Ints
+    from tsdb.interface import Ids, Ints, Matcher
     from tsdb.label_kernels import Slots
     from tsdb.symbols import SymbolTable
+
+
+_REMEMBERED_ROWS_MAX = 1 << 14
+_REMEMBERED_MATCHERS_MAX = 64
+"""With the former: 8 MB a table at most, and most tables are never asked."""
 
 
 class MetricTable:
     """The rows of one metric, or of all: their slots, and label columns as far as asked for."""
 
-    __slots__ = ("_columns", "_rows", "_slots", "count")
+    __slots__ = ("_columns", "_matches", "_rows", "_slots", "count")
 
     def __init__(self, rows: SeriesRows) -> None:
         self._rows = rows
         self._slots = np.empty(0, np.int32)
         self._columns: dict[int, tuple[Ids, int]] = {}
+        self._matches: dict[Matcher, tuple[int, Ints]] = {}
         self.count = 0
 
     @property
@@ -64,6 +70,18 @@ class MetricTable:
             self._rows.fill(label, self._slots[filled:count], column[filled:count])
             self._columns[label] = (column, count)
         return column[:count]
+
+    def recall(self, matcher: Matcher) -> tuple[int, Ints]:
+        """Return how many rows a matcher was asked about, and which of them satisfy it."""
+        return self._matches.get(matcher, (0, np.empty(0, np.int64)))
+
+    def remember(self, matcher: Matcher, count: int, rows: Ints) -> None:
+        """Keep which of the first `count` rows satisfy a matcher, if they are few enough."""
+        if rows.size > _REMEMBERED_ROWS_MAX:
+            return
+        if len(self._matches) >= _REMEMBERED_MATCHERS_MAX:
+            self._matches = {}
+        self._matches[matcher] = (count, rows)
 
     def extend(self, slots: Slots) -> None:
         """Add rows at the end."""

@@ -88,6 +88,10 @@ class SymbolTable:
         offsets = self._offsets.array
         return self._text.array, offsets[symbols], offsets[symbols.astype(np.int64) + 1]
 
+    def buffers(self) -> tuple[Bytes, Ints]:
+        """Return all text, and where each id's begins; that of the last id given out ends."""
+        return self._text.array, self._offsets.array
+
     def texts(self, symbols: Ids) -> list[str]:
         """Return the texts of many ids, in their order."""
         return [self.text(symbol) for symbol in symbols.tolist()]
