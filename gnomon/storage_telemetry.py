@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tsdb.interface import AppendStatus
+from tsdb.interface import AppendStatus, ExemplarStatus
 
 if TYPE_CHECKING:
     from gnomon.metrics_text import MetricsText
@@ -22,6 +22,7 @@ def storage_metrics(out: MetricsText, stats: DatabaseStats) -> None:
     """Add all metrics of storage."""
     _head(out, stats)
     _samples(out, stats)
+    _exemplars(out, stats)
     _log(out, stats)
     _blocks(out, stats)
 
@@ -74,24 +75,28 @@ def _head(out: MetricsText, stats: DatabaseStats) -> None:
         ("head_page_bytes", "Sealed pages of the head, in files.", stats.head_page_bytes),
         ("late_samples_waiting", "Late samples that wait for the next cut.", stats.late_waiting),
         ("symbols", "Distinct label texts.", stats.symbol_count),
+        ("histograms_waiting", "Native histograms in the head.", stats.histograms_waiting),
+        ("metadata_families", "Metric families with metadata.", stats.metadata_families),
     ):
         out.gauge(f"gnomon_tsdb_{name}", help_text, value)
 
 
 def _samples(out: MetricsText, stats: DatabaseStats) -> None:
-    appended = stats.appended
-    floats = {"type": "float"}
+    kinds = (
+        ({"type": "float"}, stats.appended, stats.late_appended),
+        ({"type": "histogram"}, stats.histograms_appended, stats.histograms_late),
+    )
     out.family(
         "prometheus_tsdb_head_samples_appended_total",
         "counter",
         "Total number of appended samples.",
-        [(floats, appended[AppendStatus.STORED])],
+        [(kind, appended[AppendStatus.STORED]) for kind, appended, _ in kinds],
     )
     out.family(
         "prometheus_tsdb_head_out_of_order_samples_appended_total",
         "counter",
         "Total number of appended out of order samples.",
-        [(floats, stats.late_appended)],
+        [(kind, late) for kind, _, late in kinds],
     )
     for name, help_text, status in (
         (
@@ -111,19 +116,50 @@ def _samples(out: MetricsText, stats: DatabaseStats) -> None:
             f"prometheus_tsdb_{name}_samples_total",
             "counter",
             help_text,
-            [(floats, appended[status])],
+            [(kind, appended[status]) for kind, appended, _ in kinds],
         )
     out.family(
         "prometheus_tsdb_out_of_bound_samples_total",
         "counter",
         "Total number of out of bound samples ingestion failed attempts.",
-        [(floats, appended[AppendStatus.OUT_OF_BOUNDS] + appended[AppendStatus.TOO_FAR_AHEAD])],
+        [
+            (kind, appended[AppendStatus.OUT_OF_BOUNDS] + appended[AppendStatus.TOO_FAR_AHEAD])
+            for kind, appended, _ in kinds
+        ],
     )
     out.family(
         "gnomon_tsdb_samples_total",
         "counter",
         "Samples offered to storage, by what became of them.",
-        [({"status": status.name.lower()}, appended[status]) for status in AppendStatus],
+        [
+            ({**kind, "status": status.name.lower()}, appended[status])
+            for kind, appended, _ in kinds
+            for status in AppendStatus
+        ],
+    )
+
+
+def _exemplars(out: MetricsText, stats: DatabaseStats) -> None:
+    appended = stats.exemplars_appended
+    out.counter(
+        "prometheus_tsdb_exemplar_exemplars_appended_total",
+        "Total number of appended exemplars.",
+        appended[ExemplarStatus.STORED],
+    )
+    out.counter(
+        "prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+        "Total number of out of order exemplar ingestion failed attempts.",
+        appended[ExemplarStatus.OUT_OF_ORDER],
+    )
+    out.gauge(
+        "prometheus_tsdb_exemplar_exemplars_in_storage",
+        "Number of exemplars currently in circular storage.",
+        stats.exemplars,
+    )
+    out.gauge(
+        "prometheus_tsdb_exemplar_max_exemplars",
+        "Total number of exemplars the exemplar storage can store, resizeable.",
+        stats.exemplars_max,
     )
 
 

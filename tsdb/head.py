@@ -405,9 +405,11 @@ class Head:
         return before - len(symbols)
 
     def memory_bytes(self) -> int:
-        """Estimate the bytes taken by open samples and bookkeeping, pages and labels apart."""
+        """Estimate the bytes taken by open samples, buffers and bookkeeping, not by labels."""
         row = 8 * SLAB + 4 + 8 + 8 + 1 + 4 + 4 + 8
-        return row * self.slot_count + (8 * SLAB + 28) * self.time_block_count
+        buffers = self.histograms.size_bytes + self.frozen_histograms.size_bytes
+        buffers += self.exemplars.size_bytes + 20 * (self.late.count + self.frozen_late.count)
+        return row * self.slot_count + (8 * SLAB + 28) * self.time_block_count + buffers
 
     def save(self) -> dict[str, Any]:
         """Return everything that the head knows, for `restore`. No cut is being written."""
