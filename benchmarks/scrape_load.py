@@ -3,7 +3,9 @@
     python -m benchmarks.scrape_load [--targets 100] [--series 1000] [--interval 2] [--seconds 60]
 
 Each system scrapes the same targets in turn; CPU is counted from a warm state (all series known)
-over `--seconds`, and the first seconds (all series new) apart. Samples are counted at the targets.
+over `--seconds`. Samples are counted at the targets. The first scrapes (all series new) are counted
+apart: from the moment the server is ready, so without its start, and without what the samples of
+further scrapes in that time cost by the warm measurement.
 """
 
 from __future__ import annotations
@@ -55,12 +57,14 @@ def measure(name: str, args: argparse.Namespace) -> list[str] | None:
                 return None
             try:
                 cpu_start, scrapes_start = server.cpu_s(), served(port)
-                time.sleep(args.interval * 2 + 4)
-                first_cpu = server.cpu_s() - cpu_start
+                time.sleep(args.interval * 2 + 6)
                 cpu0, scrapes0 = server.cpu_s(), served(port)
                 time.sleep(args.seconds)
                 cpu1, scrapes1 = server.cpu_s(), served(port)
                 samples = (scrapes1 - scrapes0) * args.series
+                warm = (cpu1 - cpu0) / samples
+                further = (scrapes0 - scrapes_start - args.targets) * args.series
+                first_cpu = cpu0 - cpu_start - further * warm
                 expected = args.targets * args.seconds / args.interval
                 rss = server.memory_bytes()
                 disk = server.disk_bytes()
@@ -68,7 +72,7 @@ def measure(name: str, args: argparse.Namespace) -> list[str] | None:
                 up = server.query("/api/v1/query", query="sum(up)")["data"]["result"]
                 return [
                     name,
-                    f"{(cpu1 - cpu0) / samples * 1e6:.2f}",
+                    f"{warm * 1e6:.2f}",
                     f"{first_cpu / active * 1e6:.2f}",
                     f"{rss / 2**20:.0f}",
                     f"{rss / active:.0f}",

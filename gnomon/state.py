@@ -12,7 +12,7 @@ from tsdb.replay import ReplayProgress
 if TYPE_CHECKING:
     from gnomon.config.model import Config
     from gnomon.wiring import Retention
-    from scraper.pool import Scraper
+    from scraper.thread import ScraperThread
     from tsdb.database import Database
 
 
@@ -35,5 +35,5 @@ class ServerState:
     stopping: bool = False
     replay: ReplayProgress = field(default_factory=ReplayProgress)
     database: Database | None = None
-    scraper: Scraper | None = None
+    scraper: ScraperThread | None = None
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)

@@ -28,7 +28,7 @@ from gnomon.measured import MeasuredEngine
 from gnomon.units import format_duration, format_size
 from promql.engine import EngineOptions
 from promql.parse import FEATURES
-from scraper.pool import Scraper
+from scraper.thread import ScraperThread
 from tsdb.database import Database, DatabaseOptions
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def scrape_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="scrape")
 
 
-def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Config) -> Scraper:
+def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Config) -> ScraperThread:
     """Make the scraper; `apply` gives it its jobs."""
-    return Scraper(storage, threads, external_labels=config.global_config.external_labels)
+    return ScraperThread(storage, threads, external_labels=config.global_config.external_labels)
 
 
 def jobs(config: Config, watches: Watches) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:

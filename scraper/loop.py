@@ -49,6 +49,12 @@ _log = logging.getLogger(__name__)
 ALIGN_MS = 2.0
 """A scrape that starts this soon after its slot, or within 1 % of the interval, gets its time."""
 
+QUICK_BYTES = 1 << 18
+QUICK_GZIP_BYTES = 1 << 15
+QUICK_SERIES = 4000
+"""A body of a known target up to this size is stored on the event loop itself, in 2 ms at most."""
+# Handing a scrape of 1000 series to a thread and back cost as much CPU as storing it: 0.3 ms.
+
 END_EXTRA = 0.1
 """Markers of a target that went are written this share of an interval after its second slot."""
 
@@ -239,9 +245,11 @@ class TargetLoop:
             lengths.add(now_ms / 1000 - self.last_scrape_s)
         result = await self._fetch()
         read = partial(read_or_refuse, result, job.limits.body_size_limit)
-        outcome = await self._in_thread(
-            partial(ingest.store, time_ms, read, lambda: time.monotonic() - started)
-        )
+        store = partial(ingest.store, time_ms, read, lambda: time.monotonic() - started)
+        if _is_quick(result, ingest):
+            outcome = store()
+        else:
+            outcome = await self._in_thread(store)
         self._slot_ms = slot_ms
         self.health = "down" if outcome.error else "up"
         self.last_error = outcome.error
@@ -325,6 +333,14 @@ class TargetLoop:
         return request_headers(
             self.job, timeout_ms=self.target.timeout_ms, user_agent=self._context.user_agent
         )
+
+
+def _is_quick(result: Response | FetchError, ingest: TargetIngest) -> bool:
+    """Say whether a scrape is stored within a few milliseconds, so that no thread is needed."""
+    if isinstance(result, FetchError):
+        return ingest.cache.count <= QUICK_SERIES
+    bound = QUICK_GZIP_BYTES if result.gzipped else QUICK_BYTES
+    return ingest.cache.count > 0 and len(result.body) <= bound
 
 
 def _wake_up(waiter: asyncio.Future[bool], due: bool) -> None:

@@ -3,7 +3,8 @@
 From: `exposition.py`, through `ingest.py`.   To: `Appender.resolve`.
 
 Plain ones, nearly all, are labelled by a kernel; Python does those that are not, and all where
-relabelling rules stand. Which way a series goes makes no difference to what is stored.
+rules relabel more than by metric names. Which way a series goes makes no difference to what is
+stored.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class NewSeries:
         """Return the ref of each text, DROPPED where it is not kept: int64[K]."""
         refs = np.full(self.first.size, DROPPED, np.int64)
         if self.spans is not None:
-            refs[self.plain] = appender.resolve(self.spans)
+            refs[self.plain & self.kept] = appender.resolve(self.spans)
         if self.others:
             refs[self.kept & ~self.plain] = appender.resolve(LabelSpans.from_labels(self.others))
         return refs
@@ -81,8 +82,13 @@ def find_new(
     types = TypesInEffect(exposition, metadata)
     kept, plain = np.ones(count, np.bool_), np.zeros(count, np.bool_)
     spans = None
-    if not labelling.rules.steps:
-        spans = _plain(exposition, labelling, first, types.kinds(first), plain)
+    if labelling.rules.by_metric_name:
+        kinds = types.kinds(first)
+        spans = _plain(exposition, labelling, first, kinds, plain)
+        dropped = _dropped(exposition, labelling, first, plain)
+        if dropped.any():
+            kept, chosen = ~dropped, np.flatnonzero(plain & ~dropped)
+            spans = _plain(exposition, labelling, first[chosen], kinds[chosen], plain[chosen])
     others: list[dict[str, str]] = []
     for number in np.flatnonzero(~plain).tolist():
         sample = int(first[number])
@@ -100,6 +106,19 @@ def find_new(
         if stored is not None:
             others.append(stored)
     return NewSeries(samples, numbers, first, kept, plain, spans, others)
+
+
+def _dropped(exposition: Exposition, labelling: Labelling, first: Ints, plain: Mask) -> Mask:
+    """Say which of the plain series are dropped by the name of their metric."""
+    dropped = np.zeros(first.size, np.bool_)
+    if labelling.rules.steps:
+        verdicts: dict[bytes, bool] = {}
+        for number in np.flatnonzero(plain).tolist():
+            name = exposition.series_text(int(first[number])).partition(b"{")[0].rstrip(b" \t")
+            if name not in verdicts:
+                verdicts[name] = labelling.rules.apply({"__name__": name.decode()}) is None
+            dropped[number] = verdicts[name]
+    return dropped
 
 
 def _plain(

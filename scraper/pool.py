@@ -52,7 +52,9 @@ USER_AGENT = "Prometheus/3.5.3"
 
 
 class Scraper:
-    """All pools of a server. Made and used within one event loop; `stop` ends it.
+    """All pools of a server. Used within one event loop; `stop` ends it.
+
+    What only reads (`targets`, `stats` and so on) may be called from any thread.
 
     `external_labels` and the host's name shift the phases of all targets, so that replicas of one
     configuration do not scrape at the same moment.
@@ -122,7 +124,7 @@ class Scraper:
         """Return active and dropped targets of all pools, ordered by pool."""
         pools = [pool for _, pool in sorted(self._pools.items())]
         return Targets(
-            active=[loop.view() for pool in pools for loop in pool.loops.values()],
+            active=[loop.view() for pool in pools for loop in list(pool.loops.values())],
             dropped=[target for pool in pools for target in pool.dropped],
             dropped_counts={pool.job.job_name: pool.dropped_count for pool in pools},
         )
@@ -132,7 +134,7 @@ class Scraper:
         return [
             (loop.target.labels, list(loop.ingest.metadata.families.values()))
             for _, pool in sorted(self._pools.items())
-            for loop in pool.loops.values()
+            for loop in list(pool.loops.values())
         ]
 
     def scrape_pools(self) -> list[str]:
@@ -146,8 +148,8 @@ class Scraper:
     def stats(self) -> ScrapeStats:
         """Return all counts, for telemetry."""
         return self._counts.stats(
-            {name: pool.stats() for name, pool in self._pools.items()},
-            {format_duration_ms(ms): d.summary() for ms, d in self._intervals.items()},
+            {name: pool.stats() for name, pool in list(self._pools.items())},
+            {format_duration_ms(ms): d.summary() for ms, d in list(self._intervals.items())},
             pools_failed=self._pools_failed,
         )
 
@@ -219,9 +221,9 @@ class JobPool:
 
     def stats(self) -> PoolStats:
         """Return the pool's numbers."""
-        caches = [loop.ingest.cache for loop in self.loops.values()]
+        ingests = [loop.ingest for loop in list(self.loops.values())]
         return PoolStats(
-            targets=len(self.loops),
+            targets=len(ingests),
             target_limit=self.job.limits.target_limit,
             syncs=self._sync_durations.count,
             sync_failed=self._sync_failed,
@@ -229,9 +231,9 @@ class JobPool:
             sync_length=self._sync_durations.summary(),
             discovered_targets=sum(len(group.targets) for group in self._groups or ()),
             updates_received=self._updates,
-            series_cached=sum(cache.count for cache in caches),
-            cache_bytes=sum(cache.memory_bytes for cache in caches),
-            metadata_families=sum(len(x.ingest.metadata.families) for x in self.loops.values()),
+            series_cached=sum(ingest.cache.count for ingest in ingests),
+            cache_bytes=sum(ingest.cache.memory_bytes for ingest in ingests),
+            metadata_families=sum(len(ingest.metadata.families) for ingest in ingests),
         )
 
     async def _end_discovery(self) -> None:

@@ -40,6 +40,8 @@ class CompiledRules(NamedTuple):
     """
 
     steps: tuple[Step, ...]
+    by_metric_name: bool = False
+    """Whether all they do is keep or drop by the metric's name; that need be asked once a name."""
 
     def apply(self, labels: Mapping[str, str]) -> dict[str, str] | None:
         """Return the labels after all rules, or None if a rule drops them. The input stays."""
@@ -55,7 +57,13 @@ def compile_rules(rules: Iterable[RelabelRule], *, legacy_names: bool = False) -
 
     `legacy_names`: a target label that expands to anything but `[a-zA-Z_][a-zA-Z0-9_]*` is not set.
     """
-    return CompiledRules(tuple(_step(rule, legacy_names) for rule in rules))
+    rules = tuple(rules)
+    by_name = all(
+        rule.action in (RelabelAction.KEEP, RelabelAction.DROP)
+        and rule.source_labels == ("__name__",)
+        for rule in rules
+    )
+    return CompiledRules(tuple(_step(rule, legacy_names) for rule in rules), by_name)
 
 
 def apply_rules(rules: Sequence[RelabelRule], labels: Mapping[str, str]) -> dict[str, str] | None:

@@ -133,14 +133,43 @@ def test_what_is_beyond_a_limit_is_refused_as_by_labelling(line, limits):
         assert found_by_find_new(line.encode(), how) == (expected, 1)
 
 
-def test_with_rules_every_series_is_relabelled():
-    rules = (RelabelRule(RelabelAction.DROP, ("a",), regex="1"),)
-    body = b'm{a="1"} 1\nm{a="2"} 1\nm{a="1"} 2\n'
-    how = labelling(rules)
-    got, plain = found_by_find_new(body, how)
+@pytest.mark.parametrize(
+    ("rules", "plain"),
+    [
+        pytest.param([RelabelRule(RelabelAction.DROP, ("a",), regex="1")], 0, id="by a label"),
+        pytest.param(
+            [RelabelRule(RelabelAction.DROP, ("__name__", "a"), regex="m;1")],
+            0,
+            id="by name and label",
+        ),
+        pytest.param(
+            [RelabelRule(RelabelAction.DROP, ("__name__",), regex="m.*")], 4, id="drop by name"
+        ),
+        pytest.param(
+            [RelabelRule(RelabelAction.KEEP, ("__name__",), regex="n")], 4, id="keep by name"
+        ),
+        pytest.param([RelabelRule(RelabelAction.DROP, ("__name__",), regex="x")], 4, id="nothing"),
+        pytest.param([RelabelRule(RelabelAction.DROP, ("__name__",))], 4, id="everything"),
+        pytest.param(
+            [
+                RelabelRule(RelabelAction.KEEP, ("__name__",), regex="[mn]"),
+                RelabelRule(RelabelAction.DROP, ("__name__",), regex="n"),
+            ],
+            4,
+            id="two by name",
+        ),
+        pytest.param([RelabelRule(RelabelAction.LABELDROP, regex="a")], 0, id="a label goes"),
+    ],
+)
+def test_rules_decide_as_by_labelling(rules, plain):
+    body = (
+        b'm{a="1"} 1\nm{a="2"} 1\nn{a="1"} 1\nm{a="1"} 2\nn{a="\\\\"} 1\n'
+        b'm{job="x"} 1\nmm 3\n{"m.n",a="1"} 1\n'
+    )
+    how = labelling(tuple(rules))
+    got, by_kernel = found_by_find_new(body, how)
     assert got == found_plainly(body, how)
-    assert got[0] is got[2] is None
-    assert plain == 0
+    assert by_kernel == plain
 
 
 def test_more_labels_than_guessed_and_than_the_kernel_takes():

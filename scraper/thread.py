@@ -1,0 +1,92 @@
+"""The scraper on an event loop of its own, in a thread of its own.
+
+From: the app.   To: `pool.py`.
+
+Scrapes of known targets are stored right on the loop (see `loop.py`), which may then wait for the
+disk or for a lock of storage; and a query must wait for neither. Discovery runs there as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scraper.pool import Scraper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from discovery.groups import Discoverer
+    from scraper.job import ScrapeJob
+    from scraper.metadata import FamilyMetadata
+    from scraper.stats import ScrapeStats
+    from scraper.targets import Targets
+    from tsdb.interface import Appender
+
+T = TypeVar("T")
+
+
+class ScraperThread:
+    """What `Scraper` offers, from another event loop or from any thread. `stop` ends the thread."""
+
+    def __init__(
+        self,
+        appender: Appender,
+        executor: Executor,
+        *,
+        external_labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start the thread; nothing is scraped before `apply`."""
+        self._scraper = Scraper(appender, executor, external_labels=external_labels)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scraper", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            self._ready.set()
+            self._loop.run_forever()
+
+    async def apply(self, jobs: Sequence[tuple[ScrapeJob, Sequence[Discoverer]]]) -> None:
+        """Run exactly these jobs from now on; see `Scraper.apply`."""
+        await self._call(self._scraper.apply(jobs))
+
+    async def stop(self, *closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Stop all loops and discoverers, then the thread.
+
+        Before the thread ends its loop runs `closing`: of what the discoverers share.
+        """
+        await self._call(self._scraper.stop())
+        for close in closing:
+            await self._call(close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    # Reading takes no lock: pools and loops are listed in one step, each is shown as it is then.
+
+    def targets(self) -> Targets:
+        """Return active and dropped targets of all pools, ordered by pool."""
+        return self._scraper.targets()
+
+    def metadata(self) -> list[tuple[Mapping[str, str], Sequence[FamilyMetadata]]]:
+        """Return for each active target its labels and what it said of its metrics."""
+        return self._scraper.metadata()
+
+    def scrape_pools(self) -> list[str]:
+        """Return the names of the pools, sorted."""
+        return self._scraper.scrape_pools()
+
+    def discoverers(self) -> dict[str, Sequence[Discoverer]]:
+        """Return the running discoverers of each job, for their own `stats()`."""
+        return self._scraper.discoverers()
+
+    def stats(self) -> ScrapeStats:
+        """Return all counts, for telemetry."""
+        return self._scraper.stats()
