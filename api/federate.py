@@ -81,11 +81,22 @@ def exposition(
 
 
 def _newest(batch: SeriesBatch) -> list[tuple[dict[str, str], tuple[int, float]]]:
-    times = batch.times[batch.time_start + batch.count - 1]
-    values = batch.values[batch.value_start + batch.count - 1]
+    """Return labels, time and value of each series whose newest sample is a float, not stale.
+
+    Text has no form for native histograms: a series whose newest sample is one is left out.
+    """
+    series = np.flatnonzero(batch.count)
+    times = batch.times[(batch.time_start + batch.count - 1)[series]]
+    values = batch.values[(batch.value_start + batch.count - 1)[series]]
+    shown = ~is_stale(values)
+    runs = batch.histograms
+    if runs is not None and runs.times.size:
+        some = runs.count[series] > 0
+        last = runs.times[np.maximum(runs.start + runs.count - 1, 0)[series]]
+        shown &= ~some | (last < times)
     return [
-        (batch.labels.row(series), (int(times[series]), float(values[series])))
-        for series in np.flatnonzero(~is_stale(values)).tolist()
+        (batch.labels.row(int(series[at])), (int(times[at]), float(values[at])))
+        for at in np.flatnonzero(shown).tolist()
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.federate import exposition
 from api.remote_read import query_result
 from api.remote_read_histograms import histogram_message
 from api.remote_write_extras import Histogram, columns, read_extras
@@ -97,3 +98,21 @@ def test_histograms_stand_in_their_series(floats):
     h2 = (3, 1, 2, [3000, 1000, 2000]) if floats else (3, 0, 2, [1000, 2000])
     f = [(2, 1, 0, [1000])] if floats else []
     assert found == [*f, (3, 0, 1, [1000]), h2]
+
+
+def test_federation_leaves_series_out_whose_newest_sample_is_a_histogram():
+    storage = Database.in_memory()
+    try:
+        rows = [{"__name__": name} for name in ("older", "float", "histogram", "newer")]
+        refs = storage.resolve(LabelSpans.from_labels(rows))
+        one = Histogram(0, 0, False, 3.0, 1.5, 0.0, 1.0, [(1, 2.0)], [], [])
+        storage.append_histograms(
+            refs[[0, 2, 3]], np.array([2000, 2000, 2000]), columns([one, one, one])
+        )
+        storage.append(refs[[0, 1, 3]], np.array([1000, 1000, 3000]), np.array([6.0, 7.0, 8.0]))
+        matchers = (Matcher("__name__", MatchOp.MATCHES, ".+"),)
+        text = exposition(storage, [matchers], 0, 10_000, {}).decode()
+    finally:
+        storage.close()
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert samples == ['float{instance=""} 7 1000', 'newer{instance=""} 8 3000']
