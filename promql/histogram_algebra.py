@@ -74,19 +74,7 @@ def multiply(columns: HistogramColumns, factors: Floats | float) -> HistogramCol
 
     Shapes: `factors` float64[H] or one number.
     """
-    factor = np.broadcast_to(np.asarray(factors, dtype=np.float64), columns.schema.shape)
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        product = replace(
-            columns,
-            hint=np.where(factor < 0, np.int8(ResetHint.GAUGE), columns.hint),
-            is_float=np.ones(columns.histogram_count, dtype=np.bool_),
-            count=columns.count * factor,
-            sum=columns.sum * factor,
-            zero_count=columns.zero_count * factor,
-            positive_count=_spread(columns.positive_start, columns.positive_count, factor),
-            negative_count=_spread(columns.negative_start, columns.negative_count, factor),
-        )
-    return compact(product)
+    return compact(_times(columns, factors))
 
 
 def divide(columns: HistogramColumns, divisors: Floats | float) -> HistogramColumns:
@@ -111,8 +99,12 @@ def divide(columns: HistogramColumns, divisors: Floats | float) -> HistogramColu
 
 
 def negate(columns: HistogramColumns) -> HistogramColumns:
-    """Return each histogram with the sign of all counts turned: a gauge."""
-    return multiply(columns, -1.0)
+    """Return each histogram with the sign of all counts turned: a gauge.
+
+    Empty buckets stay, other than elsewhere: quantiles of negative counts, such as they are, go
+    by the outermost bucket listed, and so they are Prometheus'.
+    """
+    return _times(columns, -1.0)
 
 
 def equal(a: HistogramColumns, b: HistogramColumns) -> Mask:
@@ -298,6 +290,21 @@ def _add(a: HistogramColumns, b: HistogramColumns, factor: float) -> tuple[Histo
     room = Room.for_pairs(read_a, read_b)
     add_rows(read_a, read_b, factor, room.work, room.out, room.flags)
     return room.columns(), room.flags
+
+
+def _times(columns: HistogramColumns, factors: Floats | float) -> HistogramColumns:
+    factor = np.broadcast_to(np.asarray(factors, dtype=np.float64), columns.schema.shape)
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        return replace(
+            columns,
+            hint=np.where(factor < 0, np.int8(ResetHint.GAUGE), columns.hint),
+            is_float=np.ones(columns.histogram_count, dtype=np.bool_),
+            count=columns.count * factor,
+            sum=columns.sum * factor,
+            zero_count=columns.zero_count * factor,
+            positive_count=_spread(columns.positive_start, columns.positive_count, factor),
+            negative_count=_spread(columns.negative_start, columns.negative_count, factor),
+        )
 
 
 def _fold(

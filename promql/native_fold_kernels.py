@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from numba import njit, types
 
+from promql.native_bounds_kernels import compensated
 from promql.native_kernels import (
     BOUNDS_COUNT,
     BOUNDS_OWN,
@@ -47,7 +48,7 @@ from promql.native_kernels import (
     add,
     load,
 )
-from promql.native_side_kernels import CUSTOM
+from promql.native_side_kernels import CUSTOM, merge
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,17 +157,17 @@ def add_rows(a: Read, b: Read, factor: float, work: Work, out: Write, flags: Fla
 
 @njit(types.boolean(WORK), cache=True, nogil=True)
 def _overflows(work: Work) -> bool:
-    """Tell whether any count or the sum has become infinite."""
+    """Tell whether any count or the sum is infinite, or was and has become NaN."""
     scalars = work.scalars
-    if math.isinf(scalars[COUNT]) or math.isinf(scalars[SUM]) or math.isinf(scalars[ZERO]):
-        return True
+    finite = math.isfinite(scalars[COUNT]) and math.isfinite(scalars[SUM])
+    finite = finite and math.isfinite(scalars[ZERO])
+    counts = work.positive_count
     for k in range(work.state[POSITIVE]):
-        if math.isinf(work.positive_count[k]):
-            return True
-    for k in range(work.state[NEGATIVE]):  # noqa: SIM110  # generators are not for kernels
-        if math.isinf(work.negative_count[k]):
-            return True
-    return False
+        finite = finite and math.isfinite(counts[k])
+    counts = work.negative_count
+    for k in range(work.state[NEGATIVE]):
+        finite = finite and math.isfinite(counts[k])
+    return not finite
 
 
 @njit(types.void(WORK, WORK), cache=True, nogil=True)
@@ -213,6 +214,108 @@ def _multiply(work: Work, factor: float) -> None:
 
 
 @njit(
+    types.int64(READ, INTS, types.int64, types.int64, WORK),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _sum_run(source: Read, members: Ints, low: int, high: int, work: Work) -> int:
+    """Sum members [low, high), compensated; return flags: INCOMPATIBLE, RECONCILED, COLLISION."""
+    # Taken out of the tuples once: that costs as much as adding up a dozen buckets.
+    scalars, state = work.scalars, work.state
+    index, count, lost = work.positive_index, work.positive_count, work.positive_lost
+    other_index, other_count = source.positive_index, source.positive_count
+    start, negative_start = source.positive_start, source.negative_start
+    schemas, hints, thresholds = source.schema, source.hint, source.zero_threshold
+    bounds_start, bounds_count = source.bounds_start, source.bounds_count
+    totals, sums, zeros = source.observations, source.sum, source.zero_count
+    spare_index, spare_count, spare_lost = work.spare_index, work.spare_count, work.spare_lost
+    load(work, source, members[low])
+    seen = 0
+    reset = not_reset = False
+    for k in range(low, high):
+        reset |= hints[members[k]] == RESET
+        not_reset |= hints[members[k]] == NOT_RESET
+    for k in range(low + 1, high):
+        row = members[k]
+        if (
+            schemas[row] != state[SCHEMA]
+            or hints[row] != state[HINT]
+            or thresholds[row] != scalars[THRESHOLD]
+            or bounds_start[row] != state[BOUNDS_START]
+            or bounds_count[row] != state[BOUNDS_COUNT]
+            or negative_start[row] != negative_start[row + 1]
+        ):
+            seen |= add(work, source, row, 1.0, True, False)
+            if seen & INCOMPATIBLE:
+                return seen & (INCOMPATIBLE | RECONCILED)
+            continue
+        # The same layout but for buckets, and nothing below zero: no more to do than this.
+        scalars[COUNT], scalars[LOST_COUNT] = compensated(
+            totals[row], scalars[COUNT], scalars[LOST_COUNT]
+        )
+        scalars[SUM], scalars[LOST_SUM] = compensated(sums[row], scalars[SUM], scalars[LOST_SUM])
+        scalars[ZERO], scalars[LOST_ZERO] = compensated(
+            zeros[row], scalars[ZERO], scalars[LOST_ZERO]
+        )
+        state[POSITIVE] = merge(
+            index,
+            count,
+            lost,
+            state[POSITIVE],
+            spare_index,
+            spare_count,
+            spare_lost,
+            other_index,
+            other_count,
+            start[row],
+            start[row + 1],
+            0,
+            state[SCHEMA],
+            scalars[THRESHOLD],
+            1.0,
+            True,
+        )
+    if reset and not_reset:
+        return (seen & RECONCILED) | COLLISION
+    return seen & RECONCILED
+
+
+@njit(
+    types.float64(READ, INTS, types.int64, types.int64, WORK, WORK),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _average_run(
+    source: Read, members: Ints, low: int, high: int, work: Work, backup: Work
+) -> float:
+    """Average members [low, high) whose sum overflows; return what is still to divide by.
+
+    From the sum before the overflow, which `backup` keeps, it goes on as a running mean.
+    """
+    load(work, source, members[low])
+    running = False
+    divisor = 1.0
+    for k in range(low + 1, high):
+        row = members[k]
+        number = float(k - low + 1)
+        if not running:
+            _copy_work(work, backup)
+            add(work, source, row, 1.0, True, False)
+            divisor = number
+            if not _overflows(work):
+                continue
+            running = True
+            divisor = 1.0
+            _copy_work(backup, work)
+            _divide(work, number - 1.0)
+        _multiply(work, (number - 1.0) / number)
+        add(work, source, row, number, True, False)
+    return divisor
+
+
+@njit(
     types.void(READ, INTS, INTS, INTS, types.boolean, WORK, WORK, WRITE, FLAGS),
     cache=True,
     nogil=True,
@@ -229,50 +332,25 @@ def fold_runs(
     out: Write,
     flags: Flags,
 ) -> None:
-    """Sum or average each run, compensated throughout.
-
-    An average is the sum divided; once a sum overflows, it goes on as a running mean, from the
-    sum before the overflow, which `backup` keeps.
-    """
+    """Sum or average each run, compensated throughout."""
     for r in range(flags.size):
-        if start[r] == stop[r]:
-            flags[r] = 0
+        low, high = start[r], stop[r]
+        flags[r] = 0
+        if low == high:
             store_nothing(out, r)
             continue
-        load(work, source, members[start[r]])
-        seen = 0
-        reset = source.hint[members[start[r]]] == RESET
-        not_reset = source.hint[members[start[r]]] == NOT_RESET
-        running = False
+        own = work.state[BOUNDS_OWN]
+        flags[r] = _sum_run(source, members, low, high, work)
+        if flags[r] & INCOMPATIBLE:
+            store_nothing(out, r)
+            continue
         divisor = 1.0
-        for k in range(start[r] + 1, stop[r]):
-            row = members[k]
-            reset |= source.hint[row] == RESET
-            not_reset |= source.hint[row] == NOT_RESET
-            number = float(k - start[r] + 1)
-            if average and not running:
-                _copy_work(work, backup)
-            if not running:
-                seen |= add(work, source, row, 1.0, True, False)
-                if seen & INCOMPATIBLE:
-                    break
-                divisor = number
-                if not average or not _overflows(work):
-                    continue
-                running = True
-                divisor = 1.0
-                _copy_work(backup, work)
-                _divide(work, number - 1.0)
-            _multiply(work, (number - 1.0) / number)
-            seen |= add(work, source, row, number, True, False)
-            if seen & INCOMPATIBLE:
-                break
-        if seen & INCOMPATIBLE:
-            flags[r] = seen & (INCOMPATIBLE | RECONCILED)
-            store_nothing(out, r)
-            continue
-        flags[r] = (seen & RECONCILED) | (COLLISION if reset and not_reset else 0)
-        store(work, out, r, divisor if average else 1.0)
+        if average:
+            divisor = float(high - low)
+            if _overflows(work):
+                work.state[BOUNDS_OWN] = own
+                divisor = _average_run(source, members, low, high, work, backup)
+        store(work, out, r, divisor)
 
 
 @njit(types.void(READ, INTS, INTS, INTS, OUT_INTS, OUT_INTS), cache=True, nogil=True)

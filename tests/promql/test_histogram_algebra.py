@@ -119,10 +119,10 @@ def test_times_infinity_no_empty_bucket_becomes_nan_silently():
     assert found.positive[-1] == (1, INF)
 
 
-def test_negated_is_a_gauge():
-    found = row_of(algebra.negate(from_rows([HistogramRow(count=1, positive=((0, 1),))])), 0)
-    assert found == HistogramRow(
-        count=-1, sum=-0.0, zero_count=-0.0, positive=((0, -1),), hint=GAUGE
+def test_negated_is_a_gauge_with_all_its_buckets():
+    one = HistogramRow(count=1, positive=((0, 1), (4, 0)))
+    assert row_of(algebra.negate(from_rows([one])), 0) == HistogramRow(
+        count=-1, sum=-0.0, zero_count=-0.0, positive=((0, -1), (4, -0.0)), hint=GAUGE
     )
 
 
