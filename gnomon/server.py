@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+WATCH_LINGER_S = 10.0
+"""How long what is known of a Kubernetes API server outlives its last use: over a reload."""
+
 DRAIN_S = 10.0
 """How long a stop waits for requests that run; then their queries are cancelled."""
 
@@ -49,7 +52,7 @@ class Server:
     def __init__(self, options: ServeOptions, config: Config) -> None:
         self._options, self._config = options, config
         self._storage = DeferredStorage()
-        self._watches = Watches()
+        self._watches = Watches(linger_s=WATCH_LINGER_S)
         self._reload_lock = asyncio.Lock()
 
     async def run(self) -> int:
@@ -225,7 +228,8 @@ class Server:
         self._state.stopping = True
         if self._state.scraper is not None:
             _log.info("Stopping scrape manager...")
-            await self._state.scraper.stop()
+            # Watches live on the scraper's event loop, as the discoverers that use them.
+            await self._state.scraper.stop(self._watches.close)
             await asyncio.to_thread(self._threads.shutdown)
         _log.info("Stopping requests...")
         await runner.cleanup()

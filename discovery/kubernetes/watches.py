@@ -286,13 +286,17 @@ class Watch:
 class Watches:
     """All watches of a process; hands out the one that is there, and ends it after its last use.
 
-    Used within one event loop.
+    Used within one event loop. Watches outlive their last use by `linger_s`: a reload that starts a
+    job's discovery anew finds them, and so keeps its targets also while the server is away. With
+    a `linger_s`, call `close` at the end.
     """
 
+    linger_s: float = 0.0
     failures: Failures = field(default_factory=Failures)
     _running: dict[WatchRequest, list[Watch]] = field(default_factory=dict)
     _clients: list[tuple[ApiAccess, ApiClient]] = field(default_factory=list)
     _session: aiohttp.ClientSession | None = None
+    _lingering: set[asyncio.Task[None]] = field(default_factory=set)
 
     def acquire(self, access: ApiAccess, request: WatchRequest, listener: Listener) -> Watch:
         """Return the watch for a request; `listener` hears of every change from now on."""
@@ -309,10 +313,33 @@ class Watches:
         return watch
 
     async def release(self, watch: Watch, listener: Listener) -> None:
-        """Take back what `acquire` gave; the last one to do so ends the watch."""
+        """Take back what `acquire` gave; after the last one to do so the watch ends."""
         watch.listeners.remove(listener)
         if watch.listeners:
             return
+        if not self.linger_s:
+            await self._end(watch)
+            return
+        task = asyncio.create_task(self._end_later(watch), name="lingering watch")
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
+
+    async def close(self) -> None:
+        """End all watches that nobody uses any more, at once."""
+        for task in list(self._lingering):
+            task.cancel()
+        await asyncio.gather(*self._lingering, return_exceptions=True)
+        for watch in [watch for group in self._running.values() for watch in group]:
+            if not watch.listeners:
+                await self._end(watch)
+
+    async def _end_later(self, watch: Watch) -> None:
+        await asyncio.sleep(self.linger_s)
+        # It may have been taken again, and even have been ended by an earlier wait than this.
+        if not watch.listeners and watch in self._running.get(watch.request, ()):
+            await self._end(watch)
+
+    async def _end(self, watch: Watch) -> None:
         running = self._running[watch.request]
         running.remove(watch)
         if not running:

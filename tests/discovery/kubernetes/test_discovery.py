@@ -288,7 +288,7 @@ def test_silence_is_noticed_and_after_a_second_time_the_list_is_asked_for(monkey
             api.silent = True
             pods(api, "b")
             await wait(lambda: "pod/default/b" in found.groups)
-            assert [r.verb for r in api.requests][:5] == ["list", "watch", "watch", "list", "watch"]
+            assert [r.verb for r in api.requests][:4] == ["list", "watch", "watch", "list"]
 
     run(body)
 
@@ -392,6 +392,32 @@ def test_jobs_that_ask_for_the_same_share_one_watch():
             pods(api, "c")
             await one.until("pod/default/a", "pod/default/b", "pod/default/c")
         await wait(lambda: api.watches() == 0)
+        assert shared.stats() == []
+
+    run(body)
+
+
+def test_a_watch_outlives_its_last_use_for_a_while():
+    async def body(api):
+        pods(api, "a")
+        shared = Watches(linger_s=0.3)
+        async with follow(api, shared=shared) as one:
+            await one.until("pod/default/a")
+        assert api.watches() == 1
+        # As in a reload while the server is away: what is known is there at once.
+        await api.stop()
+        async with follow(api, shared=shared) as two:
+            await two.until("pod/default/a")
+            await api.start()
+            pods(api, "b")
+            await two.until("pod/default/a", "pod/default/b")
+            await asyncio.sleep(0.4)
+            assert api.watches() == 1
+        await wait(lambda: api.watches() == 0)
+        assert [r.verb for r in api.requests].count("list") == 1
+        async with follow(api, shared=shared) as three:
+            await three.until("pod/default/a", "pod/default/b")
+        await shared.close()
         assert shared.stats() == []
 
     run(body)
