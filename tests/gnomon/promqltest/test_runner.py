@@ -24,6 +24,18 @@ def problems(text):
         pytest.param(
             'eval range from 0 to 3m step 1m m{a="2"}\n  m{a="2"} 10 20 30 30\n', id="a matrix"
         ),
+        pytest.param("eval instant at 2m h\n  h {{sum:1}}\n", id="a native histogram"),
+        pytest.param(
+            "eval instant at 2m h\n  h {{sum:1 counter_reset_hint:not_reset}}\n", id="its hint"
+        ),
+        pytest.param(
+            "eval range from 0 to 2m step 1m h\n  h {{sum:1}}x2\n", id="a matrix of histograms"
+        ),
+        pytest.param(
+            "eval instant at 2m h[2m]\n  expect range vector from 1m to 2m step 1m\n"
+            "  h {{sum:1}} {{sum:1}}\n",
+            id="a range vector of histograms",
+        ),
         pytest.param(
             "eval instant at 2m sum(m) by (a) == on() m\n  expect fail\n", id="an expected failure"
         ),
@@ -79,7 +91,28 @@ def test_what_holds_passes(case):
             "at 120s",
             id="a point of another value",
         ),
-        pytest.param("eval instant at 2m h\n  h {{sum:1}}\n", "native", id="a native histogram"),
+        pytest.param(
+            "eval instant at 2m h\n  h {{sum:2}}\n", "sum:2", id="a histogram of another sum"
+        ),
+        pytest.param(
+            "eval instant at 2m h\n  h {{sum:1 counter_reset_hint:reset}}\n",
+            "counter_reset_hint",
+            id="a histogram of another hint",
+        ),
+        pytest.param("eval instant at 2m h\n  h 1\n", "sum:1", id="a histogram for a float"),
+        pytest.param(
+            'eval instant at 2m m{a="1"}\n  m{a="1"} {{}}\n', "got 3.0", id="a float for one"
+        ),
+        pytest.param(
+            "eval range from 0 to 1m step 1m h\n  h {{sum:1}} {{sum:3}}\n",
+            "at 60s",
+            id="another histogram in a matrix",
+        ),
+        pytest.param(
+            "load 10m\n  x {{schema:1}}+{{count:1 buckets:[1]}}x1\n\neval instant at 0 x\n",
+            "finer schema",
+            id="a load that cannot be",
+        ),
         pytest.param("eval instant at 2m m +\n", "does not parse", id="no expression"),
         pytest.param(
             "eval instant at 2m 7\n  expect range vector from 1m to 2m step 1m\n",
