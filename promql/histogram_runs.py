@@ -15,6 +15,7 @@ import numpy as np
 from promql.histogram_algebra import was_reset
 from promql.histogram_columns import take
 from promql.histogram_matrix import NONE, HistogramMatrix
+from promql.histogram_size_kernels import add_buckets_and_spans
 from promql.kernels import newest_offsets, window_bounds
 from promql.matrix import HistogramWindows
 from tsdb.interface import HistogramRuns, ResetHint
@@ -143,19 +144,14 @@ def sample_sizes(columns: HistogramColumns) -> Ints:
     Prometheus' measure: the bytes of its representation and 8 for the time, in units of a
     float sample of 16 bytes. Buckets that follow each other share a span.
     """
-    bytes_each = np.full(columns.histogram_count, 168 + 8, dtype=np.int64)
+    # In units of 8 bytes: the struct of 168 bytes and the time, then what differs.
+    words = 22 + columns.bounds_count
     for start, index in (
         (columns.positive_start, columns.positive_index),
         (columns.negative_start, columns.negative_index),
     ):
-        bytes_each += 8 * np.diff(start)
-        begins = np.ones(index.size, dtype=np.int64)
-        begins[1:] = np.diff(index) != 1
-        begins[start[:-1][np.diff(start) > 0]] = 1
-        spans = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(begins)))
-        bytes_each += 8 * (spans[start[1:]] - spans[start[:-1]])
-    bytes_each += 8 * columns.bounds_count
-    sizes: Ints = bytes_each // 16
+        add_buckets_and_spans(start, index, words)
+    sizes: Ints = words // 2
     return sizes
 
 
