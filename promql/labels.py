@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 _LOCAL_BIT = 0x8000_0000
+_FEW = 24
 _BARE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 METADATA_LABELS = ("__name__", "__type__", "__unit__")
@@ -191,6 +192,20 @@ class SeriesLabels:
         Column by column that is: who has the label is ordered by its value; who lacks it comes
         last, for its next name is greater, unless it has no further label: then it comes first.
         """
+        if self.series_count <= _FEW:
+            return self._order_of_few()
+        return self._order_of_many()
+
+    def _order_of_few(self) -> Ints:
+        """Compare the pairs as they are: NumPy's calls would cost more than the texts."""
+        text = self.symbols.text
+        pairs = [
+            [(name, text(symbol)) for name, symbol in zip(self.names, row, strict=True) if symbol]
+            for row in self.ids.T.tolist()
+        ]
+        return np.array(sorted(range(len(pairs)), key=pairs.__getitem__), dtype=np.int64)
+
+    def _order_of_many(self) -> Ints:
         keys: list[Ints] = []
         more = np.zeros(self.series_count, dtype=np.bool_)  # has a label right of the column
         for column in self.ids[::-1]:

@@ -135,12 +135,14 @@ def test_many_groups_do_not_run_into_each_other():
 
 @given(LABEL_SETS)
 def test_sorted_as_pairs_one_after_the_other(label_sets):
-    order = built(label_sets).sort_order()
+    labels = built(label_sets)
     by_bytes = [
         [(name.encode(), value.encode()) for name, value in canonical(labels)]
         for labels in label_sets
     ]
-    assert [by_bytes[row] for row in order] == sorted(by_bytes)
+    for order in (labels.sort_order(), labels._order_of_few(), labels._order_of_many()):
+        assert order.dtype == np.int64
+        assert [by_bytes[row] for row in order] == sorted(by_bytes)
 
 
 def test_ranks_compare_code_points():
