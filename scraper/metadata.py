@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scraper.tokens import ESCAPED, METRIC, STRING, ParseError, go_quote, is_utf8
@@ -92,12 +93,13 @@ class TargetMetadata:
             if len(self._lines) > 2 * len(self._said) + LINES_SPARE:
                 # A target whose lines vary in scrapes that fail must not fill the memory.
                 self._lines = {}
-            found = self._lines[key] = parse_metadata(line, openmetrics=openmetrics)
+            key, found = _shared_line(key)
+            self._lines[key] = found
         return found
 
     def update(self, lines: Sequence[bytes], comment_hash: int, *, openmetrics: bool) -> None:
         """Take the lines of one accepted scrape as what holds now."""
-        parsed = {(line, openmetrics): self.parse(line, openmetrics=openmetrics) for line in lines}
+        parsed = dict(_shared_line((line, openmetrics)) for line in lines)
         self._lines = parsed
         self._hash = comment_hash
         said: dict[str, dict[str, str]] = {}
@@ -105,7 +107,7 @@ class TargetMetadata:
             said.setdefault(line.family, {})[line.kind.lower()] = line.text
         families = dict(self.families)
         for family, parts in said.items():
-            families[family] = FamilyMetadata(family, **parts)
+            families[family] = _shared_family(family, **parts)
             self._age.pop(family, None)
         self.families = families
         self._said = frozenset(said)
@@ -122,6 +124,16 @@ class TargetMetadata:
             self.families = {f: m for f, m in self.families.items() if f not in gone}
             for family in gone:
                 del self._age[family]
+
+
+# Targets of a kind say the same: one copy for all of them, and read once.
+@lru_cache(maxsize=1 << 14)
+def _shared_line(key: tuple[bytes, bool]) -> tuple[tuple[bytes, bool], MetadataLine]:
+    """Return what a line says, with its key. Raises ParseError."""
+    return key, parse_metadata(key[0], openmetrics=key[1])
+
+
+_shared_family = lru_cache(maxsize=1 << 14)(FamilyMetadata)
 
 
 def parse_metadata(line: bytes, *, openmetrics: bool) -> MetadataLine:

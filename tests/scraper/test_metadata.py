@@ -50,3 +50,13 @@ def test_lines_of_failed_scrapes_do_not_pile_up():
     for n in range(3 * LINES_SPARE):
         metadata.parse(b"# HELP a %d" % n, openmetrics=False)
     assert len(metadata._lines) <= LINES_SPARE + 1
+
+
+def test_targets_that_say_the_same_share_one_copy():
+    line = b"# HELP shared_by_targets A text."
+    first, second = TargetMetadata(), TargetMetadata()
+    for target in (first, second):
+        target.update([bytes(bytearray(line))], 1, openmetrics=False)
+    family = "shared_by_targets"
+    assert first.families[family] is second.families[family]
+    assert next(iter(first._lines)) is next(iter(second._lines))
