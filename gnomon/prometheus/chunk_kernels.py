@@ -56,7 +56,7 @@ def find_chunks(
     for c in range(at.size):
         encoding[c], samples[c], start[c], stop[c] = -1, 0, 0, 0
         head = at[c]
-        if at[c] < 0 or head + 13 > data.size:
+        if at[c] < 0 or head + 8 > data.size:
             continue
         # Ten bytes of varint at most; those that are there decide.
         length = np.uint64(0)

@@ -1,0 +1,97 @@
+import shutil
+
+import pytest
+
+from gnomon.prometheus.importing import import_directory, is_prometheus_directory
+from tests.gnomon.tsdb_tools.digests import expected_rows, rows_of
+
+ULIDS = ["01M8542K5XN7Q2PE912GF04E6K", "01M8542K7ZV9T90G92QY1CCK44", "01M8542K9Y0MK3RJDJZEMF7AS0"]
+
+
+@pytest.mark.parametrize(
+    ("directory", "expected"),
+    [
+        pytest.param("data", "expected.json", id="blocks, log, native histograms"),
+        pytest.param("data-with-tombstones", "expected-with-tombstones.json", id="deleted in both"),
+    ],
+)
+def test_every_sample_is_there(corpora, tmp_path, directory, expected):
+    root = corpora / "tsdb"
+    report = import_directory(root / directory, tmp_path)
+    assert report.damaged == report.head.damaged == []
+    assert rows_of(tmp_path) == expected_rows(root / expected)
+    assert report.head.exemplars > 0
+    assert [meta.ulid for meta in report.written[:3]] == ULIDS
+
+
+def test_a_repeated_import_adds_nothing(corpora, tmp_path):
+    first = import_directory(corpora / "tsdb" / "data", tmp_path)
+    second = import_directory(corpora / "tsdb" / "data", tmp_path)
+    assert second.written == []
+    assert sorted(second.skipped) == sorted(meta.ulid for meta in first.written)
+
+
+def test_a_snapshot_has_no_log(corpora, tmp_path):
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    for ulid in ULIDS[:2]:
+        shutil.copytree(corpora / "tsdb" / "data" / ulid, snapshot / ulid)
+    assert is_prometheus_directory(snapshot)
+    report = import_directory(snapshot, tmp_path / "ours")
+    assert [meta.ulid for meta in report.written] == ULIDS[:2]
+
+
+def test_without_the_log(corpora, tmp_path):
+    report = import_directory(corpora / "tsdb" / "data", tmp_path, blocks_only=True)
+    assert (len(report.written), report.head.records) == (3, 0)
+
+
+@pytest.fixture
+def source(corpora, tmp_path):
+    copy = tmp_path / "source"
+    shutil.copytree(corpora / "tsdb" / "data", copy)
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(0o755)
+    return copy
+
+
+def flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "message"),
+    [
+        pytest.param("chunks/000001", 5000, "damaged chunk", id="a chunk"),
+        pytest.param("chunks/000001", 0, "not a chunk file", id="the magic of the chunks"),
+        pytest.param("index", 40, "checksum mismatch in the symbols", id="a symbol"),
+        pytest.param("index", 5000, "damaged entry", id="a series"),
+        pytest.param("index", -10, "table of contents", id="the index' end"),
+        pytest.param("tombstones", 4, "not tombstones", id="tombstones"),
+        pytest.param("meta.json", 0, "not a block's meta", id="the meta"),
+    ],
+)
+def test_a_damaged_block_is_told_and_the_others_are_taken(source, tmp_path, name, at, message):
+    flip(source / ULIDS[0] / name, at)
+    report = import_directory(source, tmp_path / "ours", blocks_only=True)
+    assert [meta.ulid for meta in report.written] == ULIDS[1:]
+    (error,) = report.damaged
+    assert message in str(error)
+    assert not list((tmp_path / "ours").glob("*.tmp"))
+
+
+def test_a_missing_chunk_file_is_told(source, tmp_path):
+    (source / ULIDS[1] / "chunks" / "000001").unlink()
+    report = import_directory(source, tmp_path / "ours", blocks_only=True)
+    assert "chunk file 1, which is missing" in str(report.damaged[0])
+
+
+def test_a_damaged_log_gives_what_comes_before(source, tmp_path):
+    flip(source / "wal" / "00000000", 90_000)
+    report = import_directory(source, tmp_path / "ours")
+    (error,) = report.head.damaged
+    assert "checksum mismatch" in str(error)
+    assert 0 < report.head.floats < 10_072
+    assert len(report.written) == 4
