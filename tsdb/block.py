@@ -111,6 +111,16 @@ class Block:
         self._check_open()
         return self._rows.labels(rows)
 
+    def label_names(self, rows: Ints) -> list[str]:
+        """Return the names of all labels that some rows (rising) have."""
+        self._check_open()
+        return self._rows.label_names(rows)
+
+    def label_values(self, name: str, rows: Ints) -> list[str]:
+        """Return the values of one label among some rows (rising), once each, in no order."""
+        self._check_open()
+        return self._rows.label_values(name, rows)
+
     def label_columns(self, matchers: Sequence[Matcher]) -> LabelColumns:
         """Return the labels of every series that satisfies all matchers."""
         return self.labels(self.match(matchers))

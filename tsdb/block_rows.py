@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import re2
 
+from tsdb.block_kernels import narrow_rows
 from tsdb.errors import CorruptFileError
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, Matcher, MatchOp
 from tsdb.matching import check_matchers, compile_regex
@@ -79,13 +80,14 @@ class BlockRows:
                 for at in tables.tolist()
             ]
             return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
-        tests = [_Test(matcher, self.symbols, self._patterns) for matcher in rest]
-        found = [np.zeros(0, dtype=np.int64)]
-        for at in tables.tolist():
-            rows = self._match_rows(at, tests)
-            if rows is not None:
-                found.append(rows)
-        return np.concatenate(found)
+        if not tables.size:
+            return np.zeros(0, dtype=np.int64)
+        chosen = np.zeros(self._table_metric.size, dtype=np.uint8)
+        chosen[tables] = 1
+        mask = np.repeat(chosen, self._table_sizes())
+        for matcher in rest:
+            self._narrow(tables, _Test(matcher, self.symbols, self._patterns), mask)
+        return np.flatnonzero(mask)
 
     def _match_tables(self, matchers: Sequence[Matcher]) -> Ints:
         mask = np.ones(self._table_metric.size, dtype=np.bool_)
@@ -93,37 +95,27 @@ class BlockRows:
             mask &= _Test(matcher, self.symbols, self._patterns).of(self._table_metric)
         return np.flatnonzero(mask)
 
-    def _match_rows(self, table: int, tests: Sequence[_Test]) -> Ints | None:
-        """Return the rows of one table that pass all tests; None for none."""
-        first, stop = int(self._table_row[table]), int(self._table_row[table + 1])
-        column_first, column_stop = (
-            int(self._table_column[table]),
-            int(self._table_column[table + 1]),
+    def _narrow(self, tables: Ints, test: _Test, mask: npt.NDArray[np.uint8]) -> None:
+        """Clear the rows of some tables that do not pass a test."""
+        column_of = np.full(tables.size, -1, dtype=np.int64)
+        if test.name_id is not None:
+            column_of = self._columns_of(test.name_id)[tables]
+        at, begin = self._distinct_places(column_of[column_of >= 0])
+        passes = test.of(self._distinct_ids[at])
+        pass_start = np.zeros(tables.size, dtype=np.int64)
+        pass_start[column_of >= 0] = begin
+        narrow_rows(
+            tables,
+            self._table_row,
+            column_of,
+            pass_start,
+            passes.view(np.uint8),
+            self._column_width,
+            self._column_codes,
+            self._codes,
+            test.of_absent,
+            mask,
         )
-        names = self._column_name[column_first:column_stop]
-        mask: Mask | None = None
-        for test in tests:
-            at = (
-                np.flatnonzero(names == test.name_id)
-                if test.name_id is not None
-                else np.zeros(0, dtype=np.int64)
-            )
-            if not at.size:
-                if not test.of_absent:
-                    return None
-                continue
-            column = column_first + int(at[0])
-            low, high = int(self._column_distinct[column]), int(self._column_distinct[column + 1])
-            passes = test.of(self._distinct_ids[low:high])
-            if passes.all():
-                continue
-            if not passes.any():
-                return None
-            selected = passes[self._column_code(column, stop - first)]
-            mask = selected if mask is None else mask & selected
-        if mask is None:
-            return np.arange(first, stop, dtype=np.int64)
-        return np.flatnonzero(mask) + first
 
     def _column_code(self, column: int, rows: int) -> npt.NDArray[np.unsignedinteger]:
         width, at = int(self._column_width[column]), int(self._column_codes[column])
@@ -178,7 +170,65 @@ class BlockRows:
 
     def label_names(self, rows: Ints) -> list[str]:
         """Return the names of all labels that some of the rows have, sorted."""
-        return list(self.labels(rows).names)
+        whole, partial = self._split(rows)
+        used = np.zeros(self._table_metric.size, dtype=np.bool_)
+        used[whole] = True
+        # Every column of a table has a value somewhere.
+        edges = self._table_column.astype(np.int64)
+        owner = np.repeat(used, edges[1:] - edges[:-1])
+        names = set(self.symbols.texts(np.unique(self._column_name[owner])))
+        if self._table_metric[whole].any():
+            names.add(METRIC_NAME)
+        return sorted(names.union(self.labels(partial).names))
+
+    def label_values(self, name: str, rows: Ints) -> list[str]:
+        """Return the values of one label among the rows, once each, in no order."""
+        whole, partial = self._split(rows)
+        table_of = np.searchsorted(self._table_row, partial, side="right") - 1
+        if name == METRIC_NAME:
+            found = self._table_metric[np.concatenate([whole, table_of])]
+            return self.symbols.texts(np.unique(found[found != ABSENT]))
+        name_id = self.symbols.find(name)
+        if name_id is None:
+            return []
+        column_of = self._columns_of(name_id)
+        columns = column_of[whole]
+        columns = columns[columns >= 0]
+        parts = [self._distinct_ids[self._distinct_places(columns)[0]]]
+        tables, starts = np.unique(table_of, return_index=True)
+        edges = [*starts.tolist(), partial.size]
+        for number, table in enumerate(tables.tolist()):
+            if column_of[table] >= 0:
+                first, stop = int(self._table_row[table]), int(self._table_row[table + 1])
+                some = partial[edges[number] : edges[number + 1]] - first
+                parts.append(self._column_ids(int(column_of[table]), stop - first, some))
+        found = np.unique(np.concatenate(parts))
+        return self.symbols.texts(found[found != ABSENT])
+
+    def _table_sizes(self) -> Ints:
+        edges = self._table_row.astype(np.int64)
+        sizes: Ints = edges[1:] - edges[:-1]
+        return sizes
+
+    def _split(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Return the tables of which all rows are among the given, and the rows of the others."""
+        table_of = np.searchsorted(self._table_row, rows, side="right") - 1
+        whole = np.bincount(table_of, minlength=self._table_metric.size) == self._table_sizes()
+        return np.flatnonzero(whole), rows[~whole[table_of]]
+
+    def _columns_of(self, name_id: int) -> Ints:
+        """Return the column of one label in each table, -1 where it has none."""
+        column_of = np.full(self._table_metric.size, -1, dtype=np.int64)
+        columns = np.flatnonzero(self._column_name == name_id)
+        column_of[np.searchsorted(self._table_column, columns, side="right") - 1] = columns
+        return column_of
+
+    def _distinct_places(self, columns: Ints) -> tuple[Ints, Ints]:
+        """Return where the distinct ids of some columns lie, and where each one's begin there."""
+        start = self._column_distinct[columns].astype(np.int64)
+        size = self._column_distinct[columns + 1].astype(np.int64) - start
+        stop = np.cumsum(size)
+        return np.arange(int(size.sum())) + np.repeat(start - (stop - size), size), stop - size
 
     def metrics(self) -> list[tuple[str, int, int]]:
         """Return name, first and stop row of every metric, in order."""

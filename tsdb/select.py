@@ -23,7 +23,6 @@ from tsdb.histogram_buffer import count_histograms, read_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
-from tsdb.label_kernels import mark_ids
 from tsdb.matching import RegexMemory, check_matchers, match_series
 from tsdb.merge import merge_batches, merge_labels
 from tsdb.series_order import series_order
@@ -171,7 +170,7 @@ class Reader:
         rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
         names = set(rows.names(slots))
         for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
-            names.update(block.labels(block_rows).names)
+            names.update(block.label_names(block_rows))
         return sorted(names)
 
     def label_values(
@@ -187,13 +186,7 @@ class Reader:
         rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
         values = set(rows.values(name, slots))
         for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
-            labels = block.labels(block_rows)
-            if name in labels.names:
-                column = labels.ids[labels.names.index(name)]
-                seen = np.zeros(int(column.max(initial=0)) + 1, np.bool_)
-                mark_ids(np.ascontiguousarray(column), seen)
-                seen[0] = False
-                values.update(labels.symbols.texts(np.flatnonzero(seen).astype(np.uint32)))
+            values.update(block.label_values(name, block_rows))
         return sorted(values)
 
     def _steadily(self, read: Callable[[], _Result]) -> _Result:

@@ -289,3 +289,21 @@ def test_files_are_those_of_the_format(tmp_path):
     assert sorted(path.name for path in block.path.iterdir()) == ["index", "meta.json", "pages"]
     assert block.size_bytes == sum(path.stat().st_size for path in block.path.iterdir())
     assert block.meta.sources == (block.meta.ulid,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(model=models(), data=st.data())
+def test_names_and_values_are_those_of_the_rows(model, data):
+    with tempfile.TemporaryDirectory() as directory:
+        block = write(Path(directory), model)
+        if block is None:
+            return
+        total = block.meta.stats.num_series
+        chosen = data.draw(st.sets(st.integers(0, total - 1)) | st.just(set(range(total))))
+        rows = np.array(sorted(chosen), np.int64)
+        labels = block.labels(rows)
+        assert block.label_names(rows) == sorted(labels.names)
+        for name in [*labels.names, "none such", "__name__"]:
+            expected = {labels.row(each).get(name) for each in range(rows.size)} - {None}
+            assert sorted(block.label_values(name, rows)) == sorted(expected)
+        block.close()
