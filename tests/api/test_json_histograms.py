@@ -7,6 +7,7 @@ import pytest
 
 from api.json_histograms import seconds
 from api.json_writer import result_chunks
+from api.query import _truncated as truncated
 from promql.histogram_columns import HistogramRow, from_rows
 from promql.histogram_matrix import HistogramMatrix
 from promql.labels import QuerySymbols, SeriesLabels
@@ -132,3 +133,35 @@ def test_long_answers_come_in_chunks_and_whole():
 )
 def test_times(time_ms, expected):
     assert seconds(time_ms) == expected
+
+
+def test_a_cut_answer_keeps_histograms_with_their_series():
+    names = ["a", "b", "c"]
+    vector = VectorResult(0, labels(*names), np.array([1.0, 0, 0]), pool([[-1], [0], [1]]))
+    matrix = MatrixResult(
+        np.array([0]),
+        labels(*names),
+        np.array([[1.0], [0], [0]]),
+        np.array([[True], [False], [False]]),
+        pool([[-1], [0], [1]]),
+    )
+    nothing = np.zeros(3, dtype=np.int64)
+    raw = RawResult(
+        labels(*names),
+        np.array([0]),
+        nothing,
+        np.array([1.0]),
+        nothing,
+        np.array([1, 0, 0]),
+        HistogramRuns(
+            np.array([0, 0]), np.array([0, 0, 1]), np.array([0, 1, 1]), from_rows(ROWS[:2])
+        ),
+    )
+    for value in (vector, matrix, raw):
+        cut, whole = truncated(value, 2), truncated(value, 3)
+        assert (cut[1], whole) == (True, (value, False))
+        shown, text = body(cut[0]), body(value)
+        assert text.startswith(shown[:-1])
+        assert '"c"' not in shown
+        assert TEXTS[0] in shown
+        assert TEXTS[1] not in shown

@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 
 from gnomon import library
 from promql.errors import ParseError
+from promql.histogram_columns import HistogramRow, from_rows
 from tsdb.errors import LockedError
-from tsdb.interface import AppendStatus
+from tsdb.interface import AppendStatus, LabelSpans
 
 NOW_MS = 1_700_000_000_000
 NOW_S = NOW_MS / 1000
@@ -46,6 +48,17 @@ def test_rows_of_an_instant_query(db, expr, expected):
 def test_rows_of_a_range_query(db):
     result = db.query_range('m{a="1"}', start_s=NOW_S - 1, end_s=NOW_S + 1, step_s=1)
     assert list(library.rows(result)) == [(LABELS, NOW_S, 1.0), (LABELS, NOW_S + 1, 2.0)]
+
+
+def test_rows_of_native_histograms(db):
+    row = HistogramRow(count=2.0, sum=3.0, positive=((0, 2.0),))
+    refs = db.database.resolve(LabelSpans.from_labels([{"__name__": "h"}]))
+    db.database.append_histograms(refs, np.array([NOW_MS]), from_rows([row]))
+    expected = [({"__name__": "h"}, NOW_S, row)]
+    assert list(library.rows(db.query("h", time_s=NOW_S))) == expected
+    assert list(library.rows(db.query("h[1m]", time_s=NOW_S))) == expected
+    ranged = db.query_range("h", start_s=NOW_S - 1, end_s=NOW_S, step_s=1)
+    assert list(library.rows(ranged)) == expected
 
 
 def test_questions_about_labels(db):

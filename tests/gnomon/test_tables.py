@@ -17,9 +17,22 @@ MATRIX = {
 }
 
 
+HISTOGRAM = {"count": "3", "sum": "4", "buckets": [[0, "1", "2", "3"]]}
+NATIVE = {
+    "resultType": "matrix",
+    "result": [{"metric": {}, "values": [[60, "2"]], "histograms": [[0, HISTOGRAM]]}],
+}
+
+
 @pytest.mark.parametrize(
     ("data", "style", "expected"),
     [
+        pytest.param(
+            NATIVE,
+            "csv",
+            'timestamp,value\n0,"{count:3, sum:4, (1,2]:3}"\n60,2\n',
+            id="floats and histograms of a series by time",
+        ),
         pytest.param(
             VECTOR,
             "table",

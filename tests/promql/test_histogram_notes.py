@@ -54,7 +54,8 @@ def engine():
             "h + f",
             [],
             [
-                'incompatible sample types encountered for binary operator "+": histogram + float (1:1)'
+                'incompatible sample types encountered for binary operator "+":'
+                " histogram + float (1:1)"
             ],
             id="a histogram and a float",
         ),
@@ -62,7 +63,8 @@ def engine():
             "1 / h",
             [],
             [
-                'incompatible sample types encountered for binary operator "/": float / histogram (1:1)'
+                'incompatible sample types encountered for binary operator "/":'
+                " float / histogram (1:1)"
             ],
             id="a float by a histogram",
         ),
