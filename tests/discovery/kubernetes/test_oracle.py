@@ -454,7 +454,9 @@ def test_both_keep_their_targets_in_an_outage_and_then_hear_what_happened(tmp_pa
             assert await compared.become_equal() == before
             api.put("pods", cluster.pod("after", "shop", ip="10.1.0.77"))
             api.delete("pods", "cart-1", "shop")
-            api.compact()
+            # History is kept: after a refused connection and then a 410 an informer of Prometheus
+            # may stay silent for minutes (seen in one of twenty). Ours is held to that case in
+            # `test_watches.py`, and both are in `expire` above.
             await api.start()
             await compared.become_equal(
                 when=lambda text: "10.1.0.77" in text and "cart-1" not in text
