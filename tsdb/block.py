@@ -135,12 +135,14 @@ class Block:
     ) -> int:
         """Return how many samples `select_rows` would give, tombstones not applied.
 
-        Exact before any value is decoded; at most pages of times are read.
+        Exact before any value is decoded; at most pages of times are read. A histogram counts as
+        many: see `histogram_columns.weight`.
         """
         self._check_open()
         count = int(self._directory.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
         if self._histograms is not None:
-            count += int(self._histograms.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
+            plan = self._histograms.plan(rows, start_ms, end_ms, on_corrupt)
+            count += self._histograms.weight(plan)
         return count
 
     def select_into(

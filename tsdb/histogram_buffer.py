@@ -165,6 +165,6 @@ def read_histograms(
     return HistogramRuns(times, starts_of(count)[:-1], count, columns)
 
 
-def count_histograms(runs: tuple[Run, ...], slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
-    """Return how many histograms `read_histograms` would give, or some more."""
-    return sum(run.count_in(slots, start_ms, end_ms) for run in runs)
+def weigh_histograms(runs: tuple[Run, ...], slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
+    """Return as how many samples count what `read_histograms` would give, or some more."""
+    return sum(run.weight_in(slots, start_ms, end_ms) for run in runs)

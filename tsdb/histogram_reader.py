@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb.histogram_columns import ragged, starts_of
+from tsdb.histogram_columns import ragged, starts_of, weight
 from tsdb.histogram_page_kernels import PLAIN_COLUMNS, from_columns
 from tsdb.interface import HistogramColumns, HistogramRuns
 from tsdb.pages import PAGE_SAMPLES_MAX
@@ -72,6 +72,12 @@ class HistogramDirectory:
     def plan(self, rows: Ints, start_ms: int, end_ms: int, on_corrupt: OnCorrupt) -> ReadPlan:
         """Find the stretches of `rows` in [start_ms, end_ms]; `page` of the plan numbers them."""
         return self._pages.find(self._row, self._slice, rows, start_ms, end_ms, on_corrupt)
+
+    def weight(self, plan: ReadPlan) -> int:
+        """Return as how many samples the histograms of a plan count."""
+        positive, negative = self._buckets
+        buckets = (positive + negative)[self._layout[plan.page]]
+        return weight(int(plan.take.sum()), int((plan.take * buckets).sum()))
 
     def read(self, plan: ReadPlan, row_count: int, on_corrupt: OnCorrupt) -> HistogramRuns | None:
         """Return the histograms of a plan by row, without those that are damaged; None for none."""

@@ -67,8 +67,8 @@ class Run(Protocol):
         """Return the histograms of each row in [start, end], None if there are none at all."""
         ...
 
-    def count_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
-        """Return how many histograms `read` would give, or some more."""
+    def weight_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
+        """Return as how many samples count what `read` would give, or some more."""
         ...
 
     def find(self, slots: Slots, times: Ints, found: npt.NDArray[np.bool_], digests: Words) -> None:
@@ -154,9 +154,12 @@ class HistogramRun:
         rows = np.repeat(np.arange(slots.size, dtype=np.int64), size)
         return FoundHistograms(rows, self.times[at], histogram_columns.take(self.columns, at))
 
-    def count_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
-        """Return how many histograms `read` would give."""
-        return int(self._bounds(slots, start_ms, end_ms)[1].sum())
+    def weight_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
+        """Return as how many samples count what `read` would give."""
+        low, size = self._bounds(slots, start_ms, end_ms)
+        starts = (self.columns.positive_start, self.columns.negative_start)
+        buckets = sum(int((start[low + size] - start[low]).sum()) for start in starts)
+        return histogram_columns.weight(int(size.sum()), buckets)
 
     def _bounds(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> tuple[Ints, Ints]:
         """Return where each row's histograms begin, and how many there are."""

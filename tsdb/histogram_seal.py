@@ -136,11 +136,11 @@ class SealedRun:
             return None
         return FoundHistograms(found.rows[at], found.times[at], take(found.columns, at))
 
-    def count_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
-        """Return how many histograms `read` would give, or some more."""
+    def weight_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
+        """Return as how many samples count what `read` would give, or some more."""
         here, rows = self._rows(slots)
         return sum(
-            int(self.directory.plan(rows[some], low, high, _raise).take.sum())
+            self.directory.weight(self.directory.plan(rows[some], low, high, _raise))
             for some, low, high in self._ranges(start_ms[here], end_ms[here])
         )
 

@@ -235,7 +235,8 @@ class SeriesReader(Protocol):
         """Return one batch per selection, all of one snapshot, with one symbol space.
 
         Raises `TooManySamplesError` before memory is taken if all batches together hold more
-        than `samples_max` samples; `BadMatcherError` for a bad regular expression.
+        than `samples_max` samples; `BadMatcherError` for a bad regular expression. A native
+        histogram counts as so many samples as it takes 16 bytes: 11, and half of its buckets.
         """
         ...
 

@@ -19,7 +19,7 @@ import numpy as np
 from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.exemplars import exemplar_columns
 from tsdb.head_view import RowSamples, read_view, take_view
-from tsdb.histogram_buffer import count_histograms, read_histograms
+from tsdb.histogram_buffer import read_histograms, weigh_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
@@ -90,7 +90,7 @@ class Reader:
                     allowed -= block.count_samples(
                         found_rows, each.start_ms, each.end_ms, on_corrupt=self._count_corrupt
                     )
-            allowed -= count_histograms(view.histogram_runs, slots, start, end)
+            allowed -= weigh_histograms(view.histogram_runs, slots, start, end)
         try:
             own = read_view(head, view, start, end, samples_max=allowed)
         except TooManySamplesError:

@@ -121,8 +121,8 @@ def test_a_buffer_holds_what_was_added_and_not_taken(tmp_path_factory, model, st
     slots, starts, ends = zip(*questions, strict=True)
     assert read(buffer.runs, slots, starts, ends) == expected(held, slots, starts, ends)
     asked = np.array(slots, np.int32), np.array(starts, np.int64), np.array(ends, np.int64)
-    count = histogram_buffer.count_histograms(buffer.runs, *asked)
-    assert count >= sum(map(len, expected(held, slots, starts, ends)))
+    weight = histogram_buffer.weigh_histograms(buffer.runs, *asked)
+    assert weight >= 11 * sum(map(len, expected(held, slots, starts, ends)))
     found, words = buffer.find(asked[0], asked[1])
     for slot, time, here, word in zip(slots, starts, found.tolist(), words.tolist(), strict=True):
         assert here == ((slot, time) in held)
