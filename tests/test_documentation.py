@@ -25,6 +25,7 @@ COMMAND_WORDS = (
     "tsdb import",
     "tsdb backfill",
     "tsdb dump",
+    "tsdb export",
     "tsdb snapshot",
     "tsdb verify",
     "version",

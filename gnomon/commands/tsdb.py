@@ -144,6 +144,20 @@ def _tell_left_out(counts: DumpCounts, style: str) -> None:
         )
 
 
+def _export(options: argparse.Namespace) -> int:
+    from gnomon.prometheus.exporting import export_blocks
+
+    matchers = _matchers(options.match)
+    with _reading(options.directory) as database:
+        report = export_blocks(
+            database, options.target, matchers, options.min_time, options.max_time
+        )
+    _print_blocks(options, [block_line(path) for path in report.blocks])
+    if report.histograms:
+        print(f"note: {report.histograms} native histograms left out", file=sys.stderr)
+    return 0
+
+
 def _snapshot(options: argparse.Namespace) -> int:
     if options.target.exists():
         return _refuse(options, f"{options.target} exists already")
@@ -226,6 +240,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "import": _import,
     "backfill": _backfill,
     "dump": _dump,
+    "export": _export,
     "snapshot": _snapshot,
     "verify": _verify,
     "analyze": _analyze,

@@ -77,6 +77,12 @@ def parser() -> Parser:
     one.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of stdout")
 
     one = what.add_parser(
+        "export", parents=[chosen, table], help="write blocks that Prometheus and Thanos read"
+    )
+    _directory(one, optional=False)
+    one.add_argument("target", type=Path, metavar="TARGET")
+
+    one = what.add_parser(
         "snapshot", parents=[table], help="copy a directory, blocks by hard links"
     )
     _directory(one, optional=False)
