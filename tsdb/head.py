@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from tsdb.histogram_run import HistogramRun
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
@@ -359,9 +361,22 @@ class Head:
         self.deleted = tuple(each for each in left if each.slots.size)
         self.windows = {each for each in self.windows if (each + 1) * self._window_ms > time_ms}
 
-    def collect(self, time_ms: int) -> int:
+    def rows_to_keep(self, time_ms: int) -> SeriesRows | None:
+        """Return the rows that `collect` would leave now, None if that is all of them.
+
+        Called without the lock: copying a million rows takes some tenths of a second.
+        """
+        with self.lock:
+            rows = self.rows
+            slots = rows.slots
+            keep = self._needed(time_ms)[slots]
+        return None if keep.all() else rows.without(slots[keep])
+
+    def collect(self, time_ms: int, rebuilt: SeriesRows | None = None) -> int:
         """Forget the series that have no sample at or after `time_ms`; return how many.
 
+        `rebuilt` are the rows to keep as they were a moment ago; what came or came back since then
+        is added, and what of them is no longer needed stays until the next call.
         Those made since the last call stay: who resolved them may be about to append.
         Their slots rest until the next call before they are used again, so that a reader that
         found them before this call does not see somebody else's samples.
@@ -369,20 +384,30 @@ class Head:
         self._free = np.concatenate([self._free, self._resting])
         self._resting = np.empty(0, np.int32)
         slots = self.rows.slots
-        needed = self.newest_time.array[: self.slot_count] >= time_ms
-        for some in (*(each.slots() for each in self.buffers), *self._recent):
-            needed[some] = True
+        needed = self._needed(time_ms)
         self._recent = []
+        if rebuilt is not None:
+            there = np.zeros(self.slot_count, np.bool_)
+            there[rebuilt.slots] = True
+            self.rows.copy_into(rebuilt, slots[needed[slots] & ~there[slots]])
+            needed |= there
         keep = needed[slots]
         gone = slots[~keep]
         if gone.size:
             kept = slots[keep]
-            self.rows = self.rows.without(kept)
+            self.rows = self.rows.without(kept) if rebuilt is None else rebuilt
             self.index.keep_only(kept)
             self.generation.array[gone] += 1
             self._resting = gone.copy()
             self.series_removed += gone.size
         return int(gone.size)
+
+    def _needed(self, time_ms: int) -> npt.NDArray[np.bool_]:
+        """Say of each slot whether its series has a sample at or after a time, or is new."""
+        needed: npt.NDArray[np.bool_] = self.newest_time.array[: self.slot_count] >= time_ms
+        for some in (*(each.slots() for each in self.buffers), *self._recent):
+            needed[some] = True
+        return needed
 
     def compact_symbols(self) -> int:
         """Rebuild the symbol table if most of it is unused; return how many texts went.

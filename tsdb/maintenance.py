@@ -218,12 +218,13 @@ class Maintenance:
                 head.histograms.add_back(head.frozen_histograms)
                 head.frozen_histograms = HistogramBuffer()
             raise
+        rebuilt = head.rows_to_keep(stop_ms)
         with head.lock:
             self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
             head.frozen_late = LateBuffer()
             head.frozen_histograms = HistogramBuffer()
             head.drop_before(stop_ms)
-            head.collect(stop_ms)
+            head.collect(stop_ms, rebuilt)
             head.compact_symbols()
         self.counts.cuts += 1
         if self.wal is not None and segment is not None:

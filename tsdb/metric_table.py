@@ -296,6 +296,11 @@ class SeriesRows:
         With `symbols` it has those, and symbol s of this store is `place[s]` there.
         """
         other = SeriesRows(symbols or self.symbols, reserve=self._reserve)
+        self.copy_into(other, keep, place)
+        return other
+
+    def copy_into(self, other: SeriesRows, keep: Slots, place: Ids | None = None) -> None:
+        """Add the rows of `keep` to another store; takes no lock, rows never change."""
         shapes = self._shape_of.array[keep]
         starts = self._row_start.array[keep]
         shape_first = self._shape_first.array
@@ -308,7 +313,6 @@ class SeriesRows:
         if place is not None:
             names, values = place[names], place[values]
         other.add(keep, names, values, first)
-        return other
 
     def save(self) -> dict[str, Any]:
         """Return everything, for `restore`; symbols are saved by their table."""

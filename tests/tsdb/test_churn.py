@@ -1,0 +1,82 @@
+"""Series that come and go: what is kept does not grow with all that ever were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tsdb import head as head_module
+from tsdb.database import Database, DatabaseOptions
+from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
+
+OPTIONS = DatabaseOptions(retention_ms=4000, background=False, min_block_ms=1000)
+
+
+def labels_of(first: int, stop: int) -> LabelSpans:
+    return LabelSpans.from_labels(
+        {"__name__": f"m{n % 100}", "pod": f"pod-{n // 100}", "id": f"{n:032x}", "job": "churn"}
+        for n in range(first, stop)
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "active"),
+    [
+        pytest.param(60_000, 3000, id="60 thousand, 3 thousand at a time"),
+        pytest.param(
+            2_000_000, 100_000, id="2 million, 100 thousand at a time", marks=pytest.mark.slow
+        ),
+    ],
+)
+@pytest.mark.timeout(600)
+def test_memory_follows_the_series_that_are_active(tmp_path, monkeypatch, series, active):
+    monkeypatch.setattr(head_module, "_SYMBOLS_MIN", active)
+    database = Database.open(tmp_path, OPTIONS)
+    slots, symbols, symbol_bytes, memory = [], [], [], []
+    for wave in range(series // active):
+        refs = database.resolve(labels_of(wave * active, (wave + 1) * active))
+        for at in range(0, 2000, 500):
+            times = np.full(active, wave * 2000 + at)
+            assert not database.append(refs, times, np.arange(float(active))).any()
+        database.maintain()
+        stats = database.stats()
+        slots.append(stats.series)
+        symbols.append(stats.symbol_count)
+        symbol_bytes.append(stats.symbol_bytes)
+        memory.append(stats.head_memory_bytes)
+    assert stats.series_created == series
+    assert stats.series_removed >= series - 4 * active
+    assert max(slots) <= 4 * active
+    assert max(symbols) <= 12 * active
+    for each in (memory, symbol_bytes):
+        assert max(each[len(each) // 2 :]) <= 1.3 * max(each[: len(each) // 2 + 1])
+    (batch,) = database.select(
+        [Selection((Matcher("job", MatchOp.EQUAL, "churn"),), times[0], times[0])]
+    )
+    assert batch.series_count == active
+    database.close()
+
+
+def test_series_that_come_or_come_back_while_rows_are_rebuilt_stay(tmp_path):
+    database = Database.open(tmp_path, OPTIONS)
+    head = database._head
+    refs = database.resolve(labels_of(0, 100))
+    database.append(refs, np.zeros(100, np.int64), np.ones(100))
+    head._recent = []
+    kept, back, gone = refs[:30], refs[30:60], refs[60:]
+    database.append(kept, np.full(30, 5000), np.ones(30))
+    rebuilt = head.rows_to_keep(5000)
+    assert len(rebuilt) == 30
+    database.append(back, np.full(30, 5000), np.ones(30))
+    new = database.resolve(labels_of(100, 150))
+    with head.lock:
+        assert head.collect(5000, rebuilt) == gone.size
+    assert len(head.rows) == 110
+    again = database.resolve(labels_of(0, 150))
+    np.testing.assert_array_equal(again[:60], refs[:60])
+    np.testing.assert_array_equal(again[100:], new)
+    assert not np.isin(again[60:100], refs).any()
+    status = database.append(gone, np.full(gone.size, 6000), np.ones(gone.size))
+    assert (status == AppendStatus.UNKNOWN_SERIES).all()
+    assert database.label_values("id", [], 5000, 5000) == [f"{n:032x}" for n in range(60)]
+    database.close()
