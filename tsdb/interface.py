@@ -236,7 +236,7 @@ class SeriesReader(Protocol):
 
         Raises `TooManySamplesError` before memory is taken if all batches together hold more
         than `samples_max` samples; `BadMatcherError` for a bad regular expression. A native
-        histogram counts as so many samples as it takes 16 bytes: 11, and half of its buckets.
+        histogram counts as 11 samples and one more for two buckets, as in Prometheus.
         """
         ...
 
