@@ -25,6 +25,7 @@ from api.remote_write import (
 )
 from api.views import ApiOptions
 from api.wire import WireError
+from tsdb.errors import WriteFailedError
 
 NOW_MS = 1_795_470_000_000
 STALE_BITS = 0x7FF0000000000002
@@ -564,6 +565,19 @@ def test_captured_bodies_are_accepted_or_refused_for_good(api, corpora):
             expected.append({204, 400})
     for reply, statuses in zip(api.ask_all(requests), expected, strict=True):
         assert reply.status in statuses, reply.text
+
+
+def test_a_full_disk_is_said_and_can_be_tried_again(api, monkeypatch):
+    def fail(*_args, **_options):
+        raise WriteFailedError("write to the log failed: No space left on device")
+
+    body = one(named("up"))
+    with monkeypatch.context() as failing:
+        failing.setattr(api.storage, "append", fail)
+        reply = send(api, body)
+    assert reply.status == 503
+    assert "No space left on device" in reply.text
+    assert send(api, body).status == 204
 
 
 @given(packed=st.binary(max_size=80), encoding=st.sampled_from(["snappy", "gzip", "zstd", ""]))

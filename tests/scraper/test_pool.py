@@ -15,6 +15,7 @@ from discovery.static import StaticDiscovery
 from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.pool import Scraper
 from tests.scraper.conftest import serve
+from tsdb.errors import WriteFailedError
 
 INTERVAL_MS = 200
 JOB = ScrapeJob("j", scrape_interval_ms=INTERVAL_MS, scrape_timeout_ms=INTERVAL_MS)
@@ -335,6 +336,26 @@ def test_a_failing_storage_does_not_end_the_loop(appender, executor, caplog):
 
     run(appender, executor, body)
     assert "disk full" in caplog.text
+
+
+def test_a_scrape_that_cannot_be_stored_says_why(appender, executor):
+    async def body(b):
+        answer = appender.append
+        text = "write to the log failed: No space left on device"
+
+        def fail(*_, **__):
+            raise WriteFailedError(text)
+
+        def shown():
+            return [(each.health, each.last_error) for each in b.scraper.targets().active]
+
+        appender.append = fail
+        await b.scraper.apply([(JOB, [b.at])])
+        await b.until(lambda: shown() == [("down", text)])
+        appender.append = answer
+        await b.until(lambda: shown() == [("up", "")])
+
+    run(appender, executor, body)
 
 
 def test_targets_are_spread_over_the_interval(appender, executor):
