@@ -320,6 +320,11 @@ def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:
             "Total number of samples rejected due to not being out of the expected order.",
             stats.out_of_order_samples,
         ),
+        (
+            "exemplar_out_of_order",
+            "Total number of exemplars rejected due to not being out of the expected order.",
+            stats.out_of_order_exemplars,
+        ),
     ):
         out.counter(f"prometheus_target_scrapes_{name}_total", help_text, value)
     for name, help_text, value in (

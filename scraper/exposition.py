@@ -19,6 +19,7 @@ import numpy as np
 
 from scraper.cache_kernels import DUPLICATE, EXPLICIT, HARD, find_entry
 from scraper.columns import Columns
+from scraper.exemplars import read_exemplar
 from scraper.kernels import (
     COMMENT_HASH,
     COMMENTS,
@@ -41,6 +42,7 @@ from tsdb.staleness import NORMAL_NAN
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from scraper.exemplars import Exemplar
     from scraper.tokens import Entry
 
     Ints = npt.NDArray[np.int64]
@@ -63,7 +65,7 @@ _FALLBACKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exposition:
     """One body as columns of N samples, M metadata lines and E exemplars; spans into `data`.
 
@@ -113,6 +115,14 @@ class Exposition:
     def series_text(self, sample: int) -> bytes:
         """Return the series of one sample as it was exposed."""
         return self.data[self.spans[0, sample] : self.spans[1, sample]].tobytes()
+
+    def exemplar_text(self, number: int) -> bytes:
+        """Return one exemplar as it was exposed."""
+        return self.data[self.exemplar_start[number] : self.exemplar_stop[number]].tobytes()
+
+    def read_exemplar(self, text: bytes) -> Exemplar:
+        """Return what the text of an exemplar says. Raises ParseError."""
+        return read_exemplar(text)
 
     def comments(self) -> list[bytes]:
         """Return all metadata lines, without their ends."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -28,13 +28,20 @@ from scraper.cache_kernels import (
     settle,
 )
 from scraper.columns import ROOM_KEPT_MAX, Columns
+from scraper.exemplars import TargetExemplars
 from scraper.exposition import OPENMETRICS, media_type, parse
 from scraper.labelling import LabelLimitError
 from scraper.metadata import TargetMetadata
 from scraper.new_series import TypesInEffect, find_new
 from scraper.series_cache import SeriesCache
 from scraper.tokens import ParseError, series_labels
-from tsdb.interface import AppendStatus, LabelSpans
+from tsdb.interface import (
+    Appender,
+    AppendStatus,
+    ExemplarStorage,
+    HistogramAppender,
+    LabelSpans,
+)
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
@@ -45,7 +52,6 @@ if TYPE_CHECKING:
     from scraper.exposition import Exposition
     from scraper.labelling import Labelling
     from scraper.new_series import NewSeries
-    from tsdb.interface import Appender
 
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
@@ -69,6 +75,10 @@ _NONE_LIVE = np.empty(0, np.bool_)
 _DRIFT = 8
 
 
+class ScrapeAppender(Appender, HistogramAppender, ExemplarStorage, Protocol):
+    """What a scrape writes to: floats, native histograms, exemplars."""
+
+
 class SampleLimitError(ParseError):
     """More samples after relabelling than the job allows; nothing of the scrape is stored."""
 
@@ -90,6 +100,7 @@ class Outcome:
     duplicates: int = 0
     out_of_order: int = 0
     out_of_bounds: int = 0
+    exemplars_out_of_order: int = 0
     exceeded: str = ""
     """The limit that failed the scrape: "sample", "label", "body_size" or ""."""
 
@@ -135,7 +146,7 @@ _thread = _Thread()
 class TargetIngest:
     """The writing side of one target: its series cache, its metadata, its report series."""
 
-    def __init__(self, appender: Appender, labelling: Labelling, *, timeout_ms: int) -> None:
+    def __init__(self, appender: ScrapeAppender, labelling: Labelling, *, timeout_ms: int) -> None:
         self._appender = appender
         self.labelling = labelling
         self.timeout_ms = timeout_ms
@@ -146,6 +157,7 @@ class TargetIngest:
         self._good_count = 0
         # Refs that were live under another labelling: marked stale when they do not come back.
         self._inherited = _NO_REFS
+        self._exemplars = TargetExemplars()
 
     def relabelled(self, labelling: Labelling, *, timeout_ms: int) -> TargetIngest:
         """Return a successor that labels differently and knows which series were live."""
@@ -183,6 +195,7 @@ class TargetIngest:
         counts = np.bincount(statuses, minlength=len(AppendStatus)).tolist()
         if counts[AppendStatus.STORED] != statuses.size:
             counts = self._look_again(batch, statuses, stale.size, report, time_ms)
+        late_exemplars = self._store_exemplars(batch, statuses)
         self._end(batch, generation, failed=bool(error))
         if _thread.columns.room > ROOM_KEPT_MAX:
             _thread.columns = Columns()
@@ -196,7 +209,22 @@ class TargetIngest:
             duplicates=batch.duplicates + counts[AppendStatus.CONFLICT],
             out_of_order=counts[AppendStatus.OUT_OF_ORDER] + counts[AppendStatus.TOO_OLD],
             out_of_bounds=counts[AppendStatus.OUT_OF_BOUNDS] + counts[AppendStatus.TOO_FAR_AHEAD],
+            exemplars_out_of_order=late_exemplars,
             exceeded=exceeded,
+        )
+
+    def _store_exemplars(self, batch: _Batch, statuses: npt.NDArray[np.uint8]) -> int:
+        """Keep the exemplars of what was stored; return how many of them came too late."""
+        exposition, columns = batch.exposition, batch.columns
+        if exposition is None or columns is None or not exposition.exemplar_sample.size:
+            return 0
+        stored = np.flatnonzero(statuses[: batch.size] <= AppendStatus.DUPLICATE)
+        return self._exemplars.store(
+            self._appender,
+            columns.out_samples[stored],
+            columns.out_refs[stored],
+            columns.out_times[stored],
+            _NO_REFS,
         )
 
     def end(self, time_ms: int) -> None:
@@ -228,6 +256,11 @@ class TargetIngest:
         )
         if exposition.unknown or job.limits.sample_limit:
             self._learn(exposition)
+        if exposition.exemplar_sample.size:
+            try:
+                self._exemplars.read(exposition, cache.refs[exposition.entries])
+            except ParseError as e:
+                raise ParseError(str(e), exposition.sample_count) from None
         live, counts = np.zeros(cache.count, np.bool_), np.empty(COUNTS_SIZE, np.int64)
         settle(
             exposition.entries,

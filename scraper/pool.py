@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from discovery.combine import combine
 from discovery.http_requests import RequestOptions, new_session
 from scraper.duration import format_duration_ms
-from scraper.ingest import TargetIngest
+from scraper.ingest import ScrapeAppender, TargetIngest
 from scraper.labelling import Labelling
 from scraper.loop import LoopContext, TargetLoop
 from scraper.plain_http import PlainClient
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from scraper.metadata import FamilyMetadata
     from scraper.relabel import CompiledRules
     from scraper.targets import Target
-    from tsdb.interface import Appender
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class Scraper:
 
     def __init__(
         self,
-        appender: Appender,
+        appender: ScrapeAppender,
         executor: Executor,
         *,
         clock: Callable[[], float] = time.time,
@@ -166,7 +165,7 @@ class Scraper:
 class JobPool:
     """The loops of one job."""
 
-    def __init__(self, job: ScrapeJob, appender: Appender, context: LoopContext) -> None:
+    def __init__(self, job: ScrapeJob, appender: ScrapeAppender, context: LoopContext) -> None:
         self.job = job
         self.discoverers: tuple[Discoverer, ...] = ()
         self.loops: dict[str, TargetLoop] = {}

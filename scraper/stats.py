@@ -57,6 +57,7 @@ class ScrapeStats:
     duplicate_samples: int
     out_of_order_samples: int
     out_of_bounds_samples: int
+    out_of_order_exemplars: int
     pools: Mapping[str, PoolStats]
     pools_failed: int
     intervals: Mapping[str, SummaryStats]
@@ -104,6 +105,7 @@ class OutcomeCounts:
         counts["duplicates"] += outcome.duplicates
         counts["out_of_order"] += outcome.out_of_order
         counts["out_of_bounds"] += outcome.out_of_bounds
+        counts["late_exemplars"] += outcome.exemplars_out_of_order
         if outcome.exceeded:
             self._exceeded[outcome.exceeded] += 1
 
@@ -126,6 +128,7 @@ class OutcomeCounts:
             duplicate_samples=counts["duplicates"],
             out_of_order_samples=counts["out_of_order"],
             out_of_bounds_samples=counts["out_of_bounds"],
+            out_of_order_exemplars=counts["late_exemplars"],
             pools=pools,
             pools_failed=pools_failed,
             intervals=intervals,

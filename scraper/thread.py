@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from discovery.groups import Discoverer
+    from scraper.ingest import ScrapeAppender
     from scraper.job import ScrapeJob
     from scraper.metadata import FamilyMetadata
     from scraper.stats import ScrapeStats
     from scraper.targets import Targets
-    from tsdb.interface import Appender
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class ScraperThread:
 
     def __init__(
         self,
-        appender: Appender,
+        appender: ScrapeAppender,
         executor: Executor,
         *,
         external_labels: Mapping[str, str] | None = None,

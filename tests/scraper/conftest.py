@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from tsdb.histogram_columns import take
 from tsdb.interface import AppendStatus
 from tsdb.staleness import is_stale
 
@@ -23,6 +24,8 @@ class FakeAppender:
         self.samples = {}
         self.batches = []
         self.forgotten = set()
+        self.histograms = {}
+        self.exemplars = []
         self.resolved = 0
 
     def resolve(self, labels):
@@ -61,6 +64,26 @@ class FakeAppender:
                 else:
                     of_series[time] = value
         return statuses
+
+    def append_histograms(self, refs, times_ms, histograms, *, time_max_ms=None):
+        """Keep each as columns of one, by ref and time."""
+        assert refs.size == times_ms.size == histograms.histogram_count
+        with self.lock:
+            for n, (ref, time) in enumerate(zip(refs.tolist(), times_ms.tolist(), strict=True)):
+                one = take(histograms, np.array([n]))
+                self.histograms.setdefault(ref, {})[time] = one
+        return np.zeros(refs.size, np.uint8)
+
+    def append_exemplars(self, refs, times_ms, values, labels):
+        """Keep (labels of the series, labels, value, time) of each, in the order given."""
+        data = labels.data.tobytes()
+        with self.lock:
+            for n, ref in enumerate(refs.tolist()):
+                rows = labels.spans[labels.first[n] : labels.first[n + 1]].tolist()
+                own = {data[a:b].decode(): data[c:d].decode() for a, b, c, d in rows}
+                row = (self.labels[ref], own, float(values[n]), int(times_ms[n]))
+                self.exemplars.append(row)
+        return np.zeros(refs.size, np.uint8)
 
     def series(self):
         """Labels (as a frozenset of pairs) to [(time, value or "stale")], in time order."""

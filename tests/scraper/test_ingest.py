@@ -26,6 +26,7 @@ REPORT = {
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
 }
+CAPTURED_S = 1_795_467_000
 TARGET = {"job": "j", "instance": "i"}
 
 
@@ -82,6 +83,11 @@ def number(text):
     return "NaN" if math.isnan(value) else value
 
 
+def exemplar_rows(appender):
+    rows = appender.exemplars
+    return sorted([sorted(s.items()), sorted(own.items()), v, t] for s, own, v, t in rows)
+
+
 @pytest.mark.parametrize(("name", "content_type", "expected"), list(corpus_cases()))
 def test_corpus_is_stored_as_prometheus_stores_it(name, content_type, expected, corpora, appender):
     target = Target(appender, labels={}, honor_labels=True, honor_timestamps=False)
@@ -105,6 +111,17 @@ def test_corpus_is_stored_as_prometheus_stores_it(name, content_type, expected, 
         for labels, value in expected["series"]
         if labels["__name__"] not in REPORT
     }
+    if kept := expected.get("exemplars"):
+        assert exemplar_rows(appender) == sorted(
+            # One without a time of its own has that of the scrape, which was then.
+            [
+                sorted(series.items()),
+                sorted(own.items()),
+                number(value),
+                1000 if float(time) > CAPTURED_S else round(1000 * float(time)),
+            ]
+            for series, own, value, time in kept
+        )
     families = target.ingest.metadata.families.values()
     assert sorted([m.family, m.type, m.unit, m.help] for m in families) == sorted(
         expected["metadata"]
