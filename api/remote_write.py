@@ -1,4 +1,4 @@
-"""POST /api/v1/write: remote write 1.0.
+"""POST /api/v1/write: remote write 1.0 and 2.0.
 
 From: Prometheus, agents, every program that speaks remote write.
 To:   `tsdb.interface.Appender`, in a thread.
@@ -7,14 +7,13 @@ A body becomes columns in two kernel passes; no Python object is made for a seri
 What is sound is stored even where something else in the body is not: the reply is then 400 and
 names the first refused series, so that no sender repeats the body for ever. As Prometheus does,
 series without a name, with a label twice or with broken text are left out, counted and logged,
-and the reply stays 204. Exemplars that storage refuses are not complained of, as by Prometheus;
-metadata is not stored.
+and the reply stays 204, by 1.0; by 2.0 each is told, and headers count what was written. Exemplars
+that storage refuses are complained of by 2.0 alone, as by Prometheus; metadata is stored of 2.0.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from dataclasses import dataclass
@@ -32,19 +31,11 @@ from api.body_decoding import (
 )
 from api.parts import PARTS
 from api.remote_write_extras import columns, read_extras
-from api.remote_write_kernels import (
-    FAULT_END_GROUP,
-    FAULT_EOF,
-    FAULT_OVERFLOW,
-    FAULT_TAG,
-    FAULT_WIRE_TYPE,
-    count_write_request,
-    read_write_request,
-)
+from api.remote_write_v2 import decode_request
 from api.replies import text
-from api.wire import WireError, fields, message_of
+from api.wire import WireError
+from api.write_batch import decode_write_request, refused_series_text, series_text
 from promql.float_text import general_text
-from promql.quoting import quote
 from tsdb.errors import ClosedError, WriteFailedError
 from tsdb.interface import AppendStatus, ExemplarStatus, LabelSpans
 
@@ -54,6 +45,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from api.remote_write_extras import Extras
+    from api.remote_write_v2 import Request
+    from api.write_batch import WriteBatch
     from tsdb.interface import Storage
 
     Floats = npt.NDArray[np.float64]
@@ -67,21 +60,16 @@ AHEAD_MS_MAX = 600_000
 RESOLVE_TRIES = 3
 """A series may be collected between resolving and appending; three times running, hardly."""
 
+PROBLEMS_MAX = 10
+"""So many refusals of a kind are told in one reply."""
+
+EXEMPLAR_PROBLEM = "out of order exemplar"
+
 LOG_INTERVAL_S = 30.0
 """Refused series are logged at most so often: a sender repeats its mistake with every body."""
 
-_LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-
 V1_MESSAGE = "prometheus.WriteRequest"
 V2_MESSAGE = "io.prometheus.write.v2.Request"
-
-_MESSAGES = ("WriteRequest", "TimeSeries", "Label", "Sample")
-_FIELDS = {
-    (0, 1): "Timeseries", (0, 3): "Metadata",
-    (1, 1): "Labels", (1, 2): "Samples", (1, 3): "Exemplars", (1, 4): "Histograms",
-    (2, 1): "Name", (2, 2): "Value",
-    (3, 1): "Value", (3, 2): "Timestamp",
-}  # fmt: skip
 
 _REASONS = {
     AppendStatus.CONFLICT: "duplicate sample for timestamp {time}; overrides not allowed: "
@@ -92,24 +80,6 @@ _REASONS = {
     AppendStatus.TOO_FAR_AHEAD: "out of bounds: timestamp is too far in the future",
     AppendStatus.UNKNOWN_SERIES: "series was deleted while the sample was appended",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class WriteBatch:
-    """A decoded body. `series_of` int64[N] numbers the series of `labels` for each sample.
-
-    `refused` int32[R, 2] tells where in the body the messages of refused series stand.
-    """
-
-    labels: LabelSpans
-    times_ms: Ints
-    values: Floats
-    series_of: Ints
-    refused: npt.NDArray[np.int32]
-    refused_samples: int
-    exemplars: int
-    histograms: int
-    metadata: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,49 +98,22 @@ class WriteStats:
     metadata_ignored: int = 0
 
 
-def decode_write_request(body: bytes) -> WriteBatch:
-    """Return the columns of a WriteRequest. Raises WireError."""
-    data = np.frombuffer(body, dtype=np.uint8)
-    counts, fault = np.zeros(6, dtype=np.int64), np.zeros(4, dtype=np.int64)
-    if count_write_request(data, counts, fault) < 0:
-        raise WireError(_fault_text(*fault.tolist()))
-    series, labels, samples, exemplars, histograms, metadata = counts.tolist()
-    spans = np.empty((labels + 1, 4), dtype=np.int32)
-    first = np.empty(series + 1, dtype=np.int64)
-    times, values = np.empty(samples, dtype=np.int64), np.empty(samples, dtype=np.float64)
-    series_of = np.empty(samples, dtype=np.int64)
-    refused = np.empty((series, 2), dtype=np.int32)
-    totals = np.zeros(5, dtype=np.int64)
-    bits = values.view(np.uint64)
-    if read_write_request(data, spans, first, times, bits, series_of, refused, totals, fault) < 0:
-        raise WireError(_fault_text(*fault.tolist()))
-    kept, kept_labels, kept_samples, refused_series, refused_samples = totals.tolist()
-    return WriteBatch(
-        labels=LabelSpans(data=data, spans=spans[:kept_labels], first=first[: kept + 1]),
-        times_ms=times[:kept_samples],
-        values=values[:kept_samples],
-        series_of=series_of[:kept_samples],
-        refused=refused[:refused_series],
-        refused_samples=refused_samples,
-        exemplars=exemplars,
-        histograms=histograms,
-        metadata=metadata,
-    )
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What came of one body: the text of what was refused, "" if nothing was, and the stored."""
 
+    problem: str
+    samples: int
+    histograms: int
+    exemplars: int
 
-def _fault_text(kind: int, message: int, field: int, wire: int) -> str:
-    match kind:
-        case _ if kind == FAULT_EOF:
-            return "unexpected EOF"
-        case _ if kind == FAULT_OVERFLOW:
-            return "proto: integer overflow"
-        case _ if kind == FAULT_WIRE_TYPE:
-            name = _FIELDS[message, field]
-            return f"proto: wrong wireType = {wire} for field {name}"
-        case _ if kind == FAULT_TAG:
-            return f"proto: {_MESSAGES[message]}: illegal tag {field} (wire type {wire})"
-    assert kind == FAULT_END_GROUP
-    return f"proto: {_MESSAGES[message]}: wiretype end group for non-group"
+    def headers(self) -> dict[str, str]:
+        """Return what a sender of 2.0 is told."""
+        return {
+            "X-Prometheus-Remote-Write-Samples-Written": str(self.samples),
+            "X-Prometheus-Remote-Write-Histograms-Written": str(self.histograms),
+            "X-Prometheus-Remote-Write-Exemplars-Written": str(self.exemplars),
+        }
 
 
 class WriteReceiver:
@@ -186,51 +129,67 @@ class WriteReceiver:
         """Return counts at this moment."""
         return self._stats
 
-    def receive(self, body: bytes, encoding: str) -> str:
-        """Store one body; return "" or the text of what was refused.
+    def receive(self, body: bytes, encoding: str, message: str = V1_MESSAGE) -> WriteOutcome:
+        """Store one body, of the given protobuf message.
 
         Raises BodyError and WireError for a body of which nothing was stored.
         """
+        request: Request | None = None
         try:
             plain = decode(body, encoding)
-            batch = decode_write_request(plain)
-            extras = read_extras(plain) if batch.exemplars or batch.histograms else None
+            if message == V2_MESSAGE:
+                request = decode_request(plain)
+                batch, extras = request.batch, request.extras
+            else:
+                batch = decode_write_request(plain)
+                extras = read_extras(plain) if batch.exemplars or batch.histograms else None
         except (BodyError, WireError):
             self._count(WriteStats(requests=1, failed_requests=1))
             raise
         refs, statuses = self._append(batch)
         bad = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
-        problem = ""
-        repeated = _repeated(refs, batch.times_ms, statuses)
-        bad = np.setdiff1d(bad, repeated)
-        if bad.size:
-            problem = _refusal(batch, int(bad[0]), AppendStatus(int(statuses[bad[0]])))
-            if bad.size > 1:
-                problem += f" (and {bad.size - 1} more samples)"
+        # By 1.0 a sender hears nothing of these; by 2.0 it hears of whatever is not written.
+        repeated = _repeated(refs, batch.times_ms, statuses) if request is None else bad[:0]
+        told = np.setdiff1d(bad, repeated)
+        problems = [
+            _refusal(batch, sample, AppendStatus(int(statuses[sample])))
+            for sample in told[: 1 if request is None else PROBLEMS_MAX].tolist()
+        ]
+        if told.size > len(problems):
+            problems[-1] += f" (and {told.size - len(problems)} more samples)"
         more = WriteStats()
         if extras is not None:
             more, trouble = self._append_extras(extras)
-            problem = problem or trouble
+            if request is not None:
+                problems += trouble
+            elif not problems:
+                problems = [each for each in trouble if not each.startswith(EXEMPLAR_PROBLEM)][:1]
+        if request is not None:
+            problems += request.problems[:PROBLEMS_MAX]
+            if request.metadata:
+                self._appender.append_metadata(request.metadata)
+        problem = "\n".join(problems)
+        stored = int(statuses.size - bad.size)
         self._count(
             WriteStats(
                 requests=1,
                 failed_requests=1 if problem else 0,
-                samples=statuses.size - bad.size - repeated.size,
-                refused_samples=bad.size + repeated.size,
+                samples=stored,
+                refused_samples=int(bad.size),
                 invalid_labels_samples=batch.refused_samples + more.invalid_labels_samples,
                 exemplars=more.exemplars,
                 exemplars_ignored=more.exemplars_ignored,
                 histograms=more.histograms,
                 histograms_refused=more.histograms_refused,
-                metadata_ignored=batch.metadata,
+                metadata_ignored=batch.metadata if request is None else 0,
             )
         )
-        self._log(batch, problem)
-        return problem
+        self._log(batch if request is None else None, problem)
+        return WriteOutcome(problem, stored, more.histograms, more.exemplars)
 
-    def _append_extras(self, extras: Extras) -> tuple[WriteStats, str]:
-        """Store exemplars and histograms; return the counts, and the first refusal's text."""
-        labels, problem = extras.labels, extras.problem
+    def _append_extras(self, extras: Extras) -> tuple[WriteStats, list[str]]:
+        """Store exemplars and histograms; return the counts, and the refusals' texts."""
+        labels, problems = extras.labels, [extras.problem] if extras.problem else []
         time_max_ms = int(self._now() * 1000) + AHEAD_MS_MAX
         stored = refused = kept = 0
         refs = self._appender.resolve(labels)
@@ -248,11 +207,11 @@ class WriteReceiver:
                 refs = self._appender.resolve(labels)
             bad = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
             stored, refused = statuses.size - bad.size, bad.size
-            if bad.size and not problem:
-                reason = _REASONS[AppendStatus(int(statuses[bad[0]]))].format(
-                    time=times_ms[bad[0]], value="(a histogram)"
+            for each in bad[:PROBLEMS_MAX].tolist():
+                reason = _REASONS[AppendStatus(int(statuses[each]))].format(
+                    time=times_ms[each], value="(a histogram)"
                 )
-                problem = f"{reason} for series {series_text(labels, int(series[bad[0]]))}"
+                problems.append(f"{reason} for series {series_text(labels, int(series[each]))}")
         if extras.exemplar_values:
             # After the samples: their series are there by now.
             found = self._appender.append_exemplars(
@@ -262,13 +221,18 @@ class WriteReceiver:
                 LabelSpans.from_labels(extras.exemplar_labels),
             )
             kept = int(np.count_nonzero(found <= ExemplarStatus.DUPLICATE))
+            late = np.flatnonzero(found == ExemplarStatus.OUT_OF_ORDER)[:PROBLEMS_MAX].tolist()
+            problems += [
+                f"{EXEMPLAR_PROBLEM} for series {series_text(labels, extras.exemplar_series[each])}"
+                for each in late
+            ]
         return WriteStats(
             invalid_labels_samples=extras.unnamed,
             exemplars=kept,
             exemplars_ignored=len(extras.exemplar_values) - kept,
             histograms=stored,
             histograms_refused=refused + extras.refused,
-        ), problem
+        ), problems
 
     def _append(self, batch: WriteBatch) -> tuple[Ints, npt.NDArray[np.uint8]]:
         """Return the ref and the status of every sample."""
@@ -299,18 +263,20 @@ class WriteReceiver:
                 }
             )
 
-    def _log(self, batch: WriteBatch, problem: str) -> None:
-        if not problem and not batch.refused.size:
+    def _log(self, batch: WriteBatch | None, problem: str) -> None:
+        """Log, not too often; of a batch also the refused series, which its sender is not told."""
+        refused = 0 if batch is None else len(batch.refused)
+        if not problem and not refused:
             return
         with self._lock:
             now_s = time.monotonic()
             if now_s - self._logged_s < LOG_INTERVAL_S:
                 return
             self._logged_s = now_s
-        if batch.refused.size:
+        if batch is not None and refused:
             logger.warning(
                 "remote write: left out %d series with invalid labels, the first is %s",
-                len(batch.refused),
+                refused,
                 refused_series_text(batch, 0),
             )
         if problem:
@@ -343,35 +309,6 @@ def _refusal(batch: WriteBatch, sample: int, status: AppendStatus) -> str:
     return f"{reason} for series {series_text(batch.labels, int(batch.series_of[sample]))}"
 
 
-def series_text(labels: LabelSpans, series: int) -> str:
-    """Return one series' labels as Prometheus prints them: `{__name__="up", job="a"}`."""
-    rows = labels.spans[labels.first[series] : labels.first[series + 1]].tolist()
-    data = labels.data
-    return _labels_text([(data[a:b].tobytes(), data[c:d].tobytes()) for a, b, c, d in rows])
-
-
-def refused_series_text(batch: WriteBatch, number: int) -> str:
-    """Return the labels of a refused series as they came."""
-    start, stop = batch.refused[number].tolist()
-    message = batch.labels.data[start:stop].tobytes()
-    pairs = []
-    for field, label in fields(message):
-        if field == 1:
-            parts = dict(fields(message_of(label)))
-            pairs.append((message_of(parts.get(1, b"")), message_of(parts.get(2, b""))))
-    return _labels_text(pairs)
-
-
-def _labels_text(pairs: list[tuple[bytes, bytes]]) -> str:
-    texts = []
-    for name_bytes, value_bytes in pairs:
-        name = name_bytes.decode("utf-8", "surrogateescape")
-        value = value_bytes.decode("utf-8", "surrogateescape")
-        shown = name if _LEGACY_NAME.fullmatch(name) else quote(name)
-        texts.append(f"{shown}={quote(value)}")
-    return "{" + ", ".join(texts) + "}"
-
-
 async def write(request: web.Request) -> web.Response:
     """Answer /api/v1/write."""
     parts = request.app[PARTS]
@@ -380,9 +317,15 @@ async def write(request: web.Request) -> web.Response:
             "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n",
             404,
         )
-    refusal = _media_refusal(request.headers.get("Content-Type", ""))
-    if refusal:
-        return text(refusal + "\n", 415)
+    try:
+        message = _message_of_type(request.headers.get("Content-Type", ""))
+        if message not in parts.options.remote_write_messages:
+            raise _MediaTypeError(
+                f"{message} protobuf message is not accepted by this server; "
+                f"only accepts {', '.join(parts.options.remote_write_messages)}"
+            )
+    except _MediaTypeError as error:
+        return text(f"{error}\n", 415)
     # Prometheus takes a missing encoding for snappy.
     encoding = request.headers.get("Content-Encoding", "") or "snappy"
     body = bytearray()
@@ -391,7 +334,9 @@ async def write(request: web.Request) -> web.Response:
         if len(body) > BODY_BYTES_MAX:
             return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
     try:
-        problem = await parts.gate.write(lambda: parts.writes.receive(bytes(body), encoding))
+        outcome = await parts.gate.write(
+            lambda: parts.writes.receive(bytes(body), encoding, message)
+        )
     except UnknownEncodingError as error:
         return text(f"{error}\n", 415)
     except BodyTooLargeError as error:
@@ -406,34 +351,38 @@ async def write(request: web.Request) -> web.Response:
     except Exception:  # senders read text, not the envelope of `replies.py`
         logger.exception("unexpected error in remote write")
         return text("internal error: nothing is known of what was stored\n", 500)
-    return text(f"{problem}\n", 400) if problem else web.Response(status=204)
+    reply = text(f"{outcome.problem}\n", 400) if outcome.problem else web.Response(status=204)
+    if message == V2_MESSAGE:
+        reply.headers.update(outcome.headers())
+    return reply
 
 
-def _media_refusal(content_type: str) -> str:
-    """Return why a Content-Type is not taken, "" if it is. None at all is remote write 1.0."""
+class _MediaTypeError(Exception):
+    """A Content-Type that is not taken; `str()` is the client's text."""
+
+
+def _message_of_type(content_type: str) -> str:
+    """Return the protobuf message a Content-Type names. None at all is remote write 1.0."""
     if not content_type:
-        return ""
+        return V1_MESSAGE
     media, *parameters = content_type.split(";")
     if media.strip().lower() != "application/x-protobuf":
-        return (
+        raise _MediaTypeError(
             "expected application/x-protobuf as the first (media) part, "
             f"got {content_type} content-type"
         )
     for parameter in parameters:
         name, equals, value = parameter.strip().partition("=")
         if not equals:
-            return (
+            raise _MediaTypeError(
                 "as per https://www.rfc-editor.org/rfc/rfc9110#parameter expected parameters to "
                 f"be key-values, got {parameter.strip()} in {content_type} content-type"
             )
-        if name == "proto" and value == V2_MESSAGE:
-            return (
-                f"{V2_MESSAGE} protobuf message is not accepted by this server; "
-                f"only accepts {V1_MESSAGE}"
-            )
-        if name == "proto" and value != V1_MESSAGE:
-            return (
-                f"got {content_type} content type; unknown remote write protobuf message {value}, "
-                f"supported: {V1_MESSAGE}"
-            )
-    return ""
+        if name == "proto":
+            if value not in (V1_MESSAGE, V2_MESSAGE):
+                raise _MediaTypeError(
+                    f"got {content_type} content type; unknown remote write protobuf message "
+                    f"{value}, supported: {V1_MESSAGE}, {V2_MESSAGE}"
+                )
+            return value
+    return V1_MESSAGE

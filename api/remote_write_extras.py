@@ -106,7 +106,7 @@ def _read_series(message: bytes, found: Extras) -> None:
         _read_exemplar(each, series, found)
     for each in histograms:
         try:
-            time_ms, histogram = _histogram(each)
+            time_ms, histogram = read_histogram(each)
         except BadHistogramError as error:
             found.problem = found.problem or str(error)
             found.refused += 1
@@ -142,7 +142,7 @@ def _read_exemplar(message: bytes, series: int, found: Extras) -> None:
         if number == 1:
             labels.append(message_of(part))
         elif number == 2:
-            value = _double(part)
+            value = double_of(part)
         elif number == 3:
             time_ms = signed(part)
     pairs = _labels(labels)
@@ -155,7 +155,8 @@ def _read_exemplar(message: bytes, series: int, found: Extras) -> None:
     found.exemplar_labels.append(pairs)
 
 
-def _double(part: int | bytes) -> float:
+def double_of(part: int | bytes) -> float:
+    """Return a double field's value. Raises WireError."""
     raw = message_of(part)
     if len(raw) != 8:
         raise WireError("proto: wrong wireType for a double")
@@ -174,7 +175,7 @@ def _zigzag(number: int) -> int:
     return (number >> 1) ^ -(number & 1)
 
 
-def _varints(part: int | bytes) -> list[int]:
+def varints_of(part: int | bytes) -> list[int]:
     """Return a repeated varint's values, packed or one."""
     if isinstance(part, int):
         return [part]
@@ -191,7 +192,8 @@ def _whole(part: int | bytes) -> int:
     return part
 
 
-def _histogram(message: bytes) -> tuple[int, Histogram]:
+def read_histogram(message: bytes) -> tuple[int, Histogram]:
+    """Return the time and the buckets of one message. Raises WireError, BadHistogramError."""
     found = Histogram(0, 0, False, 0.0, 0.0, 0.0, 0.0, [], [], [])
     time_ms = 0
     spans: dict[int, list[tuple[int, int]]] = {8: [], 11: []}
@@ -201,22 +203,22 @@ def _histogram(message: bytes) -> tuple[int, Histogram]:
             case 1:
                 found.count, found.is_float = float(_whole(part)), False
             case 2:
-                found.count, found.is_float = _double(part), True
+                found.count, found.is_float = double_of(part), True
             case 3:
-                found.sum = _double(part)
+                found.sum = double_of(part)
             case 4:
                 found.schema = _zigzag(_whole(part))
             case 5:
-                found.zero_threshold = _double(part)
+                found.zero_threshold = double_of(part)
             case 6:
                 found.zero_count = float(_whole(part))
             case 7:
-                found.zero_count = _double(part)
+                found.zero_count = double_of(part)
             case 8 | 11:
                 parts = dict(fields(message_of(part)))
                 spans[number].append((_zigzag(_whole(parts.get(1, 0))), _whole(parts.get(2, 0))))
             case 9 | 12:
-                counts[number] += [_zigzag(each) for each in _varints(part)]
+                counts[number] += [_zigzag(each) for each in varints_of(part)]
             case 10 | 13:
                 counts[number] += _doubles(part)
             case 14:

@@ -29,8 +29,10 @@ _U = np.uint64
 FAULT_NONE, FAULT_EOF, FAULT_OVERFLOW, FAULT_WIRE_TYPE, FAULT_TAG, FAULT_END_GROUP = range(6)
 """What is wrong with a body; `FaultDetail` columns say where."""
 
-SERIES_OK, SERIES_NO_NAME, SERIES_DUPLICATE, SERIES_BAD_TEXT = range(4)
-"""What is wrong with a series' labels."""
+SERIES_OK, SERIES_NO_NAME, SERIES_DUPLICATE, SERIES_BAD_TEXT, SERIES_BAD_REFS, SERIES_EMPTY = range(
+    6
+)
+"""What is wrong with a series; the last two are of remote write 2.0."""
 
 _u8r = types.Array(types.uint8, 1, "C", readonly=True)
 _i64 = types.Array(types.int64, 1, "C")
@@ -43,7 +45,7 @@ _u64 = types.Array(types.uint64, 1, "C")
     cache=True,
     nogil=True,
 )
-def _varint(data: Bytes, at: Whole, stop: Whole) -> tuple[Whole, np.uint64]:
+def varint(data: Bytes, at: Whole, stop: Whole) -> tuple[Whole, np.uint64]:
     """Return where a varint ends and its value; -1 for a cut one, -2 for one over 64 bits."""
     value = _U(0)
     shift = _U(0)
@@ -60,16 +62,16 @@ def _varint(data: Bytes, at: Whole, stop: Whole) -> tuple[Whole, np.uint64]:
 
 
 @njit(types.int64(_u8r, types.int64, types.int64, types.int64), cache=True, nogil=True)
-def _skip(data: Bytes, at: Whole, stop: Whole, wire: Whole) -> Whole:
+def skip_field(data: Bytes, at: Whole, stop: Whole, wire: Whole) -> Whole:
     """Return where a field's value of one wire type ends; -1 cut, -2 overflow, -3 bad type."""
     depth = 0
     while True:
         if wire == 0:
-            at, _ = _varint(data, at, stop)
+            at, _ = varint(data, at, stop)
         elif wire == 1:
             at = at + 8
         elif wire == 2:
-            at, size = _varint(data, at, stop)
+            at, size = varint(data, at, stop)
             if at >= 0:
                 if size > _U(stop - at):
                     return -1
@@ -90,14 +92,14 @@ def _skip(data: Bytes, at: Whole, stop: Whole, wire: Whole) -> Whole:
             return -1
         if depth == 0:
             return at
-        at, tag = _varint(data, at, stop)
+        at, tag = varint(data, at, stop)
         if at < 0:
             return at
         wire = np.int64(tag & _U(7))
 
 
 @njit(types.int64(_i64, types.int64, types.int64, types.int64, types.int64), cache=True, nogil=True)
-def _fault(fault: Ints, kind: Whole, message: Whole, field: Whole, wire: Whole) -> Whole:
+def note_fault(fault: Ints, kind: Whole, message: Whole, field: Whole, wire: Whole) -> Whole:
     """Note a fault; return -1 for the caller to return."""
     if kind == -1:
         kind = FAULT_EOF
@@ -111,8 +113,8 @@ def _fault(fault: Ints, kind: Whole, message: Whole, field: Whole, wire: Whole) 
     return -1
 
 
-WRITE_REQUEST, TIME_SERIES, LABEL, SAMPLE = range(4)
-"""Messages, as `fault[1]` names them."""
+WRITE_REQUEST, TIME_SERIES, LABEL, SAMPLE, REQUEST, SERIES, METADATA = range(7)
+"""Messages, as `fault[1]` names them; the last three are of remote write 2.0."""
 
 
 @njit(types.int64(_u8r, types.int64, types.int64, types.int64, _i64), cache=True, nogil=True)
@@ -121,19 +123,19 @@ def _check_leaf(data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints
     first_wire = 2 if message == LABEL else 1
     second_wire = 2 if message == LABEL else 0
     while at < stop:
-        at, tag = _varint(data, at, stop)
+        at, tag = varint(data, at, stop)
         if at < 0:
-            return _fault(fault, at, message, 0, 0)
+            return note_fault(fault, at, message, 0, 0)
         field, wire = np.int64(tag >> _U(3)), np.int64(tag & _U(7))
         if wire == 4:
-            return _fault(fault, FAULT_END_GROUP, message, field, wire)
+            return note_fault(fault, FAULT_END_GROUP, message, field, wire)
         if field <= 0 or field > 0x1FFFFFFF:
-            return _fault(fault, FAULT_TAG, message, field, wire)
+            return note_fault(fault, FAULT_TAG, message, field, wire)
         if (field == 1 and wire != first_wire) or (field == 2 and wire != second_wire):
-            return _fault(fault, FAULT_WIRE_TYPE, message, field, wire)
-        at = _skip(data, at, stop, wire)
+            return note_fault(fault, FAULT_WIRE_TYPE, message, field, wire)
+        at = skip_field(data, at, stop, wire)
         if at < 0:
-            return _fault(fault, at, message, field, wire)
+            return note_fault(fault, at, message, field, wire)
     return 0
 
 
@@ -175,27 +177,27 @@ def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
     at = np.int64(0)
     end = data.size
     while at < end:
-        at, tag = _varint(data, at, end)
+        at, tag = varint(data, at, end)
         if at < 0:
-            return _fault(fault, at, WRITE_REQUEST, 0, 0)
+            return note_fault(fault, at, WRITE_REQUEST, 0, 0)
         field, wire = np.int64(tag >> _U(3)), np.int64(tag & _U(7))
         if wire == 4:
-            return _fault(fault, FAULT_END_GROUP, WRITE_REQUEST, field, wire)
+            return note_fault(fault, FAULT_END_GROUP, WRITE_REQUEST, field, wire)
         if field <= 0 or field > 0x1FFFFFFF:
-            return _fault(fault, FAULT_TAG, WRITE_REQUEST, field, wire)
+            return note_fault(fault, FAULT_TAG, WRITE_REQUEST, field, wire)
         if (field == 1 or field == 3) and wire != 2:
-            return _fault(fault, FAULT_WIRE_TYPE, WRITE_REQUEST, field, wire)
+            return note_fault(fault, FAULT_WIRE_TYPE, WRITE_REQUEST, field, wire)
         if field != 1:
             counts[5] += field == 3
-            at = _skip(data, at, end, wire)
+            at = skip_field(data, at, end, wire)
             if at < 0:
-                return _fault(fault, at, WRITE_REQUEST, field, wire)
+                return note_fault(fault, at, WRITE_REQUEST, field, wire)
             continue
-        at, size = _varint(data, at, end)
+        at, size = varint(data, at, end)
         if at < 0:
-            return _fault(fault, at, WRITE_REQUEST, field, wire)
+            return note_fault(fault, at, WRITE_REQUEST, field, wire)
         if size > _U(end - at):
-            return _fault(fault, FAULT_EOF, WRITE_REQUEST, field, wire)
+            return note_fault(fault, FAULT_EOF, WRITE_REQUEST, field, wire)
         stop = at + np.int64(size)
         counts[0] += 1
         while at < stop:
@@ -204,28 +206,28 @@ def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
                 counts[data[at] >> 3] += 1
                 at += 2 + np.int64(data[at + 1])
                 if at > stop:
-                    return _fault(fault, FAULT_EOF, TIME_SERIES, 0, 0)
+                    return note_fault(fault, FAULT_EOF, TIME_SERIES, 0, 0)
                 continue
-            at, tag = _varint(data, at, stop)
+            at, tag = varint(data, at, stop)
             if at < 0:
-                return _fault(fault, at, TIME_SERIES, 0, 0)
+                return note_fault(fault, at, TIME_SERIES, 0, 0)
             field, wire = np.int64(tag >> _U(3)), np.int64(tag & _U(7))
             if wire == 4:
-                return _fault(fault, FAULT_END_GROUP, TIME_SERIES, field, wire)
+                return note_fault(fault, FAULT_END_GROUP, TIME_SERIES, field, wire)
             if field <= 0 or field > 0x1FFFFFFF:
-                return _fault(fault, FAULT_TAG, TIME_SERIES, field, wire)
+                return note_fault(fault, FAULT_TAG, TIME_SERIES, field, wire)
             if field > 4:
-                at = _skip(data, at, stop, wire)
+                at = skip_field(data, at, stop, wire)
                 if at < 0:
-                    return _fault(fault, at, TIME_SERIES, field, wire)
+                    return note_fault(fault, at, TIME_SERIES, field, wire)
                 continue
             if wire != 2:
-                return _fault(fault, FAULT_WIRE_TYPE, TIME_SERIES, field, wire)
-            at, size = _varint(data, at, stop)
+                return note_fault(fault, FAULT_WIRE_TYPE, TIME_SERIES, field, wire)
+            at, size = varint(data, at, stop)
             if at < 0:
-                return _fault(fault, at, TIME_SERIES, field, wire)
+                return note_fault(fault, at, TIME_SERIES, field, wire)
             if size > _U(stop - at):
-                return _fault(fault, FAULT_EOF, TIME_SERIES, field, wire)
+                return note_fault(fault, FAULT_EOF, TIME_SERIES, field, wire)
             counts[field] += 1
             at += np.int64(size)
     return 0
@@ -241,7 +243,7 @@ def _is_ascii(data: Bytes, start: Whole, stop: Whole) -> Whole:
 
 
 @njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True)
-def _valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
+def valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
     """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
     if _is_ascii(data, start, stop):
         return True
@@ -278,7 +280,7 @@ def _valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
 
 
 @njit(types.int64(_u8r, _i32_2, types.int64, types.int64), cache=True, nogil=True)
-def _compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whole:
+def compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whole:
     """Compare two labels' names by their bytes: negative, 0 or positive."""
     a, b = np.int64(spans[left, 0]), np.int64(spans[right, 0])
     a_size, b_size = np.int64(spans[left, 1]) - a, np.int64(spans[right, 1]) - b
@@ -289,7 +291,7 @@ def _compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whol
 
 
 @njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
-def _is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
+def is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
     """Say whether bytes spell `__name__`."""
     return (
         stop - start == 8
@@ -305,27 +307,25 @@ def _is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
 
 
 @njit(types.int64(_u8r, _i32_2, types.int64, types.int64, types.boolean), cache=True, nogil=True)
-def _settle_labels(
-    data: Bytes, spans: Spans, first: Whole, stop: Whole, ascii_only: Whole
-) -> Whole:
+def settle_labels(data: Bytes, spans: Spans, first: Whole, stop: Whole, ascii_only: Whole) -> Whole:
     """Sort a series' labels by name and judge them; return a SERIES_ number."""
     named = False
     bad_text = False
     duplicate = False
     for i in range(first, stop):
         start, name_stop = np.int64(spans[i, 0]), np.int64(spans[i, 1])
-        if _is_name(data, start, name_stop):
+        if is_name(data, start, name_stop):
             named = True
             bad_text |= spans[i, 2] == spans[i, 3]
         bad_text |= start == name_stop
         if not ascii_only and not bad_text:
             bad_text = not (
-                _valid_utf8(data, start, name_stop)
-                and _valid_utf8(data, np.int64(spans[i, 2]), np.int64(spans[i, 3]))
+                valid_utf8(data, start, name_stop)
+                and valid_utf8(data, np.int64(spans[i, 2]), np.int64(spans[i, 3]))
             )
         if i == first:
             continue
-        order = _compare_names(data, spans, i - 1, i)
+        order = compare_names(data, spans, i - 1, i)
         duplicate |= order == 0
         j = i
         while order > 0:
@@ -336,7 +336,7 @@ def _settle_labels(
             j -= 1
             if j == first:
                 break
-            order = _compare_names(data, spans, j - 1, j)
+            order = compare_names(data, spans, j - 1, j)
             duplicate |= order == 0
     if not named:
         return SERIES_NO_NAME
@@ -379,11 +379,11 @@ def read_write_request(
     refused_samples = np.int64(0)
     first[0] = 0
     while at < end:
-        at, tag = _varint(data, at, end)
+        at, tag = varint(data, at, end)
         if tag != _U(10):
-            at = _skip(data, at, end, np.int64(tag & _U(7)))
+            at = skip_field(data, at, end, np.int64(tag & _U(7)))
             continue
-        at, size = _varint(data, at, end)
+        at, size = varint(data, at, end)
         start = at
         stop = at + np.int64(size)
         label_from, sample_from = label, sample
@@ -411,8 +411,8 @@ def read_write_request(
                     elif name_byte <= before:
                         rising &= name_byte == before and label > label_from
                         if rising:
-                            rising = _compare_names(data, spans, label - 1, label) < 0
-                    if _is_name(data, at + 4, value):
+                            rising = compare_names(data, spans, label - 1, label) < 0
+                    if is_name(data, at + 4, value):
                         named = value + 2 < leaf_stop
                     label += 1
                 else:
@@ -431,9 +431,9 @@ def read_write_request(
                 at = leaf_stop
                 continue
             rising = False
-            at, tag = _varint(data, at, stop)
+            at, tag = varint(data, at, stop)
             if tag == _U(10):
-                at, size = _varint(data, at, stop)
+                at, size = varint(data, at, stop)
                 leaf_stop = at + np.int64(size)
                 if _check_leaf(data, at, leaf_stop, LABEL, fault) < 0:
                     return -1
@@ -441,27 +441,27 @@ def read_write_request(
                 for column in range(4):
                     spans[label, column] = at
                 while at < leaf_stop:
-                    at, tag = _varint(data, at, leaf_stop)
+                    at, tag = varint(data, at, leaf_stop)
                     if tag == _U(10) or tag == _U(18):
-                        at, size = _varint(data, at, leaf_stop)
+                        at, size = varint(data, at, leaf_stop)
                         column = 0 if tag == _U(10) else 2
                         spans[label, column] = at
                         at += np.int64(size)
                         spans[label, column + 1] = at
                     else:
-                        at = _skip(data, at, leaf_stop, np.int64(tag & _U(7)))
+                        at = skip_field(data, at, leaf_stop, np.int64(tag & _U(7)))
                 empty_values |= spans[label, 2] == spans[label, 3]
                 text_stop = leaf_stop
                 label += 1
             elif tag == _U(18):
-                at, size = _varint(data, at, stop)
+                at, size = varint(data, at, stop)
                 leaf_stop = at + np.int64(size)
                 if _check_leaf(data, at, leaf_stop, SAMPLE, fault) < 0:
                     return -1
                 times[sample] = 0
                 value_bits[sample] = 0
                 while at < leaf_stop:
-                    at, tag = _varint(data, at, leaf_stop)
+                    at, tag = varint(data, at, leaf_stop)
                     if tag == _U(9):
                         bits = _U(0)
                         for i in range(8):
@@ -469,19 +469,19 @@ def read_write_request(
                         value_bits[sample] = bits
                         at += 8
                     elif tag == _U(16):
-                        at, size = _varint(data, at, leaf_stop)
+                        at, size = varint(data, at, leaf_stop)
                         times[sample] = np.int64(size)
                     else:
-                        at = _skip(data, at, leaf_stop, np.int64(tag & _U(7)))
+                        at = skip_field(data, at, leaf_stop, np.int64(tag & _U(7)))
                 series_of[sample] = kept
                 sample += 1
             else:
-                at = _skip(data, at, stop, np.int64(tag & _U(7)))
+                at = skip_field(data, at, stop, np.int64(tag & _U(7)))
         verdict = SERIES_OK
         if sample > sample_from:
             ascii_only = _is_ascii(data, text_start, max(text_start, text_stop))
             if not (rising and named and ascii_only):
-                verdict = _settle_labels(data, spans, label_from, label, ascii_only)
+                verdict = settle_labels(data, spans, label_from, label, ascii_only)
         if verdict != SERIES_OK:
             refused[refused_count, 0] = start
             refused[refused_count, 1] = stop

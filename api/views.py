@@ -221,6 +221,10 @@ class ApiOptions:
     enable_lifecycle: bool = False
     enable_admin_api: bool = False
     enable_remote_write_receiver: bool = False
+    remote_write_messages: tuple[str, ...] = (
+        "prometheus.WriteRequest",
+        "io.prometheus.write.v2.Request",
+    )
     cors_origin: str = ".*"
     external_url: str = ""
     route_prefix: str = ""

@@ -59,6 +59,18 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+REMOTE_WRITE_MESSAGES = ("prometheus.WriteRequest", "io.prometheus.write.v2.Request")
+
+
+def _remote_write_messages(text: str) -> tuple[str, ...]:
+    messages = tuple(name.strip() for name in text.split(","))
+    for name in messages:
+        if name not in REMOTE_WRITE_MESSAGES:
+            known = ", ".join(REMOTE_WRITE_MESSAGES)
+            raise ValueError(f"unknown remote write protobuf message {name}, supported: {known}")
+    return messages
+
+
 FLAGS = (
     Flag("config.file", "gnomon.yml", "The configuration file."),
     Flag(
@@ -79,6 +91,13 @@ FLAGS = (
         "false",
         "Accept remote write at /api/v1/write.",
         boolean=True,
+    ),
+    Flag(
+        "web.remote-write-receiver.accepted-protobuf-messages",
+        ",".join(REMOTE_WRITE_MESSAGES),
+        "Protobuf messages of remote write that are accepted; may be repeated.",
+        _remote_write_messages,
+        repeatable=True,
     ),
     Flag("storage.tsdb.path", "data/", "The data directory."),
     Flag(
@@ -135,7 +154,6 @@ UNBUILT_FLAGS = {
     "web.console.templates": "consoles",
     "web.console.libraries": "console_libraries",
     "web.enable-otlp-receiver": "false",
-    "web.remote-write-receiver.accepted-protobuf-messages": "prometheus.WriteRequest",
     "storage.tsdb.retention": "0s",
     "storage.tsdb.no-lockfile": "false",
     "storage.tsdb.wal-compression": "true",
@@ -189,6 +207,7 @@ class ServeOptions:
     enable_lifecycle: bool = False
     enable_admin_api: bool = False
     enable_remote_write_receiver: bool = False
+    remote_write_messages: tuple[str, ...] = REMOTE_WRITE_MESSAGES
     data_path: Path = Path("data/")
     retention_time_ms: int = 0
     retention_size_bytes: int = 0
@@ -274,6 +293,11 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         enable_lifecycle=one["web.enable-lifecycle"] == "true",
         enable_admin_api=one["web.enable-admin-api"] == "true",
         enable_remote_write_receiver=one["web.enable-remote-write-receiver"] == "true",
+        remote_write_messages=tuple(
+            message
+            for text in texts["web.remote-write-receiver.accepted-protobuf-messages"]
+            for message in _remote_write_messages(text)
+        ),
         data_path=Path(one["storage.tsdb.path"]),
         retention_time_ms=retention_ms,
         retention_size_bytes=retention_bytes,

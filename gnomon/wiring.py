@@ -23,7 +23,7 @@ from discovery.files import FileDiscovery
 from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
-from gnomon.config.model import RETENTION_DEFAULT_MS
+from gnomon.config.model import EXEMPLARS_DEFAULT, RETENTION_DEFAULT_MS
 from gnomon.measured import MeasuredEngine
 from gnomon.units import format_duration, format_size
 from promql.engine import EngineOptions
@@ -83,6 +83,11 @@ def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:
         retention_ms=kept.time_ms,
         retention_bytes=kept.size_bytes,
         out_of_order_window_ms=config.storage.out_of_order_time_window_ms,
+        exemplars_max=(
+            EXEMPLARS_DEFAULT
+            if config.storage.exemplars_max is None
+            else config.storage.exemplars_max
+        ),
     )
 
 
@@ -104,6 +109,7 @@ def apply_storage(database: Database, options: ServeOptions, config: Config) -> 
         retention_ms=new.retention_ms,
         retention_bytes=new.retention_bytes,
         out_of_order_window_ms=new.out_of_order_window_ms,
+        exemplars_max=new.exemplars_max,
     )
 
 
@@ -177,6 +183,7 @@ def api_options(options: ServeOptions, external_labels: dict[str, str]) -> ApiOp
         enable_lifecycle=options.enable_lifecycle,
         enable_admin_api=options.enable_admin_api,
         enable_remote_write_receiver=options.enable_remote_write_receiver,
+        remote_write_messages=options.remote_write_messages,
         cors_origin=options.cors_origin,
         external_url=external_url,
         route_prefix="/" + prefix.strip("/") if prefix.strip("/") else "",

@@ -42,9 +42,12 @@ def effective_yaml(config: Config) -> str:
     jobs = [_job(job) for job in config.jobs if job.from_file is None]
     if jobs:
         fields["scrape_configs"] = jobs
-    storage = _storage(config.storage)
+    tsdb = _storage(config.storage)
+    storage: Fields = {"tsdb": tsdb} if tsdb else {}
+    if config.storage.exemplars_max is not None:
+        storage["exemplars"] = {"max_exemplars": config.storage.exemplars_max}
     if storage:
-        fields["storage"] = {"tsdb": storage}
+        fields["storage"] = storage
     return _text(fields)
 
 

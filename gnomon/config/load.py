@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gnomon.config.document import ConfigError, go_quote, read_document
 from gnomon.config.model import (
+    EXEMPLARS_DEFAULT,
     GOGC_DEFAULT,
     Config,
     GlobalConfig,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _PATH_PATTERN = re.compile(r"[^*]*(\*[^/]*)?")
 _NULL_JOB = "empty or null scrape config section"
 CHUNK_ENCODINGS = ("xor", "xor2")
-EXEMPLARS_DEFAULT = 100_000
 
 
 def load_file(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -202,14 +202,14 @@ def expand(text: str, environment: Mapping[str, str], warn: Callable[[str], None
 def _storage(section: Section | None) -> StorageConfig:
     if section is None:
         return StorageConfig()
+    exemplars_max = None
     exemplars = section.section("exemplars", "config.ExemplarsConfig")
     if exemplars is not None:
         kept = exemplars.integer("max_exemplars", EXEMPLARS_DEFAULT, signed=True)
-        if kept not in (EXEMPLARS_DEFAULT, 0):
-            exemplars.not_yet("max_exemplars")
+        exemplars_max = max(0, kept)
     tsdb = section.section("tsdb", "config.plain")
     if tsdb is None:
-        return StorageConfig()
+        return StorageConfig(exemplars_max=exemplars_max)
     if tsdb.number("stale_series_compaction_threshold") != 0:
         tsdb.not_yet("stale_series_compaction_threshold")
     time_ms, size_bytes = _retention(tsdb.section("retention", "config.TSDBRetentionConfig"))
@@ -218,6 +218,7 @@ def _storage(section: Section | None) -> StorageConfig:
         retention_time_ms=time_ms,
         retention_size_bytes=size_bytes,
         chunk_encoding_floats=_chunk_encoding(tsdb),
+        exemplars_max=exemplars_max,
     )
 
 

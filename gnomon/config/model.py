@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from discovery.kubernetes.settings import KubernetesSettings
 
 GOGC_DEFAULT = 75
+EXEMPLARS_DEFAULT = 100_000
+
 RETENTION_DEFAULT_MS = 15 * 24 * 3600 * 1000
 
 
@@ -88,6 +90,8 @@ class StorageConfig:
     retention_time_ms: int | None = None
     retention_size_bytes: int | None = None
     chunk_encoding_floats: str = ""
+    exemplars_max: int | None = None
+    """How many exemplars are kept; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class ListStorage:
         self.lost_refs: set[int] = set()
         self.histograms: list[tuple] = []
         self.exemplars: list[tuple] = []
+        self.families: dict[str, object] = {}
 
     def add(self, labels, samples):
         key = tuple(sorted(labels.items()))
@@ -126,6 +127,10 @@ class ListStorage:
     def append_exemplars(self, refs, times_ms, values, labels):
         self.exemplars += zip(refs.tolist(), times_ms.tolist(), values.tolist(), strict=True)
         return np.zeros(refs.size, dtype=np.uint8)
+
+    def append_metadata(self, entries):
+        self.families.update((entry.metric, entry) for entry in entries)
+        return len(entries)
 
     def select_exemplars(self, matcher_sets, start_ms, end_ms):
         nothing = np.empty(0)

@@ -137,6 +137,17 @@ def test_what_is_unbuilt_is_accepted_where_it_says_nothing():
     assert config.gogc == 50
 
 
+@pytest.mark.parametrize(("text", "kept"), [("500", 500), ("0", 0), ("-1", 0), ("", 100_000)])
+def test_the_file_says_how_many_exemplars_are_kept(text, kept):
+    config = load(
+        f"storage: {{exemplars: {{max_exemplars: {text}}}}}\n"
+        if text
+        else "storage: {exemplars: {}}\n"
+    )
+    assert config.storage.exemplars_max == kept
+    assert load("").storage.exemplars_max is None
+
+
 def test_a_job_inherits_from_global_wherever_it_stands():
     (job,) = load(
         JOB + "    static_configs: [{targets: ['h:1', 'h:2'], labels: {x: y}}]\n"

@@ -1,0 +1,301 @@
+"""Compiled loops of remote write 2.0: protobuf bytes to the same columns as of 1.0.
+
+From: a decompressed `io.prometheus.write.v2.Request`.   To: `remote_write_v2.py`.
+
+Labels are numbers of symbols, so a span points to where the symbol stands in the body; each
+symbol's text is judged once. Two passes as in `remote_write_kernels.py`.
+Source: protobuf wire format; remote write 2.0 specification.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit, types
+
+from api.remote_write_kernels import (
+    FAULT_END_GROUP,
+    FAULT_TAG,
+    FAULT_WIRE_TYPE,
+    METADATA,
+    REQUEST,
+    SAMPLE,
+    SERIES,
+    SERIES_BAD_REFS,
+    SERIES_EMPTY,
+    SERIES_OK,
+    compare_names,
+    is_name,
+    note_fault,
+    settle_labels,
+    skip_field,
+    valid_utf8,
+    varint,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
+    Ints = npt.NDArray[np.int64]
+    # Numba's own mixture of int and np.int64, which mypy holds apart.
+    Whole = Any
+    Spans = npt.NDArray[np.int32]
+
+_U = np.uint64
+
+_u8r = types.Array(types.uint8, 1, "C", readonly=True)
+_u8 = types.Array(types.uint8, 1, "C")
+_i64 = types.Array(types.int64, 1, "C")
+_i64_2 = types.Array(types.int64, 2, "C")
+_i32_2 = types.Array(types.int32, 2, "C")
+_u64 = types.Array(types.uint64, 1, "C")
+
+
+@njit(cache=True, nogil=True)
+def _next_field(
+    data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints
+) -> tuple[Whole, Whole, Whole, Whole]:
+    """Return a field's value's start, number, wire type, and end; the start -1 for a fault."""
+    at, tag = varint(data, at, stop)
+    if at < 0:
+        return note_fault(fault, at, message, 0, 0), 0, 0, 0
+    field, wire = np.int64(tag >> _U(3)), np.int64(tag & _U(7))
+    if wire == 4:
+        return note_fault(fault, FAULT_END_GROUP, message, field, wire), 0, 0, 0
+    if field <= 0 or field > 0x1FFFFFFF:
+        return note_fault(fault, FAULT_TAG, message, field, wire), 0, 0, 0
+    end = skip_field(data, at, stop, wire)
+    if end < 0:
+        return note_fault(fault, end, message, field, wire), 0, 0, 0
+    if wire == 2:
+        at, _ = varint(data, at, stop)
+    return at, field, wire, end
+
+
+@njit(types.int64(_u8r, _i64, _i64), cache=True, nogil=True)
+def count_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
+    """Check the outer messages and count what is in them; return 0, or -1 for a fault.
+
+    Shapes: `counts` int64[7], zeroed: series, bytes of label references, samples, histograms,
+    exemplars, metadata, symbols; `fault` as in `count_write_request`.
+    """
+    at = np.int64(0)
+    while at < data.size:
+        at, field, wire, stop = _next_field(data, at, data.size, REQUEST, fault)
+        if at < 0:
+            return -1
+        if (field == 4 or field == 5) and wire != 2:
+            return note_fault(fault, FAULT_WIRE_TYPE, REQUEST, field, wire)
+        if field == 4:
+            counts[6] += 1
+        elif field == 5:
+            counts[0] += 1
+            while at < stop:
+                at, field, wire, end = _next_field(data, at, stop, SERIES, fault)
+                if at < 0:
+                    return -1
+                if field == 1:
+                    if wire != 2 and wire != 0:
+                        return note_fault(fault, FAULT_WIRE_TYPE, SERIES, field, wire)
+                    counts[1] += end - at
+                elif field <= 5:
+                    if wire != 2:
+                        return note_fault(fault, FAULT_WIRE_TYPE, SERIES, field, wire)
+                    counts[field] += 1
+                at = end
+        at = stop
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _read_symbols(data: Bytes, symbols: Spans, broken: Bytes, fault: Ints) -> None:
+    at = np.int64(0)
+    number = 0
+    while at < data.size:
+        at, field, _, stop = _next_field(data, at, data.size, REQUEST, fault)
+        if field == 4:
+            symbols[number, 0], symbols[number, 1] = at, stop
+            broken[number] = not valid_utf8(data, at, stop)
+            number += 1
+        at = stop
+
+
+@njit(cache=True, nogil=True)
+def _read_sample(data: Bytes, at: Whole, stop: Whole, fault: Ints) -> tuple[Whole, Whole, Whole]:
+    """Return 0 or -1 for a fault, the time, and the value's bits. Its start time is not kept."""
+    time, bits = np.int64(0), _U(0)
+    while at < stop:
+        at, field, wire, end = _next_field(data, at, stop, SAMPLE, fault)
+        if at < 0:
+            return -1, time, bits
+        if (field == 1 and wire != 1) or (field == 2 and wire != 0):
+            return note_fault(fault, FAULT_WIRE_TYPE, SAMPLE, field, wire), time, bits
+        if field == 1:
+            bits = _U(0)
+            for i in range(8):
+                bits |= _U(data[at + i]) << _U(8 * i)
+        elif field == 2:
+            _, number = varint(data, at, end)
+            time = np.int64(number)
+        at = end
+    return 0, time, bits
+
+
+@njit(cache=True, nogil=True)
+def _read_metadata(data: Bytes, at: Whole, stop: Whole, row: Ints, fault: Ints) -> Whole:
+    """Fill type, help and unit; return 0, or -1 for a fault."""
+    row[1:] = 0
+    while at < stop:
+        at, field, wire, end = _next_field(data, at, stop, METADATA, fault)
+        if at < 0:
+            return -1
+        if field == 1 or field == 3 or field == 4:
+            if wire != 0:
+                return note_fault(fault, FAULT_WIRE_TYPE, METADATA, field, wire)
+            _, number = varint(data, at, end)
+            row[1 if field == 1 else field - 1] = np.int64(number)
+        at = end
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _settle_refs(
+    data: Bytes,
+    symbols: Spans,
+    broken: Bytes,
+    refs: Ints,
+    count: Whole,
+    spans: Spans,
+    first: Whole,
+) -> tuple[Whole, Whole, Whole]:
+    """Turn references into spans; return the verdict, where the spans end, the name's symbol."""
+    if count % 2:
+        return SERIES_BAD_REFS, first, -1
+    label = first
+    rising, named, bad = True, False, False
+    empty = False
+    metric = np.int64(-1)
+    for i in range(0, count, 2):
+        name, value = refs[i], refs[i + 1]
+        if not (0 <= name < broken.size and 0 <= value < broken.size):
+            return SERIES_BAD_REFS, first, -1
+        spans[label, 0], spans[label, 1] = symbols[name, 0], symbols[name, 1]
+        spans[label, 2], spans[label, 3] = symbols[value, 0], symbols[value, 1]
+        bad |= broken[name] != 0 or broken[value] != 0 or spans[label, 0] == spans[label, 1]
+        empty |= spans[label, 2] == spans[label, 3]
+        if is_name(data, np.int64(spans[label, 0]), np.int64(spans[label, 1])):
+            named = spans[label, 2] < spans[label, 3]
+            metric = value
+        if label > first and rising:
+            rising = compare_names(data, spans, label - 1, label) < 0
+        label += 1
+    verdict = np.int64(SERIES_OK)
+    if bad or not rising or not named:
+        verdict = settle_labels(data, spans, first, label, not bad)
+    if empty and verdict == SERIES_OK:
+        keep = first
+        for i in range(first, label):
+            if spans[i, 2] < spans[i, 3]:
+                for column in range(4):
+                    spans[keep, column] = spans[i, column]
+                keep += 1
+        label = keep
+    return verdict, label, metric
+
+
+@njit(
+    types.int64(
+        _u8r, _i32_2, _u8, _i64, _i32_2, _i64, _i64, _u64, _i64, _i32_2, _i32_2, _i64_2, _i64, _i64
+    ),
+    cache=True,
+    nogil=True,
+)
+def read_request(
+    data: Bytes,
+    symbols: Spans,
+    broken: Bytes,
+    refs: Ints,
+    spans: Spans,
+    first: Ints,
+    times: Ints,
+    value_bits: npt.NDArray[np.uint64],
+    series_of: Ints,
+    refused: Spans,
+    extras: Spans,
+    metadata: npt.NDArray[np.int64],
+    totals: Ints,
+    fault: Ints,
+) -> Whole:
+    """Read a Request that `count_request` has passed; return 0, or -1 for a fault.
+
+    Shapes, from its counts: `symbols` int32[symbols, 2], start and stop; `broken` uint8[symbols],
+    1 for what is no UTF-8; `refs` int64[reference bytes] is scratch; `spans` int32[refs / 2 + 1, 4]
+    to `series_of` as in `read_write_request`; `refused` int32[series, 3], start and stop of the
+    messages that are not sound, and the SERIES_ number; `extras` int32[series, 2], start and stop
+    of sound messages with histograms or exemplars; `metadata` int64[metadata, 4] of sound series:
+    symbols of metric and type, help, unit; `totals` int64[7] is set to kept series, their labels,
+    their samples, refused series, refused samples, extras, metadata.
+    """
+    _read_symbols(data, symbols, broken, fault)
+    at = np.int64(0)
+    label, sample, kept = np.int64(0), np.int64(0), np.int64(0)
+    refused_count, refused_samples = np.int64(0), np.int64(0)
+    extra_count, metadata_count = np.int64(0), np.int64(0)
+    first[0] = 0
+    while at < data.size:
+        at, field, _, stop = _next_field(data, at, data.size, REQUEST, fault)
+        if field != 5:
+            at = stop
+            continue
+        start = at
+        ref_count, sample_from, metadata_from = np.int64(0), sample, metadata_count
+        extra = False
+        while at < stop:
+            at, field, wire, end = _next_field(data, at, stop, SERIES, fault)
+            if field == 1:
+                while at < end:
+                    at, number = varint(data, at, end)
+                    if at < 0:
+                        return note_fault(fault, at, SERIES, field, wire)
+                    refs[ref_count] = np.int64(number)
+                    ref_count += 1
+            elif field == 2:
+                sound, times[sample], value_bits[sample] = _read_sample(data, at, end, fault)
+                if sound < 0:
+                    return -1
+                series_of[sample] = kept
+                sample += 1
+            elif field == 3 or field == 4:
+                extra = True
+            elif field == 5:
+                if _read_metadata(data, at, end, metadata[metadata_count], fault) < 0:
+                    return -1
+                metadata_count += 1
+            at = end
+        verdict, label_stop, metric = _settle_refs(
+            data, symbols, broken, refs, ref_count, spans, label
+        )
+        if verdict == SERIES_OK and sample == sample_from and not extra:
+            verdict = SERIES_EMPTY
+        if verdict != SERIES_OK:
+            refused[refused_count, 0], refused[refused_count, 1] = start, stop
+            refused[refused_count, 2] = verdict
+            refused_count += 1
+            refused_samples += sample - sample_from
+            sample, metadata_count = sample_from, metadata_from
+            continue
+        for i in range(metadata_from, metadata_count):
+            metadata[i, 0] = metric
+        if extra:
+            extras[extra_count, 0], extras[extra_count, 1] = start, stop
+            extra_count += 1
+        if sample > sample_from:
+            label = label_stop
+            kept += 1
+            first[kept] = label
+    totals[0], totals[1], totals[2] = kept, label, sample
+    totals[3], totals[4] = refused_count, refused_samples
+    totals[5], totals[6] = extra_count, metadata_count
+    return 0
