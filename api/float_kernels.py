@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]  # has no types
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -134,7 +136,7 @@ _store_word: Any = intrinsic(_store_word_typed)
 _copy_sixteen: Any = intrinsic(_copy_sixteen_typed)
 
 
-@njit(types.int64(_u8, types.int64, _u8r, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, _u8r, types.int64, types.int64))
 def put_bytes(out: Bytes, at: Whole, source: Bytes, start: Whole, stop: Whole) -> Whole:
     """Copy source[start:stop] to `at`; return where it ends."""
     end = at + stop - start
@@ -145,7 +147,7 @@ def put_bytes(out: Bytes, at: Whole, source: Bytes, start: Whole, stop: Whole) -
     return end
 
 
-@njit(types.uint64(types.uint64, types.uint64, types.uint64), cache=True, nogil=True)
+@helper(types.uint64(types.uint64, types.uint64, types.uint64))
 def _round_to_odd(high: Word, low: Word, factor: Word) -> Word:
     """Return (high, low) * factor >> 128, its last bit set if anything was cut off."""
     carried = _multiply_high(low, factor)
@@ -158,7 +160,7 @@ def _round_to_odd(high: Word, low: Word, factor: Word) -> Word:
     return top
 
 
-@njit(types.uint64(types.uint64), cache=True, nogil=True)
+@helper(types.uint64(types.uint64))
 def _eight_digits(number: Word) -> Word:
     """Return the digits of a number below 1e8, one a byte, the first one lowest.
 
@@ -177,7 +179,7 @@ _ZEROS = 0x3030_3030_3030_3030
 """Eight times "0"; a constant of the kernels."""
 
 
-@njit(types.int64(_u8, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, types.uint64))
 def _put_short(out: Bytes, at: Whole, number: Word) -> Whole:
     """Write a number below 1e8 without leading zeros; return where it ends."""
     digits = _eight_digits(number)
@@ -186,7 +188,7 @@ def _put_short(out: Bytes, at: Whole, number: Word) -> Whole:
     return at + 8 - np.int64(skip)
 
 
-@njit(types.int64(_u8, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, types.uint64))
 def _put_whole(out: Bytes, at: Whole, number: Word) -> Whole:
     """Write a whole number without leading zeros; return where it ends."""
     if number < _U(100_000_000):
@@ -204,7 +206,7 @@ def _put_whole(out: Bytes, at: Whole, number: Word) -> Whole:
     return at + 8
 
 
-@njit("UniTuple(uint64, 2)(uint64)", cache=True, nogil=True)
+@helper("UniTuple(uint64, 2)(uint64)")
 def _shortest(bits: Word) -> tuple[Word, Word]:
     """Return (digits, exponent + 1000) of the shortest decimal of a finite double that is not 0.
 
@@ -251,7 +253,7 @@ def _shortest(bits: Word) -> tuple[Word, Word]:
     return s, exponent
 
 
-@njit(types.int64(_u8, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, types.uint64))
 def _put_fraction(out: Bytes, at: Whole, magnitude: Word) -> Whole:
     """Write a positive double by its shortest decimal; return where it ends."""
     digits, exponent = _shortest(magnitude)
@@ -311,7 +313,7 @@ def _put_fraction(out: Bytes, at: Whole, magnitude: Word) -> Whole:
     return at + point
 
 
-@njit(types.int64(_u8, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, types.uint64))
 def put_float(out: Bytes, at: Whole, bits: Word) -> Whole:
     """Write a double as Prometheus' API does, without quotes; return where it ends."""
     magnitude = bits & _U(0x7FFF_FFFF_FFFF_FFFF)
@@ -339,7 +341,7 @@ def put_float(out: Bytes, at: Whole, bits: Word) -> Whole:
     return _put_fraction(out, at, magnitude)
 
 
-@njit(types.int64(_u8, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, types.int64))
 def put_stamp(out: Bytes, at: Whole, time_ms: Whole) -> Whole:
     """Write `[t,"` for a time; return where it ends. Whole seconds have no fraction."""
     out[at] = 91

@@ -22,6 +22,7 @@ from api.float_kernels import (
     put_float,
     put_stamp,
 )
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,7 +52,7 @@ _i32r2 = types.Array(types.int32, 2, "C", readonly=True)
 _bool_r2 = types.Array(types.boolean, 2, "C", readonly=True)
 
 
-@njit(types.int64(types.int64, _i32r2, _i64r, _i64r), cache=True, nogil=True)
+@helper(types.int64(types.int64, _i32r2, _i64r, _i64r))
 def _metric_bytes(series: Whole, texts_of: Locals, name_at: Ints, text_at: Ints) -> Whole:
     """Return the length of one series' label object, or a little more."""
     size = 2
@@ -62,11 +63,7 @@ def _metric_bytes(series: Whole, texts_of: Locals, name_at: Ints, text_at: Ints)
     return size
 
 
-@njit(
-    types.int64(_u8, types.int64, types.int64, _i32r2, _u8r, _i64r, _u8r, _i64r),
-    cache=True,
-    nogil=True,
-)
+@helper(types.int64(_u8, types.int64, types.int64, _i32r2, _u8r, _i64r, _u8r, _i64r))
 def _put_metric(
     out: Bytes,
     at: Whole,
@@ -291,7 +288,7 @@ def write_stamps(times_ms: Ints, out: Bytes, stamp_at: Ints) -> int:
     return at
 
 
-@njit(types.int64(_u64r, _u8, _i64), cache=True, nogil=True)
+@helper(types.int64(_u64r, _u8, _i64))
 def write_floats(bits: Words, out: Bytes, value_at: Ints) -> int:
     """Write bare values one after the other and their offsets; as `write_stamps`.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit, types
 
 from api.float_kernels import put_bytes
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +33,7 @@ _u64r = types.Array(types.uint64, 1, "C", readonly=True)
 _i32r2 = types.Array(types.int32, 2, "C", readonly=True)
 
 
-@njit(types.int64(types.uint64), cache=True, nogil=True)
+@helper(types.int64(types.uint64))
 def _varint_size(number: np.uint64) -> Whole:
     """Return how many bytes a varint takes."""
     size = 1
@@ -42,7 +43,7 @@ def _varint_size(number: np.uint64) -> Whole:
     return size
 
 
-@njit(types.int64(_u8, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(_u8, types.int64, types.uint64))
 def _put_varint(out: Bytes, at: Whole, number: np.uint64) -> Whole:
     """Write a varint; return where it ends."""
     while number > _U(127):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -232,12 +234,7 @@ def quantile_rows(
                 out[g, t] = below * (1.0 - weight) + above * weight
 
 
-@njit(
-    types.boolean(types.float64, types.float64, types.boolean),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@helper(types.boolean(types.float64, types.float64, types.boolean), error_model="numpy")
 def _ranks_below(a: float, b: float, smallest: bool) -> bool:
     """Tell whether `a` goes before `b` out of the heap; NaN goes first."""
     if math.isnan(a):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -28,7 +30,7 @@ _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 
 
-@njit(types.uint64(types.uint64, types.int64), cache=True, nogil=True)
+@helper(types.uint64(types.uint64, types.int64))
 def _rotated(x: np.uint64, bits: int) -> np.uint64:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
@@ -47,7 +49,7 @@ def _round(lane: np.uint64, word: np.uint64) -> np.uint64:
     return _rotated(lane + word * _P2, 31) * _P1
 
 
-@njit(types.uint64(_BYTES, types.int64), cache=True, nogil=True)
+@helper(types.uint64(_BYTES, types.int64))
 def xxh64(data: Bytes, size: int) -> np.uint64:
     """Return the XXH64 of the first `size` bytes, with seed 0."""
     at = 0

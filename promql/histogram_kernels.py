@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -35,12 +37,10 @@ _LARGEST = 1.7976931348623157e308
 _TOLERANCE = 1e-12
 
 
-@njit(
+@helper(
     types.int64(
         _FLOATS2, _MASK2, _INTS1, types.int64, types.int64, types.int64, _FLOATS1, _BUFFER, _BUFFER
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _gather(
@@ -69,7 +69,7 @@ def _gather(
     return n
 
 
-@njit(types.boolean(types.float64, types.float64), cache=True, nogil=True, error_model="numpy")
+@helper(types.boolean(types.float64, types.float64), error_model="numpy")
 def _almost_equal(a: float, b: float) -> bool:
     """Tell whether two counts differ by no more than rounding; NaN equals NaN."""
     if math.isnan(a) and math.isnan(b):
@@ -83,7 +83,7 @@ def _almost_equal(a: float, b: float) -> bool:
     return difference / min(total, _LARGEST) < _TOLERANCE
 
 
-@njit(types.boolean(_BUFFER, types.int64), cache=True, nogil=True, error_model="numpy")
+@helper(types.boolean(_BUFFER, types.int64), error_model="numpy")
 def _force_rising(count: Floats, n: int) -> bool:
     """Make cumulative counts rise; tell whether more than rounding had to be undone."""
     forced = False
@@ -102,12 +102,7 @@ def _force_rising(count: Floats, n: int) -> bool:
     return forced
 
 
-@njit(
-    types.float64(types.float64, _BUFFER, _BUFFER, types.int64),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@helper(types.float64(types.float64, _BUFFER, _BUFFER, types.int64), error_model="numpy")
 def _quantile(q: float, upper: Floats, count: Floats, n: int) -> float:
     """Interpolate in the bucket that holds the rank; counts rise, the last bound is +Inf."""
     if n < 2 or count[n - 1] == 0:
@@ -177,11 +172,8 @@ def quantiles_of_buckets(
                 out[g, t] = _quantile(q, upper, count, n)
 
 
-@njit(
-    types.float64(types.float64, types.float64, _BUFFER, _BUFFER, types.int64),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
+@helper(
+    types.float64(types.float64, types.float64, _BUFFER, _BUFFER, types.int64), error_model="numpy"
 )
 def _fraction(lower: float, upper_value: float, upper: Floats, count: Floats, n: int) -> float:
     """Return the share of observations between two values, linear inside a bucket.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _TWO = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 
 
-@njit(types.float64(types.float64), cache=True, nogil=True, error_model="numpy")
+@helper(types.float64(types.float64), error_model="numpy")
 def power_of_two(exponent: float) -> float:
     """Return 2 to the power of a number, to the last digit as Go's math.Exp2 has it.
 
@@ -48,7 +50,7 @@ def power_of_two(exponent: float) -> float:
     return math.ldexp(1.0 - ((low - (r * c) / (2.0 - c)) - high), whole)
 
 
-@njit(types.float64(types.float64), cache=True, nogil=True, error_model="numpy")
+@helper(types.float64(types.float64), error_model="numpy")
 def binary_logarithm(value: float) -> float:
     """Return the logarithm to base two, exact for powers of two, as Go's math.Log2 has it."""
     fraction, exponent = math.frexp(value)
@@ -99,12 +101,7 @@ def exponential_bound(index: int, schema: int) -> float:
     return float(fraction * _POWERS[max(exponent, _LOWEST) - _LOWEST])
 
 
-@njit(
-    _TWO(types.float64, types.float64, types.float64),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@helper(_TWO(types.float64, types.float64, types.float64), error_model="numpy")
 def compensated(value: float, total: float, lost: float) -> tuple[float, float]:
     """Add `value` to `total`, what rounding takes to `lost` (Neumaier); return both."""
     new = total + value

@@ -22,6 +22,7 @@ from promql.native_kernels import (
     Read,
 )
 from promql.native_side_kernels import CUSTOM
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,18 +76,16 @@ def keep_populated(
     return used
 
 
-@njit(types.boolean(types.float64, types.float64), cache=True, nogil=True)
+@helper(types.boolean(types.float64, types.float64))
 def _same(a: float, b: float) -> bool:
     """Tell whether two floats are the same number, any NaN being like any other."""
     return a == b or (a != a and b != b)
 
 
-@njit(
+@helper(
     types.boolean(
         *(INDEXES, FLOATS, types.int64, types.int64), *(INDEXES, FLOATS, types.int64, types.int64)
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def _same_buckets(
     index_a: Indexes,
@@ -112,7 +111,7 @@ def _same_buckets(
         b += 1
 
 
-@njit(types.boolean(READ, types.int64, READ, types.int64), cache=True, nogil=True)
+@helper(types.boolean(READ, types.int64, READ, types.int64))
 def same_histogram(a: Read, i: int, b: Read, j: int) -> bool:
     """Tell whether two histograms are equal: layout, counts and sum; hints do not matter."""
     if (

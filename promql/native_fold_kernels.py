@@ -49,6 +49,7 @@ from promql.native_kernels import (
     load,
 )
 from promql.native_side_kernels import CUSTOM, merge
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,7 @@ WRITE = types.NamedTuple((*_SCALARS, *_SIDE, *_SIDE, OUT_INTS, OUT_INTS), Write)
 FLAGS = types.uint8[::1]
 
 
-@njit(types.void(WRITE, types.int64), cache=True, nogil=True)
+@helper(types.void(WRITE, types.int64))
 def store_nothing(out: Write, row: int) -> None:
     """Write an empty histogram where there is no answer."""
     out.schema[row] = 0
@@ -155,7 +156,7 @@ def add_rows(a: Read, b: Read, factor: float, work: Work, out: Write, flags: Fla
             store(work, out, h, 1.0)
 
 
-@njit(types.boolean(WORK), cache=True, nogil=True)
+@helper(types.boolean(WORK))
 def _overflows(work: Work) -> bool:
     """Tell whether any count or the sum is infinite, or was and has become NaN."""
     scalars = work.scalars
@@ -170,7 +171,7 @@ def _overflows(work: Work) -> bool:
     return not finite
 
 
-@njit(types.void(WORK, WORK), cache=True, nogil=True)
+@helper(types.void(WORK, WORK))
 def _copy_work(source: Work, target: Work) -> None:
     """Copy one work into another of at least its size; their bounds are one array."""
     target.scalars[:] = source.scalars
@@ -199,7 +200,7 @@ def _divide(work: Work, divisor: float) -> None:
         work.negative_lost[k] /= divisor
 
 
-@njit(types.void(WORK, types.float64), cache=True, nogil=True)
+@helper(types.void(WORK, types.float64))
 def _multiply(work: Work, factor: float) -> None:
     """Multiply all counts, the sum, and what rounding had taken from them."""
     threshold = work.scalars[THRESHOLD]
@@ -213,12 +214,7 @@ def _multiply(work: Work, factor: float) -> None:
         work.negative_lost[k] *= factor
 
 
-@njit(
-    types.int64(READ, INTS, types.int64, types.int64, WORK),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@helper(types.int64(READ, INTS, types.int64, types.int64, WORK), error_model="numpy")
 def _sum_run(source: Read, members: Ints, low: int, high: int, work: Work) -> int:
     """Sum members [low, high), compensated; return flags: INCOMPATIBLE, RECONCILED, COLLISION."""
     # Taken out of the tuples once: that costs as much as adding up a dozen buckets.
@@ -281,12 +277,7 @@ def _sum_run(source: Read, members: Ints, low: int, high: int, work: Work) -> in
     return seen & RECONCILED
 
 
-@njit(
-    types.float64(READ, INTS, types.int64, types.int64, WORK, WORK),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@helper(types.float64(READ, INTS, types.int64, types.int64, WORK, WORK), error_model="numpy")
 def _average_run(
     source: Read, members: Ints, low: int, high: int, work: Work, backup: Work
 ) -> float:

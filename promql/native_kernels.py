@@ -27,6 +27,7 @@ from promql.native_side_kernels import (
     start_side,
     zero_bucket_at,
 )
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +114,7 @@ WORK = types.NamedTuple(  # type: ignore[no-untyped-call]
 )
 
 
-@njit(types.boolean(WORK, READ, types.int64), cache=True, nogil=True)
+@helper(types.boolean(WORK, READ, types.int64))
 def _same_bounds(work: Work, other: Read, row: int) -> bool:
     n = work.state[BOUNDS_COUNT]
     if other.bounds_count[row] != n:
@@ -125,10 +126,8 @@ def _same_bounds(work: Work, other: Read, row: int) -> bool:
     return True
 
 
-@njit(
+@helper(
     types.void(WORK, READ, types.int64, types.float64, types.boolean, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _meet_at_common_bounds(
@@ -189,12 +188,7 @@ def _meet_at_common_bounds(
     work.state[BOUNDS_START], work.state[BOUNDS_COUNT] = own, common
 
 
-@njit(
-    types.float64(WORK, READ, types.int64, types.boolean),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@helper(types.float64(WORK, READ, types.int64, types.boolean), error_model="numpy")
 def _widen_zero_buckets(work: Work, other: Read, row: int, compensate: bool) -> float:
     """Give the work a zero bucket that suits both; return the other's count in such a one."""
     scalars = work.scalars
@@ -258,7 +252,7 @@ def _widen_zero_buckets(work: Work, other: Read, row: int, compensate: bool) -> 
         )
 
 
-@njit(types.void(WORK, types.int64, types.boolean), cache=True, nogil=True, error_model="numpy")
+@helper(types.void(WORK, types.int64, types.boolean), error_model="numpy")
 def lower_schema(work: Work, schema: int, compensate: bool) -> None:
     """Bring the work to a lower resolution; nothing happens if it has that already."""
     shift = work.state[SCHEMA] - schema

@@ -22,6 +22,7 @@ from promql.native_kernels import (
     Read,
 )
 from promql.native_side_kernels import CUSTOM, zero_bucket_at
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 
-@njit(types.boolean(READ, types.int64, READ, types.int64), cache=True, nogil=True)
+@helper(types.boolean(READ, types.int64, READ, types.int64))
 def _falls_at_common_bounds(current: Read, i: int, previous: Read, j: int) -> bool:
     """Tell whether any count between two bounds that both histograms have became smaller."""
     n, m = current.bounds_count[i], previous.bounds_count[j]
@@ -61,7 +62,7 @@ def _falls_at_common_bounds(current: Read, i: int, previous: Read, j: int) -> bo
     return False
 
 
-@njit(types.boolean(READ, types.int64, READ, types.int64, types.boolean), cache=True, nogil=True)
+@helper(types.boolean(READ, types.int64, READ, types.int64, types.boolean))
 def _side_falls(current: Read, i: int, previous: Read, j: int, positive: bool) -> bool:
     """Tell whether any bucket outside the zero bucket became smaller, or vanished."""
     if positive:

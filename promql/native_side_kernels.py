@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numba import njit, types
+from numba import types
 
 from promql.native_bounds_kernels import compensated, exponential_bound
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +33,8 @@ _NEXT = types.Tuple((types.int64, types.int64, types.float64, types.float64))  #
 _LIST = (_INDEXES, _FLOATS, _FLOATS, types.int64, types.int64)
 
 
-@njit(
+@helper(
     _THREE(types.float64, types.float64, types.float64, types.int64, *_LIST, *_LIST, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def zero_bucket_at(
@@ -90,13 +89,11 @@ def zero_bucket_at(
             return total, rest, threshold
 
 
-@njit(
+@helper(
     types.int64(
         *(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS),
         *(_INDEXES, _FLOATS, types.int64, types.int64),
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def start_side(
     index: Indexes,
@@ -115,10 +112,8 @@ def start_side(
     return high - low
 
 
-@njit(
+@helper(
     types.int64(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS, types.int64, types.int64, types.float64),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def drop_inner(
@@ -133,10 +128,8 @@ def drop_inner(
     return kept
 
 
-@njit(
+@helper(
     types.int64(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS, types.int64, types.int64, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def coarsen(
@@ -159,10 +152,8 @@ def coarsen(
     return kept
 
 
-@njit(
+@helper(
     _NEXT(_INDEXES, _FLOATS, types.int64, types.int64, types.int64, types.float64, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _next_bucket(
@@ -184,15 +175,13 @@ def _next_bucket(
     return at, target, total, lost
 
 
-@njit(
+@helper(
     types.int64(
         *(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS, types.int64),
         *(_OUT_INDEXES, _OUT_FLOATS, _OUT_FLOATS),
         *(_INDEXES, _FLOATS, types.int64, types.int64),
         *(types.int64, types.int64, types.float64, types.float64, types.boolean),
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def merge(

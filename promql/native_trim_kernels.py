@@ -14,6 +14,7 @@ from numba import njit, types
 from promql.native_kernels import FLOATS, OUT_FLOATS, READ, Read
 from promql.native_side_kernels import CUSTOM
 from promql.native_value_kernels import count_below, upper_bound
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 
-@njit(
-    types.float64(types.float64, types.float64, types.boolean, types.boolean),
-    cache=True,
-    nogil=True,
-)
+@helper(types.float64(types.float64, types.float64, types.boolean, types.boolean))
 def _typical(lower: float, upper: float, positive: bool, linear: bool) -> float:
     """Return the value at which a trimmed bucket's observations are taken for the new sum."""
     if math.isinf(lower):
@@ -44,10 +41,8 @@ def _typical(lower: float, upper: float, positive: bool, linear: bool) -> float:
 _KEPT = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 
 
-@njit(
+@helper(
     _KEPT(types.float64, types.float64, types.float64, types.float64, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _kept_of_open(
@@ -109,10 +104,8 @@ def _kept(
     return count - below, _typical(at, upper, positive, linear)
 
 
-@njit(
+@helper(
     _KEPT(types.float64, types.float64, types.float64, types.float64, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _kept_of_zero(

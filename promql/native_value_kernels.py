@@ -31,6 +31,7 @@ from promql.native_kernels import (
     Read,
 )
 from promql.native_side_kernels import CUSTOM
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,11 +47,7 @@ NAN_RESULT, NAN_SKEW = 1, 2
 _WALKED = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
 
 
-@njit(
-    types.float64(FLOATS, types.int64, types.int64, types.int64, types.int64),
-    cache=True,
-    nogil=True,
-)
+@helper(types.float64(FLOATS, types.int64, types.int64, types.int64, types.int64))
 def upper_bound(bounds: Floats, start: int, n: int, index: int, schema: int) -> float:
     """Return the upper bound of a positive bucket, which is the lower one of the next.
 
@@ -63,7 +60,7 @@ def upper_bound(bounds: Floats, start: int, n: int, index: int, schema: int) -> 
     return float(bounds[start + index]) if index < n else math.inf
 
 
-@njit(_WALKED(READ, types.int64, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS), cache=True, nogil=True)
+@helper(_WALKED(READ, types.int64, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS))
 def _walk(
     source: Read, row: int, lower: Floats, upper: Floats, count: Floats
 ) -> tuple[int, int, int]:
@@ -226,10 +223,8 @@ def quantiles(source: Read, quantile: Floats, out: Floats, flags: Flags) -> None
             out[row] = -power_of_two(high + (low - high) * (1.0 - share))
 
 
-@njit(
+@helper(
     types.float64(types.float64, types.float64, types.float64, types.float64, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def count_below(value: float, lower: float, upper: float, count: float, linear: bool) -> float:

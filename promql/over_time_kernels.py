@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit, types
 
 from promql.rate_kernels import compensated_add
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,7 +41,7 @@ def _sum(values: Floats, low: int, high: int) -> float:
     return total if np.isinf(total) else total + lost
 
 
-@njit(types.float64(_FLOATS, types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+@helper(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
 def _average(values: Floats, low: int, high: int) -> float:
     """Sum and divide; once the sum overflows, go on with a running mean."""
     total, lost = values[low], 0.0
@@ -64,7 +65,7 @@ def _average(values: Floats, low: int, high: int) -> float:
     return float(total / count + lost / count)
 
 
-@njit(types.float64(_FLOATS, types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+@helper(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
 def _variance(values: Floats, low: int, high: int) -> float:
     """Welford's running variance, compensated."""
     count = 0.0
@@ -208,7 +209,7 @@ def _quantile(q: float, ordered: Floats, count: int) -> float:
     return float(ordered[int(low)] * (1.0 - weight) + ordered[int(high)] * weight)
 
 
-@njit(types.void(types.float64[::1], types.int64), cache=True, nogil=True, error_model="numpy")
+@helper(types.void(types.float64[::1], types.int64), error_model="numpy")
 def _sort_nan_first(values: Floats, count: int) -> None:
     """Sort the first `count` values, all NaN before all numbers."""
     numbers = count

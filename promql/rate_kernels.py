@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -287,7 +289,7 @@ def count_steps(
             present[s, t] = True
 
 
-@njit("UniTuple(float64, 2)(float64, float64, float64)", cache=True, nogil=True, inline="always")
+@helper("UniTuple(float64, 2)(float64, float64, float64)", inline="always")
 def compensated_add(addend: float, total: float, lost: float) -> tuple[float, float]:
     """Add with Kahan's and Neumaier's compensation; return the new total and what it lost."""
     new = total + addend

@@ -30,6 +30,7 @@ from scraper.text_kernels import (
     is_utf8,
     parse_number,
 )
+from tsdb.helper_compilation import helper
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -172,7 +173,7 @@ def _exemplar(data: Bytes, start: Int, span: Ints) -> Int:
     return i
 
 
-@njit(types.int64(BYTES_IN, types.int64, types.boolean), cache=True, nogil=True)
+@helper(types.int64(BYTES_IN, types.int64, types.boolean))
 def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
     """Return where the metadata line at `start` ends, 0 if it is a mere comment, -1 if unclear.
 

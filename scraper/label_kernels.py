@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit, types
 
 from scraper.text_kernels import BYTES_IN, Bytes, Int, is_utf8
+from tsdb.helper_compilation import helper
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -47,7 +48,7 @@ def _compare(data: Bytes, a: Int, a_stop: Int, b: Int, b_stop: Int) -> Int:
     return 0 if left == right else (-1 if left < right else 1)
 
 
-@njit(types.boolean(BYTES_IN, types.int64, types.int64, types.uint8), cache=True, nogil=True)
+@helper(types.boolean(BYTES_IN, types.int64, types.int64, types.uint8))
 def _is_bound(data: Bytes, start: Int, stop: Int, kind: np.uint8) -> bool:
     """Say whether a label's name is the one whose value is a number, for this kind."""
     if kind == HISTOGRAM:
@@ -60,7 +61,7 @@ def _is_bound(data: Bytes, start: Int, stop: Int, kind: np.uint8) -> bool:
     return bool(word == np.uint64(0x7175616E74696C65))  # quantile
 
 
-@njit(types.int64(BYTES_IN, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(BYTES_IN, types.int64, types.int64))
 def bound_form(data: Bytes, start: Int, stop: Int) -> Int:
     """Return 0 if a number is in canonical form, 1 if it only lacks `.0`, -1 if unclear.
 

@@ -18,6 +18,8 @@ from llvmlite import ir  # type: ignore[import-untyped]  # ships no types
 from numba import njit, types
 from numba.extending import intrinsic
 
+from tsdb.helper_compilation import helper
+
 Bytes = npt.NDArray[np.uint8]
 Int = int | np.int64
 """Inside a kernel both are the machine's 64 bits."""
@@ -40,7 +42,7 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
-@njit(types.uint64(BYTES_IN, types.int64), cache=True, nogil=True)
+@helper(types.uint64(BYTES_IN, types.int64))
 def word_at(data: Bytes, at: Int) -> np.uint64:
     """Return eight bytes as a little-endian word; the compiler makes one load of this.
 

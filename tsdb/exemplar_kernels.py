@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -34,7 +36,7 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@njit(_i64(_in(_u8), _in(_i32, 2), _i64, _i64, _u8[::1], _i64), cache=True, nogil=True)
+@helper(_i64(_in(_u8), _in(_i32, 2), _i64, _i64, _u8[::1], _i64))
 def _write_labels(data: Bytes, spans: Slots, first: Int, stop: Int, pool: Bytes, at: Int) -> Int:
     """Write labels to the pool and return its end, minus one less that if they are too long."""
     chars = 0
@@ -53,7 +55,7 @@ def _write_labels(data: Bytes, spans: Slots, first: Int, stop: Int, pool: Bytes,
     return at if chars <= 128 else -1 - at
 
 
-@njit(_i64(_in(_u8), _i64, _i64, _i64, _i64), cache=True, nogil=True)
+@helper(_i64(_in(_u8), _i64, _i64, _i64, _i64))
 def _compare(pool: Bytes, a: Int, a_size: Int, b: Int, b_size: Int) -> Int:
     for j in range(min(a_size, b_size)):
         if pool[a + j] != pool[b + j]:

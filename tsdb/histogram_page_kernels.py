@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -44,7 +46,7 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@njit(_bool(_in(_i64), _in(_i32), _i64, _i64), cache=True, nogil=True)
+@helper(_bool(_in(_i64), _in(_i32), _i64, _i64))
 def _same_list(start: Ints, index: Slots, a: Int, b: Int) -> bool:
     size = start[a + 1] - start[a]
     if start[b + 1] - start[b] != size:
@@ -150,7 +152,7 @@ def write_layouts(
             at += 1
 
 
-@njit(_bool(_f64), cache=True, nogil=True)
+@helper(_bool(_f64))
 def _is_exact(value: float) -> bool:
     """Return whether a count is an integer that can be added to others without rounding."""
     # An addition never gives -0.0 back; `copysign` sees what a comparison does not.

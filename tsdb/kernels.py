@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -155,7 +157,7 @@ def revoke(
             newest_time[slot], newest_bits[slot] = prior_time[i], prior_bits[i]
 
 
-@njit(_i64(_u64), cache=True, nogil=True)
+@helper(_i64(_u64))
 def _bit_length(number: np.uint64) -> Int:
     length = 0
     while number:
@@ -164,7 +166,7 @@ def _bit_length(number: np.uint64) -> Int:
     return length
 
 
-@njit(_i64(_in(_i64), _i64, _u64[::1], _i64), cache=True, nogil=True)
+@helper(_i64(_in(_i64), _i64, _u64[::1], _i64))
 def _pack_deltas(numbers: Ints, count: Int, words: Words, at: Int) -> Int:
     """Write the least delta at `words[at]` and the deltas behind; return the width in bits."""
     least = greatest = np.int64(0)
@@ -187,7 +189,7 @@ def _pack_deltas(numbers: Ints, count: Int, words: Words, at: Int) -> Int:
     return width
 
 
-@njit(_i64(_i64, _i64), cache=True, nogil=True)
+@helper(_i64(_i64, _i64))
 def _packed_words(count: Int, width: Int) -> Int:
     """Count the words that `_pack_deltas` writes behind the least delta."""
     if width == 0:
@@ -196,7 +198,7 @@ def _packed_words(count: Int, width: Int) -> Int:
     return (count - 1 + per_word - 1) // per_word
 
 
-@njit(_i64(_in(_i64), _i64, _u64[::1], _i64), cache=True, nogil=True)
+@helper(_i64(_in(_i64), _i64, _u64[::1], _i64))
 def _write_run(times: Ints, count: Int, words: Words, at: Int) -> Int:
     """Write a time run at `words[at]`; return the words it took."""
     words[at], words[at + 1] = np.uint64(times[0]), np.uint64(times[count - 1])
@@ -248,7 +250,7 @@ def _write_values(
     return count | RAW << 16
 
 
-@njit(_i64(_i64[::1], _i32[::1], _i64), cache=True, nogil=True)
+@helper(_i64(_i64[::1], _i32[::1], _i64))
 def _take_block(state: Ints, free_blocks: Slots, block_count: Int) -> Int:
     """Return a time block that nobody uses, or -1 if there is no room."""
     if state[FREE_BLOCKS] > 0:
@@ -260,7 +262,7 @@ def _take_block(state: Ints, free_blocks: Slots, block_count: Int) -> Int:
     return int(state[BLOCKS] - 1)
 
 
-@njit(types.void(_i64, _i32[::1], _i32[::1], _i64[::1]), cache=True, nogil=True)
+@helper(types.void(_i64, _i32[::1], _i32[::1], _i64[::1]))
 def _leave_block(block: Int, users: Slots, free_blocks: Slots, state: Ints) -> None:
     """Count one user less; the last one gives the block back."""
     users[block] -= np.int32(1)

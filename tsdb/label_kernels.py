@@ -14,6 +14,8 @@ from llvmlite import ir  # type: ignore[import-untyped]  # ships no types
 from numba import njit, types
 from numba.extending import intrinsic
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -107,7 +109,7 @@ def hash_series(
         low[n], high[n] = fold(a, keys[1]), fold(b, keys[0])
 
 
-@njit(_u64(_in(_u8), _i64, _i64, _u64), cache=True, nogil=True)
+@helper(_u64(_in(_u8), _i64, _i64, _u64))
 def _hash_text(data: Bytes, start: np.int64, stop: np.int64, key: np.uint64) -> np.uint64:
     """Hash one text for the symbol table, where bytes are compared as well."""
     at, end = np.uint64(start), np.uint64(stop)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
 from tsdb.page_word_kernels import (
     BIAS,
     BITS,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     Words = npt.NDArray[np.uint64]
 
 
-@njit(types.void(BYTES_IN, types.int64, types.int64, types.int64, WORDS), cache=True, nogil=True)
+@helper(types.void(BYTES_IN, types.int64, types.int64, types.int64, WORDS))
 def _unpack_low_bits(data: Bytes, at: int, bits: int, count: int, words: Words) -> None:
     """Shift `count` words left by `bits` and fill in the bits packed at `data[at:]`."""
     shift = np.uint64(bits)
@@ -67,11 +68,7 @@ def _unpack_low_bits(data: Bytes, at: int, bits: int, count: int, words: Words) 
         position += bits
 
 
-@njit(
-    types.void(BYTES_IN, types.int64, types.int64, types.int64, types.int64, WORDS),
-    cache=True,
-    nogil=True,
-)
+@helper(types.void(BYTES_IN, types.int64, types.int64, types.int64, types.int64, WORDS))
 def _join_planes(data: Bytes, at: int, planes: int, stride: int, count: int, words: Words) -> None:
     """Put `count` words together from byte planes of `stride` bytes each."""
     # Slices, since an index that may be negative keeps the compiler from using wide instructions.
@@ -90,9 +87,7 @@ def _join_planes(data: Bytes, at: int, planes: int, stride: int, count: int, wor
             words[i] |= np.uint64(more[i]) << shift
 
 
-@njit(
-    types.void(WORDS, types.int64, types.uint64, types.uint64, types.uint64), cache=True, nogil=True
-)
+@helper(types.void(WORDS, types.int64, types.uint64, types.uint64, types.uint64))
 def _sum_differences(
     words: Words, transform: int, value: np.uint64, bias: np.uint64, step: np.uint64
 ) -> None:
@@ -128,7 +123,7 @@ def _sum_differences(
         words[0] = value
 
 
-@njit(types.void(WORDS, types.int64, FLOATS), cache=True, nogil=True)
+@helper(types.void(WORDS, types.int64, FLOATS))
 def _to_values(words: Words, exponent: int, out: Floats) -> None:
     """Write integers divided by a power of ten."""
     if exponent == 0:

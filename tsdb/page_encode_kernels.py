@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
 from tsdb.page_word_kernels import (
     BIAS,
     BITS,
@@ -57,9 +58,7 @@ _INTEGER_LIMIT = 9.2e18  # below 2**63: a float under it converts to int64 witho
 _MANTISSA_LIMIT = 9007199254740992.0  # 2**53: integers under it are exact, so division rounds once
 
 
-@njit(
-    types.int64(FLOATS_IN, WORDS_IN, types.int64, types.int64, WORDS, INTS), cache=True, nogil=True
-)
+@helper(types.int64(FLOATS_IN, WORDS_IN, types.int64, types.int64, WORDS, INTS))
 def _to_integers(
     values: Floats, bits: Words, start: int, count: int, words: Words, exceptions: Ints
 ) -> int:
@@ -136,7 +135,7 @@ def _to_integers(
     return exponent + 16 * bad
 
 
-@njit(types.uint64(WORDS, types.int64), cache=True, nogil=True)
+@helper(types.uint64(WORDS, types.int64))
 def _common_step(words: Words, count: int) -> np.uint64:
     """Return the greatest common divisor of all differences, at least 1."""
     step = ZERO
@@ -153,7 +152,7 @@ def _common_step(words: Words, count: int) -> np.uint64:
     return max(step, ONE)
 
 
-@njit(types.float64(INTS), cache=True, nogil=True)
+@helper(types.float64(INTS))
 def _cost(lengths: Ints) -> float:
     """Estimate the bits that words take whose bit lengths are counted in `lengths`.
 
@@ -169,7 +168,7 @@ def _cost(lengths: Ints) -> float:
     return total
 
 
-@njit(types.int64(WORDS, types.int64, WORDS, TABLE), cache=True, nogil=True)
+@helper(types.int64(WORDS, types.int64, WORDS, TABLE))
 def _transform(words: Words, count: int, head: Words, lengths: Table) -> int:
     """Replace `words` by the cheapest differences; return the flags, or'ed with 256 * bits.
 
@@ -274,7 +273,7 @@ def _transform(words: Words, count: int, head: Words, lengths: Table) -> int:
     return flags | (bit_length(largest) << 8)
 
 
-@njit(types.int64(WORDS, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(WORDS, types.int64, types.int64))
 def _noise_bits(words: Words, count: int, bits: int) -> int:
     """Return how many low bits of the words to store as they are: those that look like noise."""
     if bits <= 8:

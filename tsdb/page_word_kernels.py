@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]  # it has no stubs
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,7 +90,7 @@ else:
         return types.uint64(array, index), emit
 
 
-@njit(types.int64(BYTES, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(BYTES, types.int64, types.uint64))
 def put_varint(out: Bytes, at: int, value: np.uint64) -> int:
     """Write one LEB128 number at `out[at]` and return the index after it."""
     while value >= np.uint64(128):
@@ -99,13 +101,13 @@ def put_varint(out: Bytes, at: int, value: np.uint64) -> int:
     return at + 1
 
 
-@njit(types.uint64(types.uint64), cache=True, nogil=True)
+@helper(types.uint64(types.uint64))
 def zigzag(word: np.uint64) -> np.uint64:
     """Fold a signed word so that small magnitudes become small numbers."""
     return (word << ONE) ^ (ZERO - (word >> np.uint64(63)))
 
 
-@njit(types.uint64(BYTES_IN, INTS, types.int64), cache=True, nogil=True)
+@helper(types.uint64(BYTES_IN, INTS, types.int64))
 def take_varint(data: Bytes, cursor: Ints, stop: int) -> np.uint64:
     """Read one LEB128 number at `cursor[0]` and move it; past `stop` it is set beyond `stop`."""
     value = ZERO
@@ -123,7 +125,7 @@ def take_varint(data: Bytes, cursor: Ints, stop: int) -> np.uint64:
     return value
 
 
-@njit(types.int64(BYTES_IN, INTS, types.int64), cache=True, nogil=True)
+@helper(types.int64(BYTES_IN, INTS, types.int64))
 def take_length(data: Bytes, cursor: Ints, stop: int) -> int:
     """Read a LEB128 number as an index or a length; negative if no such can be meant."""
     value = take_varint(data, cursor, stop)

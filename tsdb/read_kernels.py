@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
 from tsdb.kernels import CONSTANT, RAW
 from tsdb.label_kernels import fold
 
@@ -41,7 +42,7 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
 _MIX_LOW, _MIX_HIGH = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 
-@njit(_i64(_in(_u64), _i64, _i64, _i64, _i64), cache=True, nogil=True)
+@helper(_i64(_in(_u64), _i64, _i64, _i64, _i64))
 def _delta(words: Words, at: Int, j: Int, width: Int, least: Int) -> Int:
     """Return the j-th (from 1) packed delta of those that start at `words[at]`."""
     if width == 0:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -34,7 +36,7 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@njit(_i64(_u8[::1], _i64, _u64, _i64), cache=True, nogil=True)
+@helper(_i64(_u8[::1], _i64, _u64, _i64))
 def _put(out: Bytes, at: Int, number: Int, size: Int) -> Int:
     """Write `size` bytes; return the place behind them."""
     word = np.uint64(number)
@@ -52,7 +54,7 @@ def _get(data: Bytes, at: Int, size: Int) -> Int:
     return word
 
 
-@njit(_i64(_u8[::1], _i64, _in(_i64), _i64), cache=True, nogil=True)
+@helper(_i64(_u8[::1], _i64, _in(_i64), _i64))
 def _put_numbers(out: Bytes, at: Int, numbers: Ints, mode: Int) -> Int:
     if mode == 2:
         for i in range(numbers.size):
@@ -65,7 +67,7 @@ def _put_numbers(out: Bytes, at: Int, numbers: Ints, mode: Int) -> Int:
     return at
 
 
-@njit(_i64(_in(_u8), _i64, _i64[::1], _i64, _i64), cache=True, nogil=True)
+@helper(_i64(_in(_u8), _i64, _i64[::1], _i64, _i64))
 def _get_numbers(data: Bytes, at: Int, numbers: Ints, mode: Int, rise: Int) -> Int:
     """Read what `_put_numbers` wrote; return the place behind it, -1 if `data` ends before."""
     size = numbers.size
@@ -85,7 +87,7 @@ def _get_numbers(data: Bytes, at: Int, numbers: Ints, mode: Int, rise: Int) -> I
     return at + needed
 
 
-@njit(_i64(_in(_i64), _i64), cache=True, nogil=True)
+@helper(_i64(_in(_i64), _i64))
 def _mode(numbers: Ints, rise: Int) -> Int:
     """Choose how numbers are written: an arithmetic run, near the first, or each in full."""
     first = numbers[0]

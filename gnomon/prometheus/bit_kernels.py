@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.helper_compilation import helper
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -83,7 +85,7 @@ def crc32c(data: Bytes, start: Whole, stop: Whole) -> Word:
     return crc ^ np.uint32(0xFFFFFFFF)
 
 
-@njit(types.uint64(BYTES_IN, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.uint64(BYTES_IN, types.int64, types.int64))
 def bits_at(data: Bytes, at: Whole, count: Whole) -> Word:
     """Return the `count` bits (1 to 64) from bit `at` on, the highest of a byte first."""
     byte = at >> 3
@@ -108,7 +110,7 @@ def signed(word: Word, count: Whole) -> tuple[Whole, Whole]:
     return value, count
 
 
-@njit(WORD_END(BYTES_IN, types.int64), cache=True, nogil=True)
+@helper(WORD_END(BYTES_IN, types.int64))
 def uvarint_at(data: Bytes, at: Whole) -> tuple[Word, Whole]:
     """Return the varint at byte `at` and where it ends; -1 where it is longer than ten bytes."""
     word = np.uint64(0)
@@ -120,7 +122,7 @@ def uvarint_at(data: Bytes, at: Whole) -> tuple[Word, Whole]:
     return word, np.int64(-1)
 
 
-@njit(NUMBER_END(BYTES_IN, types.int64), cache=True, nogil=True)
+@helper(NUMBER_END(BYTES_IN, types.int64))
 def varint_at(data: Bytes, at: Whole) -> tuple[Whole, Whole]:
     """Return the signed (zigzag) varint at byte `at` and where it ends; -1 as above."""
     word, end = uvarint_at(data, at)
@@ -130,7 +132,7 @@ def varint_at(data: Bytes, at: Whole) -> tuple[Whole, Whole]:
     return value, end
 
 
-@njit(types.uint64(BYTES_IN, types.int64), cache=True, nogil=True)
+@helper(types.uint64(BYTES_IN, types.int64))
 def be64_at(data: Bytes, at: Whole) -> Word:
     """Return the eight bytes at `at` as one number, the highest first."""
     word = np.uint64(0)

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit, types
 
 from gnomon.prometheus.bit_kernels import INTS, INTS_IN, crc32c
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,7 +31,7 @@ _BYTES = types.Array(types.uint8, 1, "C")
 _WORDS_IN = types.Array(types.uint64, 1, "C", readonly=True)
 
 
-@njit(types.int64(_BYTES, types.int64, types.uint64, types.int64), cache=True, nogil=True)
+@helper(types.int64(_BYTES, types.int64, types.uint64, types.int64))
 def _put_bits(out: Bytes, at: Whole, word: Word, count: Whole) -> Whole:
     """Write the low `count` bits of a word at bit `at`, on zeros; return where they end."""
     left = count
@@ -44,7 +45,7 @@ def _put_bits(out: Bytes, at: Whole, word: Word, count: Whole) -> Whole:
     return at
 
 
-@njit(types.int64(_BYTES, types.int64, types.uint64), cache=True, nogil=True)
+@helper(types.int64(_BYTES, types.int64, types.uint64))
 def put_uvarint(out: Bytes, at: Whole, word: Word) -> Whole:
     """Write a varint at byte `at`; return where it ends."""
     while word >= np.uint64(128):

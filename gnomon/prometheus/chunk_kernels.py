@@ -22,6 +22,7 @@ from gnomon.prometheus.bit_kernels import (
     uvarint_at,
     varint_at,
 )
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,11 +78,7 @@ def find_chunks(
         samples[c] = (np.int64(data[end + 1]) << 8) | np.int64(data[end + 2])
 
 
-@njit(
-    _XOR_STATE(BYTES_IN, types.int64, types.uint64, types.int64, types.int64),
-    cache=True,
-    nogil=True,
-)
+@helper(_XOR_STATE(BYTES_IN, types.int64, types.uint64, types.int64, types.int64))
 def xor_at(
     data: Bytes, at: Whole, word: Word, leading: Whole, trailing: Whole
 ) -> tuple[Whole, Word, Whole, Whole]:

@@ -26,6 +26,7 @@ from gnomon.prometheus.bit_kernels import (
     signed,
 )
 from gnomon.prometheus.chunk_kernels import xor_at
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,7 +49,7 @@ _INT8S = types.Array(types.int8, 1, "C")
 _INT32S = types.Array(types.int32, 1, "C")
 
 
-@njit(WORD_END(BYTES_IN, types.int64), cache=True, nogil=True)
+@helper(WORD_END(BYTES_IN, types.int64))
 def varbit_uint_at(data: Bytes, at: Whole) -> tuple[Word, Whole]:
     """Return the number at bit `at` in one of nine widths, named by leading ones; and its end."""
     ones = 0
@@ -77,7 +78,7 @@ def varbit_uint_at(data: Bytes, at: Whole) -> tuple[Word, Whole]:
     return bits_at(data, at + prefix, width), at + prefix + width
 
 
-@njit(NUMBER_END(BYTES_IN, types.int64), cache=True, nogil=True)
+@helper(NUMBER_END(BYTES_IN, types.int64))
 def varbit_int_at(data: Bytes, at: Whole) -> tuple[Whole, Whole]:
     """Return the signed number at bit `at`, coded as `varbit_uint_at` reads it, and its end."""
     word, end = varbit_uint_at(data, at)
@@ -89,11 +90,7 @@ def varbit_int_at(data: Bytes, at: Whole) -> tuple[Whole, Whole]:
     return signed(word, end - at - ones - 1)[0], end
 
 
-@njit(
-    PAIR(BYTES_IN, types.int64, types.int64, types.boolean, _INT32S),
-    cache=True,
-    nogil=True,
-)
+@helper(PAIR(BYTES_IN, types.int64, types.int64, types.boolean, _INT32S))
 def _spans_at(
     data: Bytes, at: Whole, limit: Whole, fill: bool, index: Int32s
 ) -> tuple[Whole, Whole]:
@@ -119,11 +116,7 @@ def _spans_at(
     return buckets, at
 
 
-@njit(
-    PAIR(BYTES_IN, types.int64, types.int64, types.boolean, FLOATS),
-    cache=True,
-    nogil=True,
-)
+@helper(PAIR(BYTES_IN, types.int64, types.int64, types.boolean, FLOATS))
 def _bounds_at(
     data: Bytes, at: Whole, limit: Whole, fill: bool, bounds: Floats
 ) -> tuple[Whole, Whole]:
@@ -195,12 +188,10 @@ def measure_histograms(
             good[c] = count >= 0
 
 
-@njit(
+@helper(
     types.int64(
         BYTES_IN, types.int64, types.int64, types.boolean, types.int64, WORDS, INTS, INTS, INTS
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def _buckets_at(
     data: Bytes,
@@ -235,11 +226,7 @@ def _buckets_at(
     return at
 
 
-@njit(
-    types.void(WORDS, types.boolean, FLOATS),
-    cache=True,
-    nogil=True,
-)
+@helper(types.void(WORDS, types.boolean, FLOATS))
 def _write_counts(words: Words, floats: bool, out: Floats) -> None:
     """Write buckets as absolute counts: integers come as differences from the one before."""
     if floats:

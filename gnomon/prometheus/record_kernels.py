@@ -22,6 +22,7 @@ from gnomon.prometheus.bit_kernels import (
     uvarint_at,
     varint_at,
 )
+from tsdb.helper_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,7 +40,7 @@ _INT8S = types.Array(types.int8, 1, "C")
 _INT32S = types.Array(types.int32, 1, "C")
 
 
-@njit(types.int64(BYTES_IN, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(BYTES_IN, types.int64, types.int64))
 def _text_stop(data: Bytes, at: Whole, size: Whole) -> Whole:
     """Return where the text of a length-prefixed string stops, -1 if that is beyond the record."""
     length, at = uvarint_at(data, at)
@@ -144,11 +145,7 @@ def count_exemplars(data: Bytes, size: int) -> Whole:
     return found
 
 
-@njit(
-    PAIR(BYTES_IN, types.int64, types.int64, INTS, INTS),
-    cache=True,
-    nogil=True,
-)
+@helper(PAIR(BYTES_IN, types.int64, types.int64, INTS, INTS))
 def _read_spans(
     data: Bytes, at: Whole, size: Whole, offset: Ints, length: Ints
 ) -> tuple[Whole, Whole]:
@@ -169,7 +166,7 @@ def _read_spans(
     return np.int64(count), at
 
 
-@njit(
+@helper(
     PAIR(
         BYTES_IN,
         types.int64,
@@ -181,9 +178,7 @@ def _read_spans(
         types.int64,
         _INT32S,
         FLOATS,
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def _read_buckets(
     data: Bytes,
