@@ -523,9 +523,9 @@ def test_gzip_bodies_are_bounded(target):
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"a 1\n", "gzip: invalid header"),
-        (gzip.compress(b"a 1\n" * 100)[:-9], "unexpected EOF"),
-        (b"", "unexpected EOF"),
+        pytest.param(b"a 1\n", "gzip: invalid header", id="plain text is no gzip"),
+        pytest.param(gzip.compress(b"a 1\n" * 100)[:-9], "unexpected EOF", id="cut short"),
+        pytest.param(b"", "unexpected EOF", id="nothing at all"),
     ],
 )
 def test_damaged_gzip_is_refused(data, error):
