@@ -1,8 +1,8 @@
-"""POST /api/v1/read: remote read, with the response type SAMPLES.
+"""POST /api/v1/read: remote read, with the response types SAMPLES and STREAMED_XOR_CHUNKS.
 
 From: Prometheus, Thanos and others that read through us.   To: `tsdb.interface.SeriesReader`.
 
-STREAMED_XOR_CHUNKS is not spoken yet: clients that offer SAMPLES too get that, others get 400.
+The first type of the client's list that is known here is answered with.
 Source: Prometheus remote read documentation; the answers of 3.5.3.
 """
 
@@ -17,13 +17,13 @@ from aiohttp import web
 
 from api.body_decoding import BODY_BYTES_MAX, BodyError, decode
 from api.float_kernels import SLACK_BYTES
-from api.label_texts import joined, numbered
 from api.parts import PARTS
+from api.read_labels import read_labels
+from api.remote_read_chunks import frames
 from api.remote_read_histograms import with_histograms
 from api.remote_read_kernels import series_sizes, write_series
 from api.replies import text
 from api.wire import WireError, fields, message_of, signed, text_of, varint_bytes
-from promql.labels import QuerySymbols, SeriesLabels
 from tsdb.errors import BadMatcherError, ClosedError, TooManySamplesError
 from tsdb.interface import Matcher, MatchOp, Selection
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 SAMPLES_MAX = 50_000_000
 """Prometheus' default of --storage.remote.read-sample-limit."""
 
+STREAM_TYPE = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+
+SAMPLES, STREAMED_XOR_CHUNKS = 0, 1
 _TYPE_NAMES = {0: "SAMPLES", 1: "STREAMED_XOR_CHUNKS"}
 _OPERATORS = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.MATCHES, MatchOp.NOT_MATCHES)
 
@@ -128,44 +131,56 @@ def samples_response(
     return b"".join(parts)
 
 
+def chunks_response(
+    reader: SeriesReader, request: ReadRequest, external_labels: Mapping[str, str]
+) -> bytes:
+    """Return the frames of all queries, in their order."""
+    asked = [(n, s) for n, s in enumerate(request.selections) if _selects(s)]
+    selections = [selection for _, selection in asked]
+    batches = reader.select(selections, samples_max=SAMPLES_MAX) if asked else []
+    return b"".join(
+        frames(batch, read_labels(batch, external_labels), number)
+        for (number, _), batch in zip(asked, batches, strict=True)
+    )
+
+
+def _response_type(accepted: tuple[int, ...]) -> int:
+    """Return the first known type. Raises ReadError."""
+    for kind in accepted or (SAMPLES,):
+        if kind in _TYPE_NAMES:
+            return kind
+    names = " ".join(str(kind) for kind in accepted)
+    raise ReadError(
+        f"server does not support any of the requested response types: [{names}]; "
+        "supported: map[SAMPLES:{} STREAMED_XOR_CHUNKS:{}]"
+    )
+
+
 def _selects(selection: Selection) -> bool:
     return bool(selection.matchers) and selection.start_ms <= selection.end_ms
 
 
 def query_result(batch: SeriesBatch, external_labels: Mapping[str, str]) -> bytes:
     """Return the QueryResult message of one batch."""
-    labels = SeriesLabels.from_columns(batch.labels, QuerySymbols(batch.labels.symbols))
-    for name, value in external_labels.items():
-        column = labels.column(name)
-        added = np.uint32(labels.symbols.intern(value))
-        labels = labels.with_column(name, np.where(column == 0, added, column))
-    order = labels.sort_order()
-    labels = labels.take(order)
-    texts_of, distinct = numbered(labels.ids)
-    names, name_at = joined([_field(b"\x0a", name) for name in labels.names])
-    texts, text_at = joined([_field(b"\x12", value) for value in labels.symbols.texts(distinct)])
+    labels = read_labels(batch, external_labels)
+    order = labels.order
     times = np.ascontiguousarray(batch.times)
     time_start = np.ascontiguousarray(batch.time_start[order])
     value_start = np.ascontiguousarray(batch.value_start[order])
     count = np.ascontiguousarray(batch.count[order])
     sizes = np.empty(count.size, dtype=np.int64)
-    series_sizes(texts_of, name_at, text_at, times, time_start, count, sizes)
+    series_sizes(labels.texts_of, labels.name_at, labels.text_at, times, time_start, count, sizes)
     # 11 bytes: the series' tag and the longest varint of its length.
     out = np.empty(int(sizes.sum()) + 11 * count.size + SLACK_BYTES, dtype=np.uint8)
     bits = np.ascontiguousarray(batch.values).view(np.uint64)
     length: int = write_series(
-        texts_of, names, name_at, texts, text_at, times, time_start, bits, value_start, count,
-        sizes, out,
+        labels.texts_of, labels.names, labels.name_at, labels.texts, labels.text_at, times,
+        time_start, bits, value_start, count, sizes, out,
     )  # fmt: skip
     message = out[:length].tobytes()
     if batch.histograms is None:
         return message
     return with_histograms(message, batch.histograms, order)
-
-
-def _field(tag: bytes, value: str) -> bytes:
-    encoded = value.encode()
-    return tag + varint_bytes(len(encoded)) + encoded
 
 
 async def read(request: web.Request) -> web.Response:
@@ -178,24 +193,20 @@ async def read(request: web.Request) -> web.Response:
             return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
     external = parts.options.external_labels
 
-    def answer() -> bytes:
+    def answer() -> tuple[bytes, dict[str, str]]:
         wanted = decode_read_request(decode(bytes(body), "snappy"), external)
-        if wanted.accepted and 0 not in wanted.accepted:
-            names = " ".join(_TYPE_NAMES.get(kind, str(kind)) for kind in wanted.accepted)
-            raise ReadError(
-                f"server does not support any of the requested response types: [{names}]; "
-                "supported: map[SAMPLES:{}]"
-            )
+        if _response_type(wanted.accepted) == STREAMED_XOR_CHUNKS:
+            return chunks_response(parts.storage, wanted, external), {"Content-Type": STREAM_TYPE}
         message = samples_response(parts.storage, wanted, external)
-        return bytes(cramjam.snappy.compress_raw(message))
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+        return bytes(cramjam.snappy.compress_raw(message)), headers
 
     try:
-        packed = await parts.gate.call(answer)
+        packed, headers = await parts.gate.call(answer)
     except (BodyError, WireError, ReadError, BadMatcherError) as error:
         return text(f"{error}\n", 400)
     except TooManySamplesError as error:
         return text(f"exceeded sample limit ({error.limit})\n", 400)
     except ClosedError:
         return text("storage is closed\n", 503)
-    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
     return web.Response(body=packed, headers=headers)
