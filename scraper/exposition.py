@@ -124,6 +124,10 @@ class Exposition:
         """Return what the text of an exemplar says. Raises ParseError."""
         return read_exemplar(text)
 
+    def teach(self, metadata: TargetMetadata) -> None:
+        """Tell the metadata of the target what the metadata lines say."""
+        metadata.update(self.comments(), self.comment_hash, openmetrics=self.openmetrics)
+
     def comments(self) -> list[bytes]:
         """Return all metadata lines, without their ends."""
         return [self.comment(number) for number in range(self.comment_start.size)]
@@ -135,10 +139,9 @@ class Exposition:
 
 @lru_cache(maxsize=256)
 def media_type(content_type: str, fallback_protocol: str = "") -> str:
-    """Return TEXT or OPENMETRICS for a `Content-Type`, by the rules of Prometheus 3.
+    """Return TEXT, OPENMETRICS or PROTOBUF for a `Content-Type`, by the rules of Prometheus 3.
 
-    Raises ParseError if the type is blank, malformed or unknown and there is no fallback; and for
-    protobuf, which we never ask for.
+    Raises ParseError if the type is blank, malformed or unknown and there is no fallback.
     """
     fallback = _FALLBACKS.get(fallback_protocol, "")
     if not content_type:
@@ -157,8 +160,6 @@ def media_type(content_type: str, fallback_protocol: str = "") -> str:
         if not fallback:
             raise ParseError(f"{problem} no fallback_scrape_protocol specified for target")
         found = fallback
-    if found == PROTOBUF:
-        raise ParseError("the target sent protobuf, which was not asked for and is not supported")
     return found
 
 

@@ -21,6 +21,7 @@ from yarl import URL
 
 from discovery.http_requests import CredentialsError
 from scraper.ingest import Body, BodySizeError
+from scraper.job import PROTOBUF_PROTOCOL
 from scraper.plain_http import CutShortError, LateError, TooLargeError
 from scraper.tokens import ParseError
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from scraper.plain_http import PlainClient, PlainRequest
 
 _MEDIA_TYPES = {
+    PROTOBUF_PROTOCOL: (
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+    ),
     "OpenMetricsText1.0.0": "application/openmetrics-text;version=1.0.0",
     "OpenMetricsText0.0.1": "application/openmetrics-text;version=0.0.1",
     "PrometheusText1.0.0": "text/plain;version=1.0.0",
@@ -74,8 +78,6 @@ def accept_header(job: ScrapeJob) -> str:
     weight = _PROTOCOLS_KNOWN + 1
     parts = []
     for protocol in job.scrape_protocols:
-        if protocol not in _MEDIA_TYPES:
-            continue
         escaping = ""
         if protocol in _ESCAPING:
             escaping = f";escaping={job.metric_name_escaping_scheme}"

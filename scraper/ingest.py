@@ -29,10 +29,12 @@ from scraper.cache_kernels import (
 )
 from scraper.columns import ROOM_KEPT_MAX, Columns
 from scraper.exemplars import TargetExemplars
-from scraper.exposition import OPENMETRICS, media_type, parse
+from scraper.exposition import OPENMETRICS, PROTOBUF, media_type, parse
 from scraper.labelling import LabelLimitError
 from scraper.metadata import TargetMetadata
+from scraper.native import NativeSamples, part_native, stale_histograms
 from scraper.new_series import TypesInEffect, find_new
+from scraper.protobuf import ProtobufExposition, parse_protobuf
 from scraper.series_cache import SeriesCache
 from scraper.tokens import ParseError, series_labels
 from tsdb.interface import (
@@ -123,6 +125,7 @@ class _Batch:
 
     columns: Columns | None = None
     size: int = 0
+    native: NativeSamples | None = None
     live: Mask = field(default_factory=lambda: _NONE_LIVE)
     gone: int = -1
     exposition: Exposition | None = None
@@ -157,12 +160,15 @@ class TargetIngest:
         self._good_count = 0
         # Refs that were live under another labelling: marked stale when they do not come back.
         self._inherited = _NO_REFS
+        # Those that were native histograms in the last good scrape: so are their markers.
+        self._native_refs = _NO_REFS
         self._exemplars = TargetExemplars()
 
     def relabelled(self, labelling: Labelling, *, timeout_ms: int) -> TargetIngest:
         """Return a successor that labels differently and knows which series were live."""
         successor = TargetIngest(self._appender, labelling, timeout_ms=timeout_ms)
         successor._inherited = self._live_refs()
+        successor._native_refs = self._native_refs
         successor.metadata = self.metadata
         return successor
 
@@ -188,13 +194,17 @@ class TargetIngest:
             exceeded = _exceeded(e)
             body_bytes = -1 if exceeded == "body_size" else 0
             batch = _Batch(scraped=e.samples, post_relabelling=e.kept)
-        stale = self._vanished(batch)
+        stale, stale_native = self._part_native(self._vanished(batch))
         report = self._report(error, elapsed_s(), batch, body_bytes)
         refs, times, values = self._rows(batch, stale, report, time_ms)
         statuses = self._appender.append(refs, times, values, time_max_ms=time_ms + FUTURE_MS_MAX)
         counts = np.bincount(statuses, minlength=len(AppendStatus)).tolist()
         if counts[AppendStatus.STORED] != statuses.size:
             counts = self._look_again(batch, statuses, stale.size, report, time_ms)
+        self._mark_native(stale_native, time_ms)
+        if batch.native is not None:
+            found = self._store_native(batch, batch.native, time_ms)
+            counts = [a + b for a, b in zip(counts, found, strict=True)]
         late_exemplars = self._store_exemplars(batch, statuses)
         self._end(batch, generation, failed=bool(error))
         if _thread.columns.room > ROOM_KEPT_MAX:
@@ -219,22 +229,58 @@ class TargetIngest:
         if exposition is None or columns is None or not exposition.exemplar_sample.size:
             return 0
         stored = np.flatnonzero(statuses[: batch.size] <= AppendStatus.DUPLICATE)
-        return self._exemplars.store(
-            self._appender,
-            columns.out_samples[stored],
-            columns.out_refs[stored],
-            columns.out_times[stored],
-            _NO_REFS,
+        samples, refs = columns.out_samples[stored], columns.out_refs[stored]
+        times, native = columns.out_times[stored], _NO_REFS
+        if batch.native is not None:
+            native = batch.native.samples
+            samples = np.concatenate((samples, native))
+            order = np.argsort(samples, kind="stable")
+            samples = samples[order]
+            refs = np.concatenate((refs, batch.native.refs))[order]
+            times = np.concatenate((times, batch.native.times_ms))[order]
+        return self._exemplars.store(self._appender, samples, refs, times, native)
+
+    # -------------------------------------------------------------------- native histograms
+
+    def _part_native(self, refs: Ints) -> tuple[Ints, Ints]:
+        """Return which of the refs were floats and which native histograms."""
+        if not self._native_refs.size or not refs.size:
+            return refs, _NO_REFS
+        native = np.isin(refs, self._native_refs)
+        return refs[~native], refs[native]
+
+    def _mark_native(self, refs: Ints, time_ms: int) -> None:
+        if refs.size:
+            times = np.full(refs.size, time_ms, np.int64)
+            self._appender.append_histograms(refs, times, stale_histograms(refs.size))
+
+    def _store_native(self, batch: _Batch, native: NativeSamples, time_ms: int) -> list[int]:
+        """Append the native histograms of a scrape; return the count of each `AppendStatus`."""
+        limit = time_ms + FUTURE_MS_MAX
+        statuses = self._appender.append_histograms(
+            native.refs, native.times_ms, native.histograms, time_max_ms=limit
         )
+        lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
+        if lost.size:
+            again = native.rows(lost)
+            refs = self._resolve_again(batch, again.samples)
+            statuses = statuses.copy()
+            statuses[lost] = self._appender.append_histograms(
+                refs, again.times_ms, again.histograms, time_max_ms=limit
+            )
+        counts: list[int] = np.bincount(statuses, minlength=len(AppendStatus)).tolist()
+        return counts
 
     def end(self, time_ms: int) -> None:
         """Mark everything of this target as gone at `time_ms`, its report series included."""
         refs = self._live_refs()
         if self._report_refs is not None:
             refs = np.concatenate((refs, self._report_refs))
+        refs, native = self._part_native(refs)
         if refs.size:
             times = np.full(refs.size, time_ms, np.int64)
             self._appender.append(refs, times, np.full(refs.size, STALE_NAN))
+        self._mark_native(native, time_ms)
         self.cache.live[:] = False
         self._inherited = _NO_REFS
 
@@ -247,13 +293,24 @@ class TargetIngest:
         job = self.labelling.job
         kind = media_type(body.content_type, job.fallback_scrape_protocol)
         cache, columns = self.cache, _thread.columns
-        exposition = parse(
-            body.text,
-            openmetrics=kind == OPENMETRICS,
-            cache=cache,
-            metadata=self.metadata,
-            columns=columns,
-        )
+        exposition: Exposition
+        if kind == PROTOBUF:
+            exposition = parse_protobuf(
+                body.text,
+                native=job.scrape_native_histograms,
+                classic=job.always_scrape_classic_histograms,
+                cache=cache,
+                metadata=self.metadata,
+                columns=columns,
+            )
+        else:
+            exposition = parse(
+                body.text,
+                openmetrics=kind == OPENMETRICS,
+                cache=cache,
+                metadata=self.metadata,
+                columns=columns,
+            )
         if exposition.unknown or job.limits.sample_limit:
             self._learn(exposition)
         if exposition.exemplar_sample.size:
@@ -282,9 +339,13 @@ class TargetIngest:
             counts,
         )
         count = counts.tolist()
+        native, size = None, count[STORED]
+        if isinstance(exposition, ProtobufExposition):
+            native, size = part_native(exposition, columns, size)
         return _Batch(
             columns=columns,
-            size=count[STORED],
+            size=size,
+            native=native,
             live=live,
             gone=count[GONE],
             exposition=exposition,
@@ -400,16 +461,15 @@ class TargetIngest:
                 cache.keep(np.flatnonzero(cache.seen == self._good_generation))
             return
         self._good_generation = generation
+        self._native_refs = _NO_REFS
         exposition = batch.exposition
         if exposition is None:
             cache.keep(_NO_REFS)
         else:
+            if batch.native is not None:
+                self._native_refs = cache.refs[exposition.entries[batch.native.samples]]
             if not self.metadata.knows(exposition.comment_hash):
-                self.metadata.update(
-                    exposition.comments(),
-                    exposition.comment_hash,
-                    openmetrics=exposition.openmetrics,
-                )
+                exposition.teach(self.metadata)
             drift = cache.count - batch.shown + max(0, cache.count - self._good_count)
             if drift * _DRIFT > cache.count:
                 order = exposition.entries[(exposition.flags & DUPLICATE) == 0].astype(np.int64)
@@ -449,11 +509,23 @@ class TargetIngest:
         Storage collects series that were silent for hours; their text is still shown, so they are
         relabelled anew, as series that were never seen.
         """
-        exposition, columns = batch.exposition, batch.columns
-        assert exposition is not None
+        columns = batch.columns
         assert columns is not None
         lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
-        samples = columns.out_samples[lost]
+        refs = self._resolve_again(batch, columns.out_samples[lost])
+        statuses = statuses.copy()
+        statuses[lost] = self._appender.append(
+            refs,
+            columns.out_times[lost],
+            columns.out_values[lost],
+            time_max_ms=time_ms + FUTURE_MS_MAX,
+        )
+        return statuses
+
+    def _resolve_again(self, batch: _Batch, samples: Ints) -> Ints:
+        """Return refs of samples whose series are gone from storage."""
+        exposition = batch.exposition
+        assert exposition is not None
         entries, first = np.unique(exposition.entries[samples], return_index=True)
         types = TypesInEffect(exposition, self.metadata)
         labels = []
@@ -463,14 +535,7 @@ class TargetIngest:
             )
             labels.append(self.labelling.stored_labels(exposed, types.at(sample)) or {})
         self.cache.refs[entries] = self._appender.resolve(LabelSpans.from_labels(labels))
-        statuses = statuses.copy()
-        statuses[lost] = self._appender.append(
-            self.cache.refs[exposition.entries[samples]],
-            columns.out_times[lost],
-            columns.out_values[lost],
-            time_max_ms=time_ms + FUTURE_MS_MAX,
-        )
-        return statuses
+        return self.cache.refs[exposition.entries[samples]]
 
 
 def _exceeded(error: ParseError) -> str:

@@ -65,6 +65,10 @@ DEFAULT_PROTOCOLS = (
     "PrometheusText0.0.4",
 )
 
+PROTOBUF_PROTOCOL = "PrometheusProto"
+PROTOBUF_FIRST = (PROTOBUF_PROTOCOL, *DEFAULT_PROTOCOLS)
+"""The default of jobs that want native histograms."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScrapeJob:
@@ -83,6 +87,8 @@ class ScrapeJob:
     track_timestamps_staleness: bool = False
     enable_compression: bool = True
     extra_scrape_metrics: bool = False
+    scrape_native_histograms: bool = False
+    always_scrape_classic_histograms: bool = False
     metric_name_validation_scheme: str = "utf8"
     metric_name_escaping_scheme: str = "allow-utf-8"
     limits: ScrapeLimits = field(default_factory=ScrapeLimits)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from scraper.tokens import ESCAPED, METRIC, STRING, ParseError, go_quote, is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FORGET_AFTER = 10
 """Scrapes after which a family that is not exposed any more is forgotten; as in Prometheus."""
@@ -100,11 +100,16 @@ class TargetMetadata:
     def update(self, lines: Sequence[bytes], comment_hash: int, *, openmetrics: bool) -> None:
         """Take the lines of one accepted scrape as what holds now."""
         parsed = dict(_shared_line((line, openmetrics)) for line in lines)
-        self._lines = parsed
-        self._hash = comment_hash
         said: dict[str, dict[str, str]] = {}
         for line in parsed.values():
             said.setdefault(line.family, {})[line.kind.lower()] = line.text
+        self.take(said, comment_hash)
+        self._lines = parsed
+
+    def take(self, said: Mapping[str, Mapping[str, str]], comment_hash: int) -> None:
+        """Take type, help and unit (those that were said) of families as what holds now."""
+        self._lines = {}
+        self._hash = comment_hash
         families = dict(self.families)
         for family, parts in said.items():
             families[family] = _shared_family(family, **parts)

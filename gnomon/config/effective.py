@@ -80,6 +80,8 @@ def _global(config: GlobalConfig) -> Fields:
     fields |= _limits(config.limits)
     fields["metric_name_validation_scheme"] = config.metric_name_validation_scheme
     fields["metric_name_escaping_scheme"] = config.metric_name_escaping_scheme
+    if config.scrape_native_histograms:
+        fields["scrape_native_histograms"] = True
     if config.always_scrape_classic_histograms:
         fields["always_scrape_classic_histograms"] = True
     if config.extra_scrape_metrics:
@@ -119,7 +121,8 @@ def _job(config: JobConfig) -> Fields:
     fields["scrape_protocols"] = list(job.scrape_protocols)
     if job.fallback_scrape_protocol:
         fields["fallback_scrape_protocol"] = job.fallback_scrape_protocol
-    fields["always_scrape_classic_histograms"] = config.always_scrape_classic_histograms
+    fields["scrape_native_histograms"] = job.scrape_native_histograms
+    fields["always_scrape_classic_histograms"] = job.always_scrape_classic_histograms
     fields["convert_classic_histograms_to_nhcb"] = False
     fields["extra_scrape_metrics"] = job.extra_scrape_metrics
     fields["metrics_path"] = job.metrics_path

@@ -29,7 +29,8 @@ from gnomon.config.scrape import (
     decode_limits,
     decode_protocols,
     decode_validation,
-    refuse_native_histograms,
+    default_protocols,
+    refuse_conversion,
 )
 from scraper.job import ScrapeLimits
 
@@ -146,7 +147,7 @@ def _global(
     default = GlobalConfig()
     if section is None:
         return default
-    refuse_native_histograms(section)
+    refuse_conversion(section)
     for name in ("query_log_file", "scrape_failure_log_file"):
         if section.string(name):
             section.not_yet(name)
@@ -158,11 +159,12 @@ def _global(
         section.fail("global scrape timeout greater than scrape interval", "scrape_timeout")
     validation = decode_validation(section, default.metric_name_validation_scheme)
     labels = section.labels("external_labels")
+    native = section.boolean("scrape_native_histograms", False)
     return GlobalConfig(
         scrape_interval_ms=interval_ms,
         scrape_timeout_ms=timeout_ms or min(default.scrape_timeout_ms, interval_ms),
         scrape_protocols=decode_protocols(section, " for global config")
-        or default.scrape_protocols,
+        or default_protocols(default.scrape_protocols, native=native),
         evaluation_interval_ms=section.duration_ms("evaluation_interval")
         or default.evaluation_interval_ms,
         external_labels={name: expand(value, environment, warn) for name, value in labels.items()},
@@ -171,6 +173,7 @@ def _global(
         metric_name_escaping_scheme=decode_escaping(
             section, validation, default.metric_name_escaping_scheme
         ),
+        scrape_native_histograms=native,
         always_scrape_classic_histograms=section.boolean("always_scrape_classic_histograms", False),
         extra_scrape_metrics=section.boolean("extra_scrape_metrics", False),
     )

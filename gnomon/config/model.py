@@ -48,8 +48,6 @@ class JobConfig:
     """A scrape job and where its targets come from.
 
     `from_file` names the file of `scrape_config_files` that brought it, None for the main file.
-    `always_scrape_classic_histograms` is kept to be shown: with the text formats classic
-    histograms are scraped whatever it says.
     """
 
     job: ScrapeJob
@@ -59,7 +57,6 @@ class JobConfig:
     kubernetes: tuple[KubernetesSettings, ...] = ()
     dns: tuple[DnsDiscovery, ...] = ()
     consul: tuple[ConsulSettings, ...] = ()
-    always_scrape_classic_histograms: bool = False
     from_file: Path | None = None
 
 
@@ -75,6 +72,7 @@ class GlobalConfig:
     limits: ScrapeLimits = field(default_factory=ScrapeLimits)
     metric_name_validation_scheme: str = "utf8"
     metric_name_escaping_scheme: str = "allow-utf-8"
+    scrape_native_histograms: bool = False
     always_scrape_classic_histograms: bool = False
     extra_scrape_metrics: bool = False
 

@@ -22,15 +22,14 @@ from gnomon.config.http_client import decode_client
 from gnomon.config.kubernetes import decode_kubernetes
 from gnomon.config.model import GlobalConfig, JobConfig
 from gnomon.config.relabel import decode_rules
-from scraper.job import DEFAULT_PROTOCOLS, ScrapeJob, ScrapeLimits
+from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST, ScrapeJob, ScrapeLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gnomon.config.document import Section
 
-PROTOBUF = "PrometheusProto"
-PROTOCOLS = tuple(sorted((*DEFAULT_PROTOCOLS, PROTOBUF)))
+PROTOCOLS = tuple(sorted(PROTOBUF_FIRST))
 VALIDATION_SCHEMES = ("legacy", "utf8")
 ESCAPING_SCHEMES = ("allow-utf-8", "underscores", "dots", "values")
 
@@ -49,7 +48,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     name = section.string("job_name")
     suffix = f" for scrape config with job name {go_quote(name)}"
     refuse_unbuilt(section)
-    refuse_native_histograms(section)
+    refuse_conversion(section)
     for field in ("native_histogram_bucket_limit", "native_histogram_min_bucket_factor"):
         if section.number(field) != 0:
             section.not_yet(field)
@@ -69,11 +68,13 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     if not rules:
         check_addresses(section, static)
     validation, escaping = _names(section, defaults)
+    native = section.boolean("scrape_native_histograms", defaults.scrape_native_histograms)
     job = ScrapeJob(
         job_name=name,
         scrape_interval_ms=interval_ms,
         scrape_timeout_ms=timeout_ms,
-        scrape_protocols=decode_protocols(section, suffix) or defaults.scrape_protocols,
+        scrape_protocols=decode_protocols(section, suffix)
+        or default_protocols(defaults.scrape_protocols, native=native),
         fallback_scrape_protocol=_fallback(section, suffix),
         metrics_path=section.string("metrics_path", "/metrics"),
         scheme=section.string("scheme", "http"),
@@ -83,6 +84,10 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         track_timestamps_staleness=section.boolean("track_timestamps_staleness", False),
         enable_compression=section.boolean("enable_compression", True),
         extra_scrape_metrics=section.boolean("extra_scrape_metrics", defaults.extra_scrape_metrics),
+        scrape_native_histograms=native,
+        always_scrape_classic_histograms=section.boolean(
+            "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
+        ),
         metric_name_validation_scheme=validation,
         metric_name_escaping_scheme=escaping,
         limits=decode_limits(section, defaults.limits),
@@ -98,17 +103,13 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         kubernetes=kubernetes,
         dns=dns,
         consul=consul,
-        always_scrape_classic_histograms=section.boolean(
-            "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
-        ),
     )
 
 
-def refuse_native_histograms(section: Section) -> None:
-    """Refuse what would turn scraped samples into native histograms; "off" is what we do."""
-    for field in ("scrape_native_histograms", "convert_classic_histograms_to_nhcb"):
-        if section.boolean(field, False):
-            section.not_yet(field)
+def refuse_conversion(section: Section) -> None:
+    """Refuse what would turn classic histograms into native ones; "off" is what we do."""
+    if section.boolean("convert_classic_histograms_to_nhcb", False):
+        section.not_yet("convert_classic_histograms_to_nhcb")
 
 
 def decode_protocols(section: Section, suffix: str) -> tuple[str, ...]:
@@ -129,9 +130,12 @@ def decode_protocols(section: Section, suffix: str) -> tuple[str, ...]:
         if protocol not in PROTOCOLS:
             section.fail(f"scrape_protocols: {_unknown(protocol)}{suffix}", "scrape_protocols")
         seen.add(protocol.lower())
-    if PROTOBUF in protocols:
-        section.not_yet("scrape_protocols", f"scrape protocol {PROTOBUF}")
     return protocols
+
+
+def default_protocols(inherited: tuple[str, ...], *, native: bool) -> tuple[str, ...]:
+    """Return the protocols of who writes none: only protobuf brings native histograms."""
+    return PROTOBUF_FIRST if native and inherited == DEFAULT_PROTOCOLS else inherited
 
 
 def _unknown(protocol: str) -> str:
@@ -143,8 +147,6 @@ def _fallback(section: Section, suffix: str) -> str:
     protocol = section.string(name, into="config.ScrapeProtocol")
     if protocol and protocol not in PROTOCOLS:
         section.fail(f"invalid {name}{suffix}: {_unknown(protocol)}", name)
-    if protocol == PROTOBUF:
-        section.not_yet(name, f"scrape protocol {PROTOBUF}")
     return protocol
 
 

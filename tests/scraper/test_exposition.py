@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scraper.columns import Columns
-from scraper.exposition import OPENMETRICS, TEXT, media_type, parse, read_entry
+from scraper.exposition import OPENMETRICS, PROTOBUF, TEXT, media_type, parse, read_entry
 from scraper.series_cache import SeriesCache
 from scraper.tokens import EntryKind, ParseError, series_labels
 from tests.conftest import corpora_root
@@ -346,6 +346,8 @@ def test_a_known_name_is_not_found_in_a_longer_one():
         ("text/plain; version=0.0.4; charset=utf-8", "", TEXT),
         ("TEXT/PLAIN", "", TEXT),
         ("application/openmetrics-text; version=1.0.0", "", OPENMETRICS),
+        ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", "", PROTOBUF),
+        ("", "PrometheusProto", PROTOBUF),
         ("", "PrometheusText0.0.4", TEXT),
         ("", "OpenMetricsText1.0.0", OPENMETRICS),
         ("text/html", "PrometheusText0.0.4", TEXT),
@@ -371,7 +373,6 @@ def test_content_types_that_are_read(content_type, fallback, expected):
             "specified for target",
         ),
         ("text/", 'cannot parse Content-Type "text/" and no fallback_scrape_protocol for target'),
-        ("application/vnd.google.protobuf", "protobuf"),
     ],
 )
 def test_content_types_that_are_refused(content_type, error):

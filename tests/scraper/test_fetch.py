@@ -9,7 +9,7 @@ from aiohttp import web
 from discovery.http_client import Authorization, BasicAuth, HttpClientConfig
 from discovery.http_requests import RequestOptions, new_session
 from scraper.fetch import FetchError, accept_header, fetch, request_headers
-from scraper.job import ScrapeJob
+from scraper.job import PROTOBUF_FIRST, ScrapeJob
 from tests.scraper.conftest import serve
 
 AGENT = "Prometheus/3.5.3+ds1"
@@ -93,9 +93,14 @@ def test_only_our_headers_go_out():
     assert sent.keys() == {"Host", "User-Agent", "Accept"}
 
 
-def test_protobuf_is_never_asked_for():
-    job = ScrapeJob("j", scrape_protocols=("PrometheusProto", "PrometheusText0.0.4"))
-    assert accept_header(job) == "text/plain;version=0.0.4;q=0.6,*/*;q=0.5"
+def test_protobuf_is_asked_for_as_prometheus_does(corpora):
+    requests = json.loads((corpora / "exposition" / "scrape_requests.json").read_text())
+    (theirs,) = (
+        dict(request["headers"])["Accept"]
+        for request in requests
+        if request["path"] == "/scrape_default"
+    )
+    assert accept_header(ScrapeJob("j", scrape_protocols=PROTOBUF_FIRST)) == theirs
 
 
 def test_a_body_comes_with_its_type():

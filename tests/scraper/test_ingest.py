@@ -67,8 +67,6 @@ def corpus_cases():
     if not CORPUS.is_dir():
         return
     for name, entry in json.loads((CORPUS / "expected.json").read_text()).items():
-        if name.endswith(".pb.bin"):
-            continue
         if "accepted" in entry:
             yield pytest.param(name, entry["content_type"], entry, id=name)
             continue
@@ -78,7 +76,28 @@ def corpus_cases():
         )
 
 
+def api_form(one):
+    """One histogram as the API shows it, (count, sum, buckets that are not empty)."""
+    root = 2.0 ** (2.0 ** -int(one.schema[0]))
+    buckets = []
+    for index, count in zip(one.negative_index[::-1], one.negative_count[::-1], strict=True):
+        buckets.append((1, -(root ** float(index)), -(root ** float(index - 1)), count))
+    if one.zero_count[0]:
+        edge = one.zero_threshold[0]
+        buckets.append((3, -edge, edge, one.zero_count[0]))
+    for index, count in zip(one.positive_index, one.positive_count, strict=True):
+        buckets.append((0, root ** float(index - 1), root ** float(index), count))
+    return histogram(one.count[0], one.sum[0], [bucket for bucket in buckets if bucket[3]])
+
+
+def histogram(count, total, buckets):
+    rows = tuple((int(rule), *(f"{float(x):.9g}" for x in rest)) for rule, *rest in buckets)
+    return (float(count), float(total), rows)
+
+
 def number(text):
+    if isinstance(text, dict):
+        return histogram(text["count"], text["sum"], text.get("buckets", ()))
     value = float(text.replace("Inf", "inf"))
     return "NaN" if math.isnan(value) else value
 
@@ -90,7 +109,14 @@ def exemplar_rows(appender):
 
 @pytest.mark.parametrize(("name", "content_type", "expected"), list(corpus_cases()))
 def test_corpus_is_stored_as_prometheus_stores_it(name, content_type, expected, corpora, appender):
-    target = Target(appender, labels={}, honor_labels=True, honor_timestamps=False)
+    target = Target(
+        appender,
+        labels={},
+        honor_labels=True,
+        honor_timestamps=False,
+        scrape_native_histograms=True,
+        always_scrape_classic_histograms=True,
+    )
     outcome = target.scrape((corpora / "exposition" / name).read_bytes(), content_type)
     assert (not outcome.error) == expected["accepted"]
     assert outcome.error == expected.get("error", "")
@@ -106,7 +132,11 @@ def test_corpus_is_stored_as_prometheus_stores_it(name, content_type, expected, 
     if "full" in expected:
         full = (corpora / "exposition" / expected["full"]).read_bytes()
         expected = expected | json.loads(gzip.decompress(full))
-    assert stored == {
+    native = {
+        frozenset(appender.labels[ref].items()): api_form(samples[1000])
+        for ref, samples in appender.histograms.items()
+    }
+    assert stored | native == {
         frozenset(labels.items()): number(value)
         for labels, value in expected["series"]
         if labels["__name__"] not in REPORT

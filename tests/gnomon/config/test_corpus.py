@@ -23,7 +23,6 @@ UNBUILT = {
     "remote_read",
     "otlp",
     "tracing",
-    "scrape_native_histograms",
     "convert_classic_histograms_to_nhcb",
     "_sd_configs",
     "percentage",

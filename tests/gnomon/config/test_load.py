@@ -63,9 +63,9 @@ def load(text):
             id="a discovery that is not built",
         ),
         pytest.param(
-            "global:\n  scrape_protocols: [PrometheusProto]\n",
-            "scrape protocol PrometheusProto is known to Prometheus but not supported",
-            id="a protocol that is not built",
+            "global:\n  convert_classic_histograms_to_nhcb: true\n",
+            "convert_classic_histograms_to_nhcb is known to Prometheus but not supported",
+            id="a conversion that is not built",
         ),
         pytest.param(
             "global: {scrape_interval: 5s, scrape_timeout: 6s}\n",
@@ -146,6 +146,26 @@ def test_the_file_says_how_many_exemplars_are_kept(text, kept):
     )
     assert config.storage.exemplars_max == kept
     assert load("").storage.exemplars_max is None
+
+
+def test_native_histograms_put_protobuf_first_among_the_default_protocols():
+    text = (
+        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: true\n"
+        "- job_name: b\n- job_name: c\n  scrape_native_histograms: true\n"
+        "  scrape_protocols: [PrometheusText0.0.4]\n- job_name: d\n"
+        "  scrape_native_histograms: false\n  scrape_protocols: [PrometheusProto]\n"
+    )
+    jobs = [job.job for job in load(text).jobs]
+    assert [job.scrape_native_histograms for job in jobs] == [True, False, True, False]
+    assert [job.scrape_protocols[0] for job in jobs] == [
+        "PrometheusProto",
+        "OpenMetricsText1.0.0",
+        "PrometheusText0.0.4",
+        "PrometheusProto",
+    ]
+    (job,) = load("global: {scrape_native_histograms: true}\n" + JOB).jobs
+    assert job.job.scrape_native_histograms
+    assert job.job.scrape_protocols[0] == "PrometheusProto"
 
 
 def test_a_job_inherits_from_global_wherever_it_stands():
