@@ -58,7 +58,8 @@ def gnomon(*words, **options):
 
 
 def peer(name: str) -> str:
-    path = shutil.which(name)
+    """Return the path of a program: in the folder GNOMON_PEERS names, or else on the PATH."""
+    path = shutil.which(name, path=os.environ.get("GNOMON_PEERS")) or shutil.which(name)
     if path is None:
         if os.environ.get("CI"):
             pytest.fail(f"CI needs {name}")
