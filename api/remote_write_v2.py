@@ -114,10 +114,10 @@ def decode_request(body: bytes) -> Request:
     with_extras = np.empty((series, 2), dtype=np.int32)
     rows = np.empty((described, 4), dtype=np.int64)
     totals = np.zeros(7, dtype=np.int64)
-    broken, refs = np.empty(symbol_count, dtype=np.uint8), np.empty(ref_bytes, dtype=np.int64)
+    traits, refs = np.empty(symbol_count, dtype=np.uint8), np.empty(ref_bytes, dtype=np.int64)
     if (
         read_request(
-            data, places, broken, refs, spans, first, times, bits, series_of, refused,
+            data, places, traits, refs, spans, first, times, bits, series_of, refused,
             with_extras, rows, totals, fault,
         )
         < 0
@@ -232,8 +232,13 @@ def _metadata(rows: Ints, symbols: _Symbols) -> Iterator[MetricMetadata]:
     rows = rows[(rows[:, 1:] != 0).any(axis=1)]
     _, last = np.unique(rows[::-1, 0], return_index=True)
     seen = set()
-    for metric, kind, help_ref, unit_ref in rows[::-1][last].tolist():
-        name = symbols.raw(metric).decode()
+    rows = rows[::-1][last]
+    body, known = symbols.data.tobytes(), len(symbols.places)
+    refs = rows[:, [0, 3, 2]]
+    # What refers to nothing says nothing, as symbol 0 does.
+    places = symbols.places[np.where((refs >= 0) & (refs < known), refs, 0)]
+    for kind, texts in zip(rows[:, 1].tolist(), places.tolist(), strict=True):
+        name, unit, text = (body[start:stop].decode(errors="replace") for start, stop in texts)
         type_name = METRIC_TYPES[kind] if 0 <= kind < len(METRIC_TYPES) else METRIC_TYPES[0]
         for suffix in _SUFFIXES.get(type_name, ()):
             if name.endswith(suffix) and name != suffix:
@@ -242,8 +247,4 @@ def _metadata(rows: Ints, symbols: _Symbols) -> Iterator[MetricMetadata]:
         if name in seen:
             continue
         seen.add(name)
-        unit, text = (
-            symbols.raw(ref).decode(errors="replace") if 0 <= ref < len(symbols.places) else ""
-            for ref in (unit_ref, help_ref)
-        )
         yield MetricMetadata(name, type_name, unit, text)

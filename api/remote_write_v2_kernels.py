@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     # Numba's own mixture of int and np.int64, which mypy holds apart.
     Whole = Any
     Spans = npt.NDArray[np.int32]
+    Locals = npt.NDArray[np.int32]
+
+BROKEN, IS_NAME, EMPTY = 1, 2, 4
+"""Flags of a symbol: no UTF-8; `__name__`; no text."""
 
 _U = np.uint64
 
@@ -110,14 +114,19 @@ def count_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
 
 
 @njit(cache=True, nogil=True)
-def _read_symbols(data: Bytes, symbols: Spans, broken: Bytes, fault: Ints) -> None:
+def _read_symbols(data: Bytes, symbols: Spans, traits: Bytes, fault: Ints) -> None:
+    """Note where each symbol stands, and what labels ask about its text."""
     at = np.int64(0)
     number = 0
     while at < data.size:
         at, field, _, stop = _next_field(data, at, data.size, REQUEST, fault)
         if field == 4:
             symbols[number, 0], symbols[number, 1] = at, stop
-            broken[number] = not valid_utf8(data, at, stop)
+            traits[number] = 0 if valid_utf8(data, at, stop) else BROKEN
+            if is_name(data, at, stop):
+                traits[number] |= IS_NAME
+            if at == stop:
+                traits[number] |= EMPTY
             number += 1
         at = stop
 
@@ -164,13 +173,17 @@ def _read_metadata(data: Bytes, at: Whole, stop: Whole, row: Ints, fault: Ints) 
 def _settle_refs(
     data: Bytes,
     symbols: Spans,
-    broken: Bytes,
+    traits: Bytes,
+    following: Locals,
     refs: Ints,
     count: Whole,
     spans: Spans,
     first: Whole,
 ) -> tuple[Whole, Whole, Whole]:
-    """Turn references into spans; return the verdict, where the spans end, the name's symbol."""
+    """Turn references into spans; return the verdict, where the spans end, the name's symbol.
+
+    `following` int32[symbols] remembers a name that is known to sort behind another.
+    """
     if count % 2:
         return SERIES_BAD_REFS, first, -1
     label = first
@@ -179,17 +192,19 @@ def _settle_refs(
     metric = np.int64(-1)
     for i in range(0, count, 2):
         name, value = refs[i], refs[i + 1]
-        if not (0 <= name < broken.size and 0 <= value < broken.size):
+        if not (0 <= name < traits.size and 0 <= value < traits.size):
             return SERIES_BAD_REFS, first, -1
         spans[label, 0], spans[label, 1] = symbols[name, 0], symbols[name, 1]
         spans[label, 2], spans[label, 3] = symbols[value, 0], symbols[value, 1]
-        bad |= broken[name] != 0 or broken[value] != 0 or spans[label, 0] == spans[label, 1]
-        empty |= spans[label, 2] == spans[label, 3]
-        if is_name(data, np.int64(spans[label, 0]), np.int64(spans[label, 1])):
-            named = spans[label, 2] < spans[label, 3]
+        bad |= traits[name] & (BROKEN | EMPTY) != 0 or traits[value] & BROKEN != 0
+        empty |= traits[value] & EMPTY != 0
+        if traits[name] & IS_NAME:
+            named = traits[value] & EMPTY == 0
             metric = value
-        if label > first and rising:
+        if label > first and rising and following[refs[i - 2]] != name:
             rising = compare_names(data, spans, label - 1, label) < 0
+            if rising:
+                following[refs[i - 2]] = name
         label += 1
     verdict = np.int64(SERIES_OK)
     if bad or not rising or not named:
@@ -215,7 +230,7 @@ def _settle_refs(
 def read_request(
     data: Bytes,
     symbols: Spans,
-    broken: Bytes,
+    traits: Bytes,
     refs: Ints,
     spans: Spans,
     first: Ints,
@@ -230,15 +245,16 @@ def read_request(
 ) -> Whole:
     """Read a Request that `count_request` has passed; return 0, or -1 for a fault.
 
-    Shapes, from its counts: `symbols` int32[symbols, 2], start and stop; `broken` uint8[symbols],
-    1 for what is no UTF-8; `refs` int64[reference bytes] is scratch; `spans` int32[refs / 2 + 1, 4]
+    Shapes, from its counts: `symbols` int32[symbols, 2], start and stop; `traits` uint8[symbols],
+    its flags; `refs` int64[reference bytes] is scratch; `spans` int32[refs / 2 + 1, 4]
     to `series_of` as in `read_write_request`; `refused` int32[series, 3], start and stop of the
     messages that are not sound, and the SERIES_ number; `extras` int32[series, 2], start and stop
     of sound messages with histograms or exemplars; `metadata` int64[metadata, 4] of sound series:
     symbols of metric and type, help, unit; `totals` int64[7] is set to kept series, their labels,
     their samples, refused series, refused samples, extras, metadata.
     """
-    _read_symbols(data, symbols, broken, fault)
+    _read_symbols(data, symbols, traits, fault)
+    following = np.full(traits.size, -1, dtype=np.int32)
     at = np.int64(0)
     label, sample, kept = np.int64(0), np.int64(0), np.int64(0)
     refused_count, refused_samples = np.int64(0), np.int64(0)
@@ -275,7 +291,7 @@ def read_request(
                 metadata_count += 1
             at = end
         verdict, label_stop, metric = _settle_refs(
-            data, symbols, broken, refs, ref_count, spans, label
+            data, symbols, traits, following, refs, ref_count, spans, label
         )
         if verdict == SERIES_OK and sample == sample_from and not extra:
             verdict = SERIES_EMPTY
