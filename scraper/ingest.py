@@ -299,6 +299,8 @@ class TargetIngest:
                 body.text,
                 native=job.scrape_native_histograms,
                 classic=job.always_scrape_classic_histograms,
+                buckets_max=job.native_histogram_bucket_limit,
+                bucket_factor_min=job.native_histogram_min_bucket_factor,
                 cache=cache,
                 metadata=self.metadata,
                 columns=columns,

@@ -89,6 +89,8 @@ class ScrapeJob:
     extra_scrape_metrics: bool = False
     scrape_native_histograms: bool = False
     always_scrape_classic_histograms: bool = False
+    native_histogram_bucket_limit: int = 0
+    native_histogram_min_bucket_factor: float = 0.0
     metric_name_validation_scheme: str = "utf8"
     metric_name_escaping_scheme: str = "allow-utf-8"
     limits: ScrapeLimits = field(default_factory=ScrapeLimits)

@@ -42,6 +42,7 @@ from scraper.protobuf_kernels import (
     read_field,
     walk,
 )
+from scraper.resolution import limit_buckets, schema_of_factor
 from scraper.series_cache import HASH_KEYS, SeriesCache
 from scraper.text_kernels import PADDING
 from scraper.tokens import METRIC_NAME, ParseError, go_quote, is_utf8
@@ -160,6 +161,8 @@ def parse_protobuf(
     *,
     native: bool = True,
     classic: bool = False,
+    buckets_max: int = 0,
+    bucket_factor_min: float = 0.0,
     cache: SeriesCache | None = None,
     metadata: TargetMetadata | None = None,
     columns: Columns | None = None,
@@ -167,7 +170,9 @@ def parse_protobuf(
     """Return the columns of a body. Raises ParseError.
 
     `native`: native histograms are kept, otherwise all are read as classic ones; `classic`: those
-    that are both give both. The other arguments are those of `exposition.parse`.
+    that are both give both. Native ones are made coarser until they have at most `buckets_max`
+    buckets, each `bucket_factor_min` times the one before at least (0: no limit).
+    The other arguments are those of `exposition.parse`.
     """
     cache = cache if cache is not None else SeriesCache()
     columns = columns if columns is not None else Columns()
@@ -225,6 +230,11 @@ def parse_protobuf(
         seen_before,
         flags,
     )
+    histograms = _histograms(data, natives) if h else None
+    if histograms is not None and (buckets_max or bucket_factor_min):
+        histograms = limit_buckets(
+            histograms, buckets_max=buckets_max, schema_max=schema_of_factor(bucket_factor_min)
+        )
     found = ProtobufExposition(
         data=data[:0],
         openmetrics=False,
@@ -249,7 +259,7 @@ def parse_protobuf(
         bounds=bounds,
         families=families,
         native_samples=natives[2],
-        histograms=_histograms(data, natives) if h else None,
+        histograms=histograms,
     )
     if metadata is None or not metadata.knows(found.comment_hash):
         found._said()  # to have it refused before anything is stored

@@ -129,6 +129,9 @@ def _job(config: JobConfig) -> Fields:
     fields["scheme"] = job.scheme
     fields["enable_compression"] = job.enable_compression
     fields |= _limits(job.limits)
+    for name in ("native_histogram_bucket_limit", "native_histogram_min_bucket_factor"):
+        if value := getattr(job, name):
+            fields[name] = value
     fields["metric_name_validation_scheme"] = job.metric_name_validation_scheme
     fields["metric_name_escaping_scheme"] = job.metric_name_escaping_scheme
     fields |= _client(job.http_client)

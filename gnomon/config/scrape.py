@@ -49,9 +49,6 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     suffix = f" for scrape config with job name {go_quote(name)}"
     refuse_unbuilt(section)
     refuse_conversion(section)
-    for field in ("native_histogram_bucket_limit", "native_histogram_min_bucket_factor"):
-        if section.number(field) != 0:
-            section.not_yet(field)
     if section.string("scrape_failure_log_file"):
         section.not_yet("scrape_failure_log_file")
     client = decode_client(section, folder)
@@ -85,6 +82,8 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         enable_compression=section.boolean("enable_compression", True),
         extra_scrape_metrics=section.boolean("extra_scrape_metrics", defaults.extra_scrape_metrics),
         scrape_native_histograms=native,
+        native_histogram_bucket_limit=section.integer("native_histogram_bucket_limit"),
+        native_histogram_min_bucket_factor=section.number("native_histogram_min_bucket_factor"),
         always_scrape_classic_histograms=section.boolean(
             "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
         ),
