@@ -16,6 +16,7 @@ from numba import njit, types
 
 from api.remote_write_kernels import (
     FAULT_END_GROUP,
+    FAULT_EOF,
     FAULT_TAG,
     FAULT_WIRE_TYPE,
     METADATA,
@@ -70,11 +71,16 @@ def _next_field(
         return note_fault(fault, FAULT_END_GROUP, message, field, wire), 0, 0, 0
     if field <= 0 or field > 0x1FFFFFFF:
         return note_fault(fault, FAULT_TAG, message, field, wire), 0, 0, 0
+    if wire == 2:
+        at, size = varint(data, at, stop)
+        if at < 0:
+            return note_fault(fault, at, message, field, wire), 0, 0, 0
+        if size > _U(stop - at):
+            return note_fault(fault, FAULT_EOF, message, field, wire), 0, 0, 0
+        return at, field, wire, at + np.int64(size)
     end = skip_field(data, at, stop, wire)
     if end < 0:
         return note_fault(fault, end, message, field, wire), 0, 0, 0
-    if wire == 2:
-        at, _ = varint(data, at, stop)
     return at, field, wire, end
 
 
@@ -272,10 +278,17 @@ def read_request(
             at, field, wire, end = _next_field(data, at, stop, SERIES, fault)
             if field == 1:
                 while at < end:
-                    at, number = varint(data, at, end)
-                    if at < 0:
-                        return note_fault(fault, at, SERIES, field, wire)
-                    refs[ref_count] = np.int64(number)
+                    if data[at] < 128:
+                        refs[ref_count] = data[at]
+                        at += 1
+                    elif at + 1 < end and data[at + 1] < 128:
+                        refs[ref_count] = (data[at] & 127) | np.int64(data[at + 1]) << 7
+                        at += 2
+                    else:
+                        at, number = varint(data, at, end)
+                        if at < 0:
+                            return note_fault(fault, at, SERIES, field, wire)
+                        refs[ref_count] = np.int64(number)
                     ref_count += 1
             elif field == 2:
                 sound, times[sample], value_bits[sample] = _read_sample(data, at, end, fault)
