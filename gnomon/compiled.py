@@ -20,7 +20,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +82,9 @@ def load_kernels(data_path: Path | None = None, *, packages: Sequence[str] = PAC
     # Numba may be imported from here on only: it looks for its cache directory when it is.
     from numba.core.event import Listener, register, unregister
 
+    from gnomon.cached_code import leave_modules_unread
+
+    leave_modules_unread()
     progress = _Progress(kernel_modules(packages))
 
     class Compilations(Listener):
@@ -112,13 +115,14 @@ def release_compiler() -> None:
     """
     from numba.core.dispatcher import Dispatcher
 
+    from gnomon.cached_code import forget_module
+
     for name in kernel_modules():
         for kernel in vars(sys.modules[name]).values() if name in sys.modules else ():
             if isinstance(kernel, Dispatcher):
                 for compiled in kernel.overloads.values():
                     # Kernels have explicit signatures: the dispatcher refuses to compile others.
-                    library: Any = compiled.library  # type: ignore[attr-defined]  # a subclass has it
-                    library._shared_module = None
+                    forget_module(compiled.library)  # type: ignore[attr-defined]  # a subclass has it
     gc.collect()
     if sys.platform == "linux":
         _trim()

@@ -95,3 +95,43 @@ from scraper.exposition import parse
 assert parse(b"a 1\\n").values.tolist() == [1.0]
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_a_second_process_compiles_the_rest_backwards_where_more_than_one_module_compiles(
+    monkeypatch, capsys
+):
+    asked = []
+
+    class Process:
+        def kill(self):
+            asked.append("kill")
+
+        def wait(self):
+            asked.append("wait")
+
+    def start(modules):
+        asked.append(modules)
+        return Process()
+
+    monkeypatch.setattr(compiled, "_compile_backwards", start)
+    monkeypatch.setattr(compiled, "_processors", lambda: 2)
+    progress = compiled._Progress(["a", "b", "c", "d"])
+    progress.module = "a"
+    progress.compiling()
+    assert asked == []
+    for name in ("b", "c"):
+        progress.module = name
+        progress.compiling()
+    progress.finish()
+    assert asked == [["c", "d"], "kill", "wait"]
+    assert [line.split()[-3:-1] for line in capsys.readouterr().err.splitlines()] == [
+        ["1/4", "a"],
+        ["2/4", "b"],
+        ["3/4", "c"],
+    ]
+
+
+def test_the_second_process_imports_the_modules():
+    process = compiled._compile_backwards(["tsdb.text_kernels"])
+    assert process.args[-1] == "tsdb.text_kernels"
+    assert process.wait() == 0
