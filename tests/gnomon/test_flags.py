@@ -94,3 +94,14 @@ def test_what_makes_no_sense_is_told_in_one_line(words, message):
 def test_every_flag_has_help_and_none_is_built_and_unbuilt():
     assert all(f.name in help_text() and f.help in help_text() for f in FLAGS)
     assert not {f.name for f in FLAGS} & UNBUILT_FLAGS.keys()
+
+
+def test_messages_of_remote_write_are_chosen_by_name():
+    name = "--web.remote-write-receiver.accepted-protobuf-messages"
+    first, second = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
+    assert parse_flags([]).remote_write_messages == (first, second)
+    assert parse_flags([f"{name}={second}"]).remote_write_messages == (second,)
+    both = parse_flags([f"{name}={second}", f"{name}={first}"])
+    assert both.remote_write_messages == (second, first)
+    with pytest.raises(FlagError, match="unknown remote write protobuf message foo"):
+        parse_flags([f"{name}=foo"])

@@ -73,3 +73,16 @@ def test_storage_that_is_not_open_says_so():
     assert not storage.opened
     with pytest.raises(ClosedError, match="not open yet"):
         storage.label_names([], 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        pytest.param("", 100_000, id="by default"),
+        pytest.param("storage: {exemplars: {max_exemplars: 7}}", 7, id="as the file says"),
+        pytest.param("storage: {exemplars: {max_exemplars: -1}}", 0, id="none"),
+    ],
+)
+def test_storage_keeps_as_many_exemplars_as_the_file_says(text, kept, tmp_path):
+    options = wiring.database_options(parse_flags([]), config(text, tmp_path))
+    assert options.exemplars_max == kept
