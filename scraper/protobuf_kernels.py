@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit, types
 
 from scraper.cache_kernels import DUPLICATE, EXPLICIT, find_entry
-from scraper.text_kernels import BYTES_IN, PADDING, Bytes, Int, hash_wide, word_at
+from scraper.text_kernels import BYTES_IN, PADDING, Bytes, Int, hash_wide
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -95,25 +95,24 @@ def read_field(data: Bytes, at: Int, stop: Int, field: Ints) -> bool:
 @njit(types.float64(BYTES_IN, types.int64), cache=True, nogil=True)
 def double_at(data: Bytes, at: Int) -> float:
     """Return the double whose eight bytes are at `at`."""
-    word = np.empty(1, np.uint64)
-    word[0] = word_at(data, at)
-    return float(word.view(np.float64)[0])
+    return float(data[at : at + 8].view(np.float64)[0])
 
 
 @njit(
-    types.boolean(BYTES_IN, types.int64, types.int64, types.int64, _int64s, types.float64[::1]),
+    types.boolean(
+        BYTES_IN, types.int64, types.int64, types.int64, _int64s, _int64s, types.float64[::1]
+    ),
     cache=True,
     nogil=True,
 )
 def _value_message(
-    data: Bytes, start: Int, stop: Int, kind: Int, out: Ints, numbers: Floats
+    data: Bytes, start: Int, stop: Int, kind: Int, field: Ints, out: Ints, numbers: Floats
 ) -> bool:
     """Read a COUNTER, a GAUGE (or what is like it), a QUANTILE or a BUCKET; False if damaged.
 
     `numbers[0]` is the value (of a bucket its count), `numbers[1]` the quantile or bound;
-    `out[0:2]` the span of an exemplar, empty if there is none.
+    `out[0:2]` the span of an exemplar, empty if there is none. `field` is room for `read_field`.
     """
-    field = np.zeros(5, np.int64)
     at = start
     numbers[0] = numbers[1] = 0.0
     out[0] = out[1] = 0
@@ -150,38 +149,6 @@ def _value_message(
     if precise > 0:
         numbers[0] = precise
     return True
-
-
-@njit(
-    types.void(
-        types.int64,
-        types.float64,
-        types.uint8[::1],
-        types.uint64[::1],
-        _words_in,
-        types.uint64[::1],
-    ),
-    cache=True,
-    nogil=True,
-)
-def _identify(
-    kind: Int,
-    bound: float,
-    scratch: Bytes,
-    words: Words,
-    keys: Words,
-    out: Words,
-) -> None:
-    """Hash `words[0:4]`, of family and labels, with what the sample is of them."""
-    number = np.empty(1, np.float64)
-    number[0] = bound
-    words[4] = np.uint64(kind)
-    words[5] = number.view(np.uint64)[0]
-    for k in range(6):
-        word = words[k]
-        for byte in range(8):
-            scratch[8 * k + byte] = np.uint8((word >> np.uint64(8 * byte)) & np.uint64(255))
-    out[0], out[1] = hash_wide(scratch, 0, 48, keys)
 
 
 @njit(
@@ -236,11 +203,12 @@ def walk(
     and sample. `data` has `PADDING` bytes more than `stop`.
     """
     field = np.zeros(5, np.int64)
+    part_field = np.zeros(5, np.int64)
     span = np.zeros(2, np.int64)
     numbers = np.zeros(2, np.float64)
-    scratch = np.zeros(48 + PADDING, np.uint8)
-    words = np.zeros(6, np.uint64)
-    out = np.zeros(2, np.uint64)
+    # What a sample is known by: hashes of family and labels, which part of the metric, its bound.
+    words = np.zeros(6 + PADDING // 8, np.uint64)
+    scratch = words.view(np.uint8)
     fields = np.zeros(8, np.int64)
     n = f = h = e = np.int64(0)
     header = np.uint64(0)
@@ -337,7 +305,7 @@ def walk(
             first = n
             if kind < SUMMARY or kind == UNTYPED:
                 form = COUNTER if kind == COUNTER else GAUGE
-                if not _value_message(data, body, body_end, form, span, numbers):
+                if not _value_message(data, body, body_end, form, part_field, span, numbers):
                     return body
                 if emit:
                     values[n] = numbers[0]
@@ -414,7 +382,9 @@ def walk(
                             e += 1
                         elif own == 0 and field[0] == 3:
                             stop_at = field[3]
-                            if not _value_message(data, field[2], stop_at, BUCKET, span, numbers):
+                            if not _value_message(
+                                data, field[2], stop_at, BUCKET, part_field, span, numbers
+                            ):
                                 return np.int64(field[2])
                             if span[1] > 0:
                                 if emit:
@@ -438,7 +408,9 @@ def walk(
                         if field[0] != 3:
                             continue
                         stop_at = field[3]
-                        if not _value_message(data, field[2], stop_at, part, span, numbers):
+                        if not _value_message(
+                            data, field[2], stop_at, part, part_field, span, numbers
+                        ):
                             return np.int64(field[2])
                         if ended:
                             continue
@@ -461,8 +433,9 @@ def walk(
                     where[0, k], where[1, k], where[2, k] = start, metric_end, f
                     flags[k] = EXPLICIT if time != 0 else 0
                     times[k] = time
-                    _identify(where[3, k], bounds[k], scratch, words, keys, out)
-                    low[k], high[k] = out[0], out[1]
+                    words[4] = np.uint64(where[3, k])
+                    words[5] = bounds[k : k + 1].view(np.uint64)[0]
+                    low[k], high[k] = hash_wide(scratch, 0, 48, keys)
         f += 1
         at = end
     if emit:
