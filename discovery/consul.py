@@ -20,11 +20,12 @@ import aiohttp
 import orjson
 
 from discovery.groups import TargetGroup
-from discovery.http_client import HttpClientConfig
 from discovery.http_requests import CredentialsError, RequestOptions, new_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
+
+    from discovery.consul_settings import ConsulSettings
 
 _log = logging.getLogger(__name__)
 
@@ -40,36 +41,6 @@ _OUTSIDE = re.compile(r"[^a-zA-Z0-9_]")
 
 class ConsulError(Exception):
     """The agent could not be asked, or refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConsulSettings:
-    """One entry. No `services`: all of the catalog that have all `tags`.
-
-    `filter` is for the catalog, `health_filter` for the instances of a service.
-    """
-
-    server: str = "localhost:8500"
-    scheme: str = "http"
-    path_prefix: str = ""
-    token: str = ""
-    datacenter: str = ""
-    namespace: str = ""
-    partition: str = ""
-    tag_separator: str = ","
-    services: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    node_meta: Mapping[str, str] = field(default_factory=dict)
-    filter: str = ""
-    health_filter: str = ""
-    allow_stale: bool = True
-    refresh_interval_s: float = 30.0
-    client: HttpClientConfig = field(default_factory=HttpClientConfig)
-
-    @property
-    def follows_catalog(self) -> bool:
-        """Say whether the catalog decides which services are followed."""
-        return not self.services or bool(self.tags) or bool(self.filter)
 
 
 @dataclass(frozen=True, slots=True)

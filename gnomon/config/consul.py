@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from discovery.consul import ConsulSettings
+from discovery.consul_settings import ConsulSettings
 from discovery.http_client import BasicAuth
 from gnomon.config.http_client import decode_client
 

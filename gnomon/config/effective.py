@@ -18,7 +18,7 @@ from gnomon.units import format_duration, format_size
 from scraper.job import RelabelAction, RelabelRule
 
 if TYPE_CHECKING:
-    from discovery.consul import ConsulSettings
+    from discovery.consul_settings import ConsulSettings
     from discovery.dns import DnsDiscovery
     from discovery.groups import TargetGroup
     from discovery.http_client import HttpClientConfig

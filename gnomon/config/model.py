@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from discovery.consul import ConsulSettings
+    from discovery.consul_settings import ConsulSettings
     from discovery.dns import DnsDiscovery
     from discovery.groups import TargetGroup
     from discovery.kubernetes.settings import KubernetesSettings

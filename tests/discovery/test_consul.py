@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from discovery import consul
-from discovery.consul import ConsulDiscovery, ConsulSettings, health
+from discovery.consul import ConsulDiscovery, health
+from discovery.consul_settings import ConsulSettings
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from discovery.consul import ConsulSettings
+from discovery.consul_settings import ConsulSettings
 from discovery.dns import DnsDiscovery
 from discovery.http_client import BasicAuth, HttpClientConfig
 from gnomon.config.document import ConfigError
