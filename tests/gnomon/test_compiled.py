@@ -19,7 +19,9 @@ def test_kernel_modules_are_found_by_name():
 @pytest.fixture
 def no_numba(monkeypatch):
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    # Set before it is removed, so that what a test leaves there is gone afterwards.
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
 
 
 def test_the_cache_lies_beside_the_sources_where_that_can_be_written(no_numba, monkeypatch):
