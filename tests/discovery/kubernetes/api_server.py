@@ -208,6 +208,8 @@ class ApiServer:
             self.cut_all()
             await self._runner.cleanup()
             self._runner = None
+            # A connection accepted while the server ended hears now that its client is gone.
+            await asyncio.sleep(0.02)
 
     async def _handle(self, request):
         query = dict(request.query)
