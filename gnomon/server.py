@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_SETTLE_S = 1.0
+"""How long after the start the compiler is let go of."""
+
 WATCH_LINGER_S = 10.0
 """How long what is known of a Kubernetes API server outlives its last use: over a reload."""
 
@@ -215,14 +218,18 @@ class Server:
         scraper = wiring.scraper(self._storage, self._threads, self._config)
         self._state.scraper = scraper
         await scraper.apply(wiring.jobs(self._state.config, self._watches))
-        release_compiler()
-        # What a start made lives as long as the process: the collector need not look at it again.
-        gc.freeze()
         self._state.ready = True
         _log.info(
             "Server is ready to receive web requests.",
             extra={"fields": {"duration": f"{time.monotonic() - began:.3f}s"}},
         )
+        # A tenth of a second of collecting, which nobody who waits for the start needs to wait for.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._state.stop_requested.wait(), _SETTLE_S)
+            return
+        release_compiler()
+        # What a start made lives as long as the process: the collector need not look at it again.
+        gc.freeze()
 
     async def _stop(self, runner: web.AppRunner) -> None:
         self._state.stopping = True
