@@ -1,6 +1,7 @@
 """DNS discovery against a server of our own, on UDP and TCP, that answers what a test sets."""
 
 import asyncio
+import errno
 import struct
 
 import dns.flags
@@ -59,15 +60,26 @@ class DnsServer(asyncio.DatagramProtocol):
         writer.close()
 
 
-def run(tmp_path, body, *names, conf="nameserver 127.0.0.1\n", **settings):
-    async def main():
-        loop = asyncio.get_running_loop()
-        server = DnsServer()
+async def listen(server):
+    """Bind UDP and TCP to one port; one that is free for UDP may be taken for TCP."""
+    loop = asyncio.get_running_loop()
+    while True:
         transport, _ = await loop.create_datagram_endpoint(
             lambda: server, local_addr=("127.0.0.1", 0)
         )
         port = transport.get_extra_info("sockname")[1]
-        tcp = await asyncio.start_server(server.serve_tcp, "127.0.0.1", port)
+        try:
+            return transport, await asyncio.start_server(server.serve_tcp, "127.0.0.1", port), port
+        except OSError as error:
+            transport.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
+def run(tmp_path, body, *names, conf="nameserver 127.0.0.1\n", **settings):
+    async def main():
+        server = DnsServer()
+        transport, tcp, port = await listen(server)
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text(conf + "options timeout:1\n")
         discovery = DnsDiscovery(
