@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -15,20 +13,10 @@ from discovery.groups import TargetGroup
 from discovery.static import StaticDiscovery
 from scraper.job import PROTOBUF_FIRST, ScrapeJob
 from scraper.pool import Scraper
+from tests.end_to_end.processes import prometheus_3
 from tsdb.database import Database
 from tsdb.interface import Matcher, MatchOp, Selection
 from tsdb.staleness import is_stale
-
-
-def program():
-    """Return a Prometheus of version 3: from $GNOMON_PEERS, or the PATH."""
-    folder = os.environ.get("GNOMON_PEERS")
-    for path in (folder and shutil.which("prometheus", path=folder), shutil.which("prometheus")):
-        if path:
-            shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-            if "version 3." in shown.stdout + shown.stderr:
-                return path
-    pytest.skip("no Prometheus 3 on the PATH or in $GNOMON_PEERS")
 
 
 @contextlib.contextmanager
@@ -39,7 +27,7 @@ def running(folder):
     (folder / "empty.yml").write_text("")
     with subprocess.Popen(
         [
-            program(),
+            prometheus_3(),
             f"--web.listen-address={address}",
             f"--config.file={folder / 'empty.yml'}",
             f"--storage.tsdb.path={folder / 'peer'}",

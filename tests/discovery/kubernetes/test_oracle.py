@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
 import re
-import shutil
 import subprocess
 
 import aiohttp
@@ -13,7 +11,7 @@ import pytest
 
 from tests.discovery.kubernetes import cluster
 from tests.discovery.kubernetes.api_server import ApiServer
-from tests.end_to_end.processes import Server, free_port
+from tests.end_to_end.processes import Server, free_port, prometheus_3
 
 PATIENCE_S = 120
 """Prometheus waits longer after each failure, up to a minute at a time."""
@@ -64,20 +62,6 @@ scrape_configs:
 
 # Labels of releases after 3.5.
 NEWER = re.compile(r"__meta_kubernetes_node_condition_.*")
-
-
-def prometheus_3() -> str:
-    """Return a Prometheus of version 3: from $GNOMON_PEERS, or the PATH."""
-    folder = os.environ.get("GNOMON_PEERS", "")
-    for path in (
-        shutil.which("prometheus", path=folder) if folder else None,
-        shutil.which("prometheus"),
-    ):
-        if path is not None:
-            shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-            if "version 3." in shown.stdout + shown.stderr:
-                return path
-    pytest.skip("no Prometheus 3 on the PATH or in $GNOMON_PEERS")
 
 
 def fill(server):
@@ -282,10 +266,10 @@ def differences(ours, theirs):
 
 @contextlib.asynccontextmanager
 async def both(tmp_path, config=CONFIG, **options):
+    theirs = Prometheus(prometheus_3(), tmp_path / "theirs")
     api = ApiServer(**options)
     fill(api)
     await api.start()
-    theirs = Prometheus(prometheus_3(), tmp_path / "theirs")
     (tmp_path / "ours").mkdir()
     ours = Server(tmp_path / "ours")
     text = config.replace("URL", api.url)
