@@ -140,7 +140,7 @@ def _check_leaf(data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints
 
 
 @njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
-def _is_plain(data: Bytes, at: Whole, stop: Whole) -> Whole:
+def is_plain(data: Bytes, at: Whole, stop: Whole) -> Whole:
     """Say whether a label or sample stands at `at` just as every sender writes it.
 
     That is: lengths of one byte, name before value (or value before time), nothing else. What is
@@ -394,7 +394,7 @@ def read_write_request(
         named = False
         name_byte = np.uint8(0)
         while at < stop:
-            if _is_plain(data, at, stop):
+            if is_plain(data, at, stop):
                 leaf_stop = at + 2 + np.int64(data[at + 1])
                 if data[at] == 10:
                     value = at + 4 + np.int64(data[at + 3])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from api.metadata_memo import MetadataMemo
 from api.remote_write_extras import (
     BadHistogramError,
     Extras,
@@ -98,8 +99,11 @@ class _Symbols:
         return {name: value for name, value in texts if value}
 
 
-def decode_request(body: bytes) -> Request:
-    """Return the columns of an `io.prometheus.write.v2.Request`. Raises WireError."""
+def decode_request(body: bytes, memo: MetadataMemo | None = None) -> Request:
+    """Return the columns of an `io.prometheus.write.v2.Request`. Raises WireError.
+
+    Metadata that the memo knows is left out.
+    """
     data = np.frombuffer(body, dtype=np.uint8)
     counts, fault = np.zeros(7, dtype=np.int64), np.zeros(4, dtype=np.int64)
     if count_request(data, counts, fault) < 0:
@@ -141,7 +145,8 @@ def decode_request(body: bytes) -> Request:
         for start, stop, verdict in refused[:bad].tolist()
     ]
     extras = _read_extras(data, with_extras[:extra], symbols, problems) if extra else None
-    return Request(batch, extras, list(_metadata(rows[:metadata], symbols)), problems)
+    said = list(_metadata(rows[:metadata], symbols, memo or MetadataMemo()))
+    return Request(batch, extras, said, problems)
 
 
 def _refs(message: bytes) -> list[int]:
@@ -184,16 +189,15 @@ def _read_extras(
         pairs = symbols.labels(_refs(message))
         assert pairs is not None, "the kernel has judged it"
         found.series.append(pairs)
-        shown = labels_text([(n.encode(), v.encode()) for n, v in pairs.items()])
         for number, part in fields(message):
             if number == 4:
-                _read_exemplar(message_of(part), series, symbols, found, problems, shown)
+                _read_exemplar(message_of(part), series, symbols, found, problems)
             if number != 3:
                 continue
             try:
                 time_ms, histogram = read_histogram(message_of(part))
             except BadHistogramError as error:
-                problems.append(f"{error} for series {shown}")
+                problems.append(f"{error} for series {_shown(pairs)}")
                 found.refused += 1
                 continue
             found.histogram_series.append(series)
@@ -202,13 +206,16 @@ def _read_extras(
     return found
 
 
+def _shown(labels: dict[str, str]) -> str:
+    return labels_text([(name.encode(), value.encode()) for name, value in labels.items()])
+
+
 def _read_exemplar(
     message: bytes,
     series: int,
     symbols: _Symbols,
     found: Extras,
     problems: list[str],
-    shown: str,
 ) -> None:
     value, time_ms = 0.0, 0
     for number, part in fields(message):
@@ -218,6 +225,7 @@ def _read_exemplar(
             time_ms = signed(part)
     pairs = symbols.labels(_refs(message))
     if pairs is None:
+        shown = _shown(found.series[series])
         problems.append(f"parsing exemplar for series {shown}: invalid labels")
         found.unnamed += 1
         return
@@ -227,24 +235,25 @@ def _read_exemplar(
     found.exemplar_labels.append(pairs)
 
 
-def _metadata(rows: Ints, symbols: _Symbols) -> Iterator[MetricMetadata]:
-    """Yield what is said of each family, once; the last of what is said counts."""
-    rows = rows[(rows[:, 1:] != 0).any(axis=1)]
-    _, last = np.unique(rows[::-1, 0], return_index=True)
-    seen = set()
-    rows = rows[::-1][last]
-    body, known = symbols.data.tobytes(), len(symbols.places)
+def _metadata(rows: Ints, symbols: _Symbols, memo: MetadataMemo) -> Iterator[MetricMetadata]:
+    """Yield what is said of each family and was not said before; the last of it counts."""
+    known = len(symbols.places)
     refs = rows[:, [0, 3, 2]]
     # What refers to nothing says nothing, as symbol 0 does.
     places = symbols.places[np.where((refs >= 0) & (refs < known), refs, 0)]
-    for kind, texts in zip(rows[:, 1].tolist(), places.tolist(), strict=True):
-        name, unit, text = (body[start:stop].decode(errors="replace") for start, stop in texts)
+    kinds = np.ascontiguousarray(rows[:, 1])
+    fresh = memo.fresh(symbols.data, places, kinds) if kinds.size else []
+    seen = {}
+    for row in fresh:
+        kind = int(kinds[row])
+        name, unit, text = (
+            symbols.data[start:stop].tobytes().decode(errors="replace")
+            for start, stop in places[row].tolist()
+        )
         type_name = METRIC_TYPES[kind] if 0 <= kind < len(METRIC_TYPES) else METRIC_TYPES[0]
         for suffix in _SUFFIXES.get(type_name, ()):
             if name.endswith(suffix) and name != suffix:
                 name = name.removesuffix(suffix)
                 break
-        if name in seen:
-            continue
-        seen.add(name)
-        yield MetricMetadata(name, type_name, unit, text)
+        seen[name] = MetricMetadata(name, type_name, unit, text)
+    yield from seen.values()

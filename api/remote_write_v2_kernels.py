@@ -28,6 +28,7 @@ from api.remote_write_kernels import (
     SERIES_OK,
     compare_names,
     is_name,
+    is_plain,
     note_fault,
     settle_labels,
     skip_field,
@@ -103,6 +104,15 @@ def count_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
         elif field == 5:
             counts[0] += 1
             while at < stop:
+                tag = data[at]
+                if at + 1 < stop and data[at + 1] < 128 and (tag == 10 or tag == 18 or tag == 42):
+                    # References, a sample or metadata of less than 128 bytes, as nearly all are.
+                    end = at + 2 + np.int64(data[at + 1])
+                    if end > stop:
+                        return note_fault(fault, FAULT_EOF, SERIES, 0, 0)
+                    counts[tag >> 3] += end - at - 2 if tag == 10 else 1
+                    at = end
+                    continue
                 at, field, wire, end = _next_field(data, at, stop, SERIES, fault)
                 if at < 0:
                     return -1
@@ -159,20 +169,51 @@ def _read_sample(data: Bytes, at: Whole, stop: Whole, fault: Ints) -> tuple[Whol
 
 
 @njit(cache=True, nogil=True)
-def _read_metadata(data: Bytes, at: Whole, stop: Whole, row: Ints, fault: Ints) -> Whole:
-    """Fill type, help and unit; return 0, or -1 for a fault."""
-    row[1:] = 0
+def _read_metadata(
+    data: Bytes, at: Whole, stop: Whole, rows: Ints, number: Whole, fault: Ints
+) -> Whole:
+    """Fill type, help and unit of one row; return 0, or -1 for a fault."""
+    for column in range(1, 4):
+        rows[number, column] = 0
     while at < stop:
+        tag = data[at]
+        if at + 1 < stop and data[at + 1] < 128 and (tag == 8 or tag == 24 or tag == 32):
+            # A number of one byte, as types and most references are.
+            rows[number, 1 if tag == 8 else np.int64(tag >> 3) - 1] = data[at + 1]
+            at += 2
+            continue
         at, field, wire, end = _next_field(data, at, stop, METADATA, fault)
         if at < 0:
             return -1
         if field == 1 or field == 3 or field == 4:
             if wire != 0:
                 return note_fault(fault, FAULT_WIRE_TYPE, METADATA, field, wire)
-            _, number = varint(data, at, end)
-            row[1 if field == 1 else field - 1] = np.int64(number)
+            _, value = varint(data, at, end)
+            rows[number, 1 if field == 1 else field - 1] = np.int64(value)
         at = end
     return 0
+
+
+@njit(cache=True, nogil=True)
+def _settle_metadata(rows: Ints, first: Whole, stop: Whole, metric: Whole) -> Whole:
+    """Name the metric of a series' rows; leave out what says nothing or what the last one said."""
+    kept = first
+    for i in range(first, stop):
+        if rows[i, 1] == 0 and rows[i, 2] == 0 and rows[i, 3] == 0:
+            continue
+        if (
+            kept > 0
+            and rows[kept - 1, 0] == metric
+            and rows[kept - 1, 1] == rows[i, 1]
+            and rows[kept - 1, 2] == rows[i, 2]
+            and rows[kept - 1, 3] == rows[i, 3]
+        ):
+            continue
+        rows[kept, 0] = metric
+        for column in range(1, 4):
+            rows[kept, column] = rows[i, column]
+        kept += 1
+    return kept
 
 
 @njit(cache=True, nogil=True)
@@ -256,8 +297,9 @@ def read_request(
     to `series_of` as in `read_write_request`; `refused` int32[series, 3], start and stop of the
     messages that are not sound, and the SERIES_ number; `extras` int32[series, 2], start and stop
     of sound messages with histograms or exemplars; `metadata` int64[metadata, 4] of sound series:
-    symbols of metric and type, help, unit; `totals` int64[7] is set to kept series, their labels,
-    their samples, refused series, refused samples, extras, metadata.
+    symbols of metric and type, help, unit, without repetitions one after the other; `totals`
+    int64[7] is set to kept series, their labels, their samples, refused series, refused samples,
+    extras, metadata.
     """
     _read_symbols(data, symbols, traits, fault)
     following = np.full(traits.size, -1, dtype=np.int32)
@@ -275,6 +317,23 @@ def read_request(
         ref_count, sample_from, metadata_from = np.int64(0), sample, metadata_count
         extra = False
         while at < stop:
+            if data[at] == 18 and is_plain(data, at, stop):
+                # A sample just as 1.0 has it: value, time, nothing else.
+                end = at + 2 + np.int64(data[at + 1])
+                bits = _U(0)
+                for i in range(8):
+                    bits |= _U(data[at + 3 + i]) << _U(8 * i)
+                value_bits[sample] = bits
+                bits = _U(0)
+                shift = _U(0)
+                for i in range(at + 12, end):
+                    bits |= _U(data[i] & np.uint8(0x7F)) << shift
+                    shift += _U(7)
+                times[sample] = np.int64(bits)
+                series_of[sample] = kept
+                sample += 1
+                at = end
+                continue
             at, field, wire, end = _next_field(data, at, stop, SERIES, fault)
             if field == 1:
                 while at < end:
@@ -299,7 +358,7 @@ def read_request(
             elif field == 3 or field == 4:
                 extra = True
             elif field == 5:
-                if _read_metadata(data, at, end, metadata[metadata_count], fault) < 0:
+                if _read_metadata(data, at, end, metadata, metadata_count, fault) < 0:
                     return -1
                 metadata_count += 1
             at = end
@@ -315,8 +374,7 @@ def read_request(
             refused_samples += sample - sample_from
             sample, metadata_count = sample_from, metadata_from
             continue
-        for i in range(metadata_from, metadata_count):
-            metadata[i, 0] = metric
+        metadata_count = _settle_metadata(metadata, metadata_from, metadata_count, metric)
         if extra:
             extras[extra_count, 0], extras[extra_count, 1] = start, stop
             extra_count += 1
