@@ -36,9 +36,20 @@ WRITE_THREADS = 2
 there; and they are their own, so that a crowd of senders cannot hold up readers."""
 
 
+WRITE_BYTES_MAX = 192 << 20
+"""Bodies that wait to be stored may take so much memory together; one is taken at any time."""
+
+
+class WritesBusyError(Exception):
+    """Too much is waiting to be stored; nothing was done, try it again."""
+
+    def __init__(self) -> None:
+        super().__init__("too many writes are waiting, try again later")
+
+
 @dataclass(frozen=True, slots=True)
 class GateStats:
-    """Queries being evaluated, waiting, and ended so far by what ended them."""
+    """Queries being evaluated, waiting, and ended so far by what ended them; writes sent away."""
 
     running: int
     waiting: int
@@ -46,6 +57,7 @@ class GateStats:
     evaluated: int
     canceled: int
     timed_out_waiting: int
+    writes_refused: int = 0
 
 
 class Gate:
@@ -59,6 +71,7 @@ class Gate:
         self._write_threads = Threads(WRITE_THREADS, "write")
         self._running: dict[threading.Event, web.Request] = {}
         self._watching: asyncio.TimerHandle | None = None
+        self._write_bytes = self._writes_refused = 0
         self._waiting = self._evaluated = self._canceled = self._timed_out = 0
 
     def stats(self) -> GateStats:
@@ -70,6 +83,7 @@ class Gate:
             evaluated=self._evaluated,
             canceled=self._canceled,
             timed_out_waiting=self._timed_out,
+            writes_refused=self._writes_refused,
         )
 
     async def query(
@@ -113,9 +127,19 @@ class Gate:
         """Run something that may block, and is neither query nor write, in a thread."""
         return await self._call_threads.submit(work)
 
-    async def write(self, work: Callable[[], T]) -> T:
-        """Run something that stores what was pushed in a thread."""
-        return await self._write_threads.submit(work)
+    async def write(self, work: Callable[[], T], body_bytes: int = 0) -> T:
+        """Run something that stores what was pushed in a thread.
+
+        Raises WritesBusyError where it would have to wait with too much else.
+        """
+        if self._write_bytes and self._write_bytes + body_bytes > WRITE_BYTES_MAX:
+            self._writes_refused += 1
+            raise WritesBusyError
+        self._write_bytes += body_bytes
+        return await self._write_threads.submit(work, lambda: self._written(body_bytes))
+
+    def _written(self, body_bytes: int) -> None:
+        self._write_bytes -= body_bytes
 
     def cancel_all(self) -> None:
         """Cancel every running query: the server stops."""

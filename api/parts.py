@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from api.access import Access
     from api.gate import Gate
+    from api.pushing import PushAppender
     from api.remote_write import WriteReceiver
     from api.request_stats import RequestCounter
     from api.views import ApiOptions, AppView
@@ -32,6 +33,7 @@ class Parts:
     view: AppView
     options: ApiOptions
     gate: Gate
+    pushes: PushAppender
     writes: WriteReceiver
     requests: RequestCounter
     now: Callable[[], float]

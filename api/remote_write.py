@@ -8,7 +8,7 @@ What is sound is stored even where something else in the body is not: the reply 
 names the first refused series, so that no sender repeats the body for ever. As Prometheus does,
 series without a name, with a label twice or with broken text are left out, counted and logged,
 and the reply stays 204, by 1.0; by 2.0 each is told, and headers count what was written. Exemplars
-that storage refuses are complained of by 2.0 alone, as by Prometheus; metadata is stored of 2.0.
+that storage refuses are complained of by 2.0 alone, as by Prometheus.
 """
 
 from __future__ import annotations
@@ -23,63 +23,45 @@ import numpy as np
 from aiohttp import web
 
 from api.body_decoding import (
-    BODY_BYTES_MAX,
     BodyError,
-    BodyTooLargeError,
-    UnknownEncodingError,
     decode,
 )
+from api.metadata_memo import MetadataMemo
 from api.parts import PARTS
+from api.push_requests import PushRefusedError, pushed
+from api.pushing import (
+    EXEMPLAR_PROBLEM,
+    PROBLEMS_MAX,
+    Outcome,
+    refusal_text,
+    refused,
+)
 from api.remote_write_extras import columns, read_extras
+from api.remote_write_metadata import read_metadata
 from api.remote_write_v2 import decode_request
 from api.replies import text
 from api.wire import WireError
-from api.write_batch import decode_write_request, refused_series_text, series_text
-from promql.float_text import general_text
-from tsdb.errors import ClosedError, WriteFailedError
-from tsdb.interface import AppendStatus, ExemplarStatus, LabelSpans
+from api.write_batch import decode_write_request, refused_series_text
+from tsdb.interface import AppendStatus, LabelSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
+    from api.pushing import PushAppender
     from api.remote_write_extras import Extras
     from api.remote_write_v2 import Request
     from api.write_batch import WriteBatch
-    from tsdb.interface import Storage
+    from tsdb.interface import MetricMetadata
 
-    Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
-
-AHEAD_MS_MAX = 600_000
-"""Prometheus' own bound on samples from the future."""
-
-RESOLVE_TRIES = 3
-"""A series may be collected between resolving and appending; three times running, hardly."""
-
-PROBLEMS_MAX = 10
-"""So many refusals of a kind are told in one reply."""
-
-EXEMPLAR_PROBLEM = "out of order exemplar"
 
 LOG_INTERVAL_S = 30.0
 """Refused series are logged at most so often: a sender repeats its mistake with every body."""
 
 V1_MESSAGE = "prometheus.WriteRequest"
 V2_MESSAGE = "io.prometheus.write.v2.Request"
-
-_REASONS = {
-    AppendStatus.CONFLICT: "duplicate sample for timestamp {time}; overrides not allowed: "
-    "new value {value}",
-    AppendStatus.OUT_OF_ORDER: "out of order sample",
-    AppendStatus.TOO_OLD: "too old sample",
-    AppendStatus.OUT_OF_BOUNDS: "out of bounds",
-    AppendStatus.TOO_FAR_AHEAD: "out of bounds: timestamp is too far in the future",
-    AppendStatus.UNKNOWN_SERIES: "series was deleted while the sample was appended",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +77,6 @@ class WriteStats:
     exemplars_ignored: int = 0
     histograms: int = 0
     histograms_refused: int = 0
-    metadata_ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +100,9 @@ class WriteOutcome:
 class WriteReceiver:
     """Stores bodies and counts what came of them. Threads may call it at once."""
 
-    def __init__(self, appender: Storage, now: Callable[[], float]) -> None:
-        self._appender, self._now = appender, now
+    def __init__(self, pushes: PushAppender) -> None:
+        self._pushes = pushes
+        self._memo = MetadataMemo()
         self._lock = threading.Lock()
         self._stats = WriteStats()
         self._logged_s = float("-inf")
@@ -138,21 +120,36 @@ class WriteReceiver:
         try:
             plain = decode(body, encoding)
             if message == V2_MESSAGE:
-                request = decode_request(plain)
-                batch, extras = request.batch, request.extras
+                request = decode_request(plain, self._memo)
+                batch, extras, metadata = request.batch, request.extras, request.metadata
             else:
                 batch = decode_write_request(plain)
                 extras = read_extras(plain) if batch.exemplars or batch.histograms else None
+                metadata = read_metadata(plain) if batch.metadata else []
         except (BodyError, WireError):
             self._count(WriteStats(requests=1, failed_requests=1))
             raise
-        refs, statuses = self._append(batch)
-        bad = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
+        try:
+            return self._store(batch, extras, metadata, request)
+        except BaseException:
+            self._memo.forget()
+            raise
+
+    def _store(
+        self,
+        batch: WriteBatch,
+        extras: Extras | None,
+        metadata: list[MetricMetadata],
+        request: Request | None,
+    ) -> WriteOutcome:
+        """Store what was decoded; `request` is the whole of a body of 2.0."""
+        refs, statuses = self._pushes.floats(batch)
+        bad = refused(statuses)
         # By 1.0 a sender hears nothing of these; by 2.0 it hears of whatever is not written.
         repeated = _repeated(refs, batch.times_ms, statuses) if request is None else bad[:0]
         told = np.setdiff1d(bad, repeated)
         problems = [
-            _refusal(batch, sample, AppendStatus(int(statuses[sample])))
+            refusal_text(batch, sample, int(statuses[sample]))
             for sample in told[: 1 if request is None else PROBLEMS_MAX].tolist()
         ]
         if told.size > len(problems):
@@ -166,8 +163,8 @@ class WriteReceiver:
                 problems = [each for each in trouble if not each.startswith(EXEMPLAR_PROBLEM)][:1]
         if request is not None:
             problems += request.problems[:PROBLEMS_MAX]
-            if request.metadata:
-                self._appender.append_metadata(request.metadata)
+        if metadata:
+            self._pushes.storage.append_metadata(metadata)
         problem = "\n".join(problems)
         stored = int(statuses.size - bad.size)
         self._count(
@@ -181,7 +178,6 @@ class WriteReceiver:
                 exemplars_ignored=more.exemplars_ignored,
                 histograms=more.histograms,
                 histograms_refused=more.histograms_refused,
-                metadata_ignored=batch.metadata if request is None else 0,
             )
         )
         self._log(batch if request is None else None, problem)
@@ -190,69 +186,29 @@ class WriteReceiver:
     def _append_extras(self, extras: Extras) -> tuple[WriteStats, list[str]]:
         """Store exemplars and histograms; return the counts, and the refusals' texts."""
         labels, problems = extras.labels, [extras.problem] if extras.problem else []
-        time_max_ms = int(self._now() * 1000) + AHEAD_MS_MAX
-        stored = refused = kept = 0
-        refs = self._appender.resolve(labels)
+        histograms, exemplars = Outcome(), Outcome()
         if extras.histograms:
-            series = np.array(extras.histogram_series, dtype=np.int64)
-            times_ms = np.array(extras.histogram_times, dtype=np.int64)
-            histograms = columns(extras.histograms)
-            for _ in range(RESOLVE_TRIES):
-                statuses = self._appender.append_histograms(
-                    refs[series], times_ms, histograms, time_max_ms=time_max_ms
-                )
-                if not (statuses == AppendStatus.UNKNOWN_SERIES).any():
-                    break
-                # What was stored before is a duplicate now.
-                refs = self._appender.resolve(labels)
-            bad = np.flatnonzero(statuses > AppendStatus.DUPLICATE)
-            stored, refused = statuses.size - bad.size, bad.size
-            for each in bad[:PROBLEMS_MAX].tolist():
-                reason = _REASONS[AppendStatus(int(statuses[each]))].format(
-                    time=times_ms[each], value="(a histogram)"
-                )
-                problems.append(f"{reason} for series {series_text(labels, int(series[each]))}")
+            histograms = self._pushes.histograms(
+                labels,
+                np.array(extras.histogram_series, dtype=np.int64),
+                np.array(extras.histogram_times, dtype=np.int64),
+                columns(extras.histograms),
+            )
         if extras.exemplar_values:
-            # After the samples: their series are there by now.
-            found = self._appender.append_exemplars(
-                refs[np.array(extras.exemplar_series, dtype=np.int64)],
+            exemplars = self._pushes.exemplars(
+                labels,
+                np.array(extras.exemplar_series, dtype=np.int64),
                 np.array(extras.exemplar_times, dtype=np.int64),
                 np.array(extras.exemplar_values, dtype=np.float64),
                 LabelSpans.from_labels(extras.exemplar_labels),
             )
-            kept = int(np.count_nonzero(found <= ExemplarStatus.DUPLICATE))
-            late = np.flatnonzero(found == ExemplarStatus.OUT_OF_ORDER)[:PROBLEMS_MAX].tolist()
-            problems += [
-                f"{EXEMPLAR_PROBLEM} for series {series_text(labels, extras.exemplar_series[each])}"
-                for each in late
-            ]
         return WriteStats(
             invalid_labels_samples=extras.unnamed,
-            exemplars=kept,
-            exemplars_ignored=len(extras.exemplar_values) - kept,
-            histograms=stored,
-            histograms_refused=refused + extras.refused,
-        ), problems
-
-    def _append(self, batch: WriteBatch) -> tuple[Ints, npt.NDArray[np.uint8]]:
-        """Return the ref and the status of every sample."""
-        time_max_ms = int(self._now() * 1000) + AHEAD_MS_MAX
-        if not batch.series_of.size:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
-        refs = self._appender.resolve(batch.labels)[batch.series_of]
-        statuses = self._appender.append(
-            refs, batch.times_ms, batch.values, time_max_ms=time_max_ms
-        )
-        for _ in range(RESOLVE_TRIES - 1):
-            lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
-            if not lost.size:
-                break
-            refs[lost] = self._appender.resolve(batch.labels)[batch.series_of[lost]]
-            statuses = statuses.copy()
-            statuses[lost] = self._appender.append(
-                refs[lost], batch.times_ms[lost], batch.values[lost], time_max_ms=time_max_ms
-            )
-        return refs, statuses
+            exemplars=exemplars.stored,
+            exemplars_ignored=exemplars.refused,
+            histograms=histograms.stored,
+            histograms_refused=histograms.refused + extras.refused,
+        ), problems + histograms.problems + exemplars.problems
 
     def _count(self, more: WriteStats) -> None:
         with self._lock:
@@ -302,13 +258,6 @@ def _repeated(refs: Ints, times_ms: Ints, statuses: npt.NDArray[np.uint8]) -> In
     return np.array(repeated, dtype=np.int64)
 
 
-def _refusal(batch: WriteBatch, sample: int, status: AppendStatus) -> str:
-    reason = _REASONS[status].format(
-        time=batch.times_ms[sample], value=general_text(float(batch.values[sample]))
-    )
-    return f"{reason} for series {series_text(batch.labels, int(batch.series_of[sample]))}"
-
-
 async def write(request: web.Request) -> web.Response:
     """Answer /api/v1/write."""
     parts = request.app[PARTS]
@@ -328,29 +277,10 @@ async def write(request: web.Request) -> web.Response:
         return text(f"{error}\n", 415)
     # Prometheus takes a missing encoding for snappy.
     encoding = request.headers.get("Content-Encoding", "") or "snappy"
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
     try:
-        outcome = await parts.gate.write(
-            lambda: parts.writes.receive(bytes(body), encoding, message)
-        )
-    except UnknownEncodingError as error:
-        return text(f"{error}\n", 415)
-    except BodyTooLargeError as error:
-        return text(f"{error}\n", 413)
-    except (BodyError, WireError) as error:
-        return text(f"{error}\n", 400)
-    except ClosedError:
-        return text("storage is closed\n", 503)
-    except WriteFailedError as error:
-        # The disk is full or gone. What a sender sends again is found to be there already.
-        return text(f"{error}\n", 503)
-    except Exception:  # senders read text, not the envelope of `replies.py`
-        logger.exception("unexpected error in remote write")
-        return text("internal error: nothing is known of what was stored\n", 500)
+        outcome = await pushed(request, lambda body: parts.writes.receive(body, encoding, message))
+    except PushRefusedError as error:
+        return error.reply()
     reply = text(f"{outcome.problem}\n", 400) if outcome.problem else web.Response(status=204)
     if message == V2_MESSAGE:
         reply.headers.update(outcome.headers())

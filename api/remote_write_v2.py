@@ -29,6 +29,7 @@ from api.remote_write_kernels import (
     SERIES_DUPLICATE,
     SERIES_EMPTY,
 )
+from api.remote_write_metadata import type_name
 from api.remote_write_v2_kernels import count_request, read_request
 from api.wire import WireError, fields, message_of, signed
 from api.write_batch import WriteBatch, fault_text, labels_text
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
     Spans = npt.NDArray[np.int32]
-
-METRIC_TYPES = (
-    "unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset",
-)  # fmt: skip
 
 _SUFFIXES = {
     "histogram": ("_bucket", "_sum", "_count"),
@@ -250,10 +247,10 @@ def _metadata(rows: Ints, symbols: _Symbols, memo: MetadataMemo) -> Iterator[Met
             symbols.data[start:stop].tobytes().decode(errors="replace")
             for start, stop in places[row].tolist()
         )
-        type_name = METRIC_TYPES[kind] if 0 <= kind < len(METRIC_TYPES) else METRIC_TYPES[0]
-        for suffix in _SUFFIXES.get(type_name, ()):
+        kind_name = type_name(kind)
+        for suffix in _SUFFIXES.get(kind_name, ()):
             if name.endswith(suffix) and name != suffix:
                 name = name.removesuffix(suffix)
                 break
-        seen[name] = MetricMetadata(name, type_name, unit, text)
+        seen[name] = MetricMetadata(name, kind_name, unit, text)
     yield from seen.values()

@@ -17,6 +17,7 @@ from api.gate import Gate
 from api.lifecycle import when_ready
 from api.openapi import openapi
 from api.parts import PARTS, Parts
+from api.pushing import PushAppender
 from api.remote_read import read
 from api.remote_write import WriteReceiver, write
 from api.replies import outermost
@@ -128,13 +129,15 @@ def make_app(
     for methods, path, handler in routes:
         for method in methods:
             app.router.add_route(method, path, handler)
+    pushes = PushAppender(storage, now)
     app[PARTS] = Parts(
         storage=storage,
         engine=engine,
         view=view,
         options=options,
         gate=Gate(options.concurrency_max),
-        writes=WriteReceiver(storage, now),
+        pushes=pushes,
+        writes=WriteReceiver(pushes),
         requests=RequestCounter(),
         now=now,
         paths=frozenset(path for _, path, _ in routes if "{" not in path),

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class StoppedError(RuntimeError):
+    """The threads end, so the work was not begun."""
+
+
 class _Job(NamedTuple):
     work: Callable[[], Any]
     future: asyncio.Future[Any]
@@ -39,13 +43,13 @@ class Threads:
     def submit(
         self, work: Callable[[], T], ended: Callable[[], None] | None = None
     ) -> asyncio.Future[T]:
-        """Run `work` in a thread; the future has its outcome. Raises RuntimeError once closed.
+        """Run `work` in a thread; the future has its outcome. Raises StoppedError once closed.
 
         Cancelling the future does not stop the work. `ended` is called on the loop when the work
         is over, whatever became of the future.
         """
         if self._closed:
-            raise RuntimeError(f"the {self._name} threads have ended")
+            raise StoppedError(f"the {self._name} threads have ended")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._pending += 1
@@ -60,7 +64,7 @@ class Threads:
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is not None:
-                self._settle(job, None, RuntimeError("the server is stopping"))
+                self._settle(job, None, StoppedError("the server is stopping"))
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
