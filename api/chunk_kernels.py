@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
+from tsdb.kernel_compilation import kernel
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -207,7 +209,7 @@ def _put_chunk(
     return at + size
 
 
-@njit(types.int64(_i64r, _u64r, _i64r, _i64r, _i64r, _u8, _i64, _i64), cache=True, nogil=True)
+@kernel(types.int64(_i64r, _u64r, _i64r, _i64r, _i64r, _u8, _i64, _i64))
 def encode_floats(
     times: Ints,
     words: Words,
@@ -277,13 +279,11 @@ def _put_bound(out: Bytes, at: Whole, bound: Whole, word: Word) -> Whole:
     return _put_bits(out, at + 1, word, 64)
 
 
-@njit(
+@kernel(
     types.int64(
         _i64r, _i8r, _i8r, _boolr, _f64r, _i64r, _i32r, _i64r, _i32r, _i64r, _i64r, _f64r,
         _f64r, _i64r, _i64r, _i64r, _u8, types.int64, _i64, _i64,
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def encode_histograms(
     times: Ints,
@@ -376,12 +376,10 @@ def encode_histograms(
     return at
 
 
-@njit(
+@kernel(
     types.int64(
         _i32r2, _u8r, _i64r, _u8r, _i64r, _i64r, _u8r, _i64r, _i64r, types.int64, types.int64, _u8
     ),
-    cache=True,
-    nogil=True,
 )
 def write_frames(
     texts_of: Locals,

@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt

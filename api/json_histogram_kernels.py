@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from api.float_kernels import SLACK_BYTES, VALUE_BYTES_MAX, put_bytes, put_float
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,10 +43,8 @@ _SUM = _text(b'","sum":"')
 _BUCKETS = _text(b'"buckets":[')
 
 
-@njit(
+@kernel(
     types.int64(_u64r, _u64r, _i64r, _i8r, _u64r, _u64r, _u64r, _u8, _i64),
-    cache=True,
-    nogil=True,
 )
 def write_histograms(
     count: Words,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from api.float_kernels import (
     SLACK_BYTES,
@@ -22,7 +22,7 @@ from api.float_kernels import (
     put_float,
     put_stamp,
 )
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,10 +94,8 @@ _VALUES = np.frombuffer(b',"values":['.ljust(32), dtype=np.uint8)
 _VALUE = np.frombuffer(b',"value":'.ljust(32), dtype=np.uint8)
 
 
-@njit(
+@kernel(
     types.int64(_i64, _u64r2, _bool_r2, _u8r, _i64r, _i32r2, _u8r, _i64r, _u8r, _i64r, _u8),
-    cache=True,
-    nogil=True,
 )
 def write_matrix(
     state: Ints,
@@ -159,10 +157,8 @@ def write_matrix(
     return at
 
 
-@njit(
+@kernel(
     types.int64(_i64, _i64r, _i64r, _u64r, _i64r, _i64r, _i32r2, _u8r, _i64r, _u8r, _i64r, _u8),
-    cache=True,
-    nogil=True,
 )
 def write_raw(
     state: Ints,
@@ -213,10 +209,8 @@ def write_raw(
     return at
 
 
-@njit(
+@kernel(
     types.int64(_i64, types.int64, _u64r, _i32r2, _u8r, _i64r, _u8r, _i64r, _u8),
-    cache=True,
-    nogil=True,
 )
 def write_vector(
     state: Ints,
@@ -250,7 +244,7 @@ def write_vector(
     return at
 
 
-@njit(types.int64(_i64, _i32r2, _u8r, _i64r, _u8r, _i64r, _u8), cache=True, nogil=True)
+@kernel(types.int64(_i64, _i32r2, _u8r, _i64r, _u8r, _i64r, _u8))
 def write_label_sets(
     state: Ints,
     texts_of: Locals,
@@ -274,7 +268,7 @@ def write_label_sets(
     return at
 
 
-@njit(types.int64(_i64r, _u8, _i64), cache=True, nogil=True)
+@kernel(types.int64(_i64r, _u8, _i64))
 def write_stamps(times_ms: Ints, out: Bytes, stamp_at: Ints) -> int:
     """Write `[t,"` for every time and its offsets into `stamp_at` int64[T + 1]; return the length.
 
@@ -302,7 +296,7 @@ def write_floats(bits: Words, out: Bytes, value_at: Ints) -> int:
     return at
 
 
-@njit(
+@kernel(
     types.int64(
         types.Array(types.uint32, 2, "C", readonly=True),
         types.Array(types.uint32, 1, "C"),
@@ -310,8 +304,6 @@ def write_floats(bits: Words, out: Bytes, value_at: Ints) -> int:
         types.Array(types.int32, 2, "C"),
         types.Array(types.uint32, 1, "C"),
     ),
-    cache=True,
-    nogil=True,
 )
 def number_symbols(
     ids: npt.NDArray[np.uint32],

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from api.float_kernels import put_bytes
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,7 +54,7 @@ def _put_varint(out: Bytes, at: Whole, number: np.uint64) -> Whole:
     return at + 1
 
 
-@njit(types.void(_i32r2, _i64r, _i64r, _i64r, _i64r, _i64r, _i64), cache=True, nogil=True)
+@kernel(types.void(_i32r2, _i64r, _i64r, _i64r, _i64r, _i64r, _i64))
 def series_sizes(
     texts_of: Locals,
     name_at: Ints,
@@ -81,10 +81,8 @@ def series_sizes(
         sizes[series] = size
 
 
-@njit(
+@kernel(
     types.int64(_i32r2, _u8r, _i64r, _u8r, _i64r, _i64r, _i64r, _u64r, _i64r, _i64r, _i64r, _u8),
-    cache=True,
-    nogil=True,
 )
 def write_series(
     texts_of: Locals,

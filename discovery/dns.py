@@ -21,6 +21,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
+from discovery.dns_settings import DnsStats
 from discovery.groups import TargetGroup
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
     from dns.rdata import Rdata
 
+    from discovery.dns_settings import DnsSettings
+
 _log = logging.getLogger(__name__)
 
-TYPES = ("SRV", "A", "AAAA", "MX", "NS")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 _META = "__meta_dns_"
@@ -40,15 +42,6 @@ _PAYLOAD_BYTES = 4096
 
 class LookupFailedError(Exception):
     """No server gave a usable answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsStats:
-    """Names asked for since the start, those without an answer, and the last reason."""
-
-    lookups: int
-    failures: int
-    last_error: str
 
 
 @dataclass(slots=True)
@@ -62,13 +55,10 @@ class _State:
 class DnsDiscovery:
     """Asks for some names again and again. Equal configurations make equal discoverers.
 
-    `port` is that of the targets, for SRV records the record's own. `dns_port` is for tests.
+    `dns_port` is for tests.
     """
 
-    names: tuple[str, ...]
-    type: str = "SRV"
-    port: int = 0
-    refresh_interval_s: float = 30.0
+    settings: DnsSettings
     resolv_conf: Path = field(default=RESOLV_CONF, compare=False)
     dns_port: int = field(default=53, compare=False)
     _state: _State = field(default_factory=_State, compare=False, repr=False)
@@ -76,11 +66,11 @@ class DnsDiscovery:
     async def changes(self) -> AsyncIterator[list[TargetGroup]]:
         """Yield the groups of all names that were answered, after each refresh."""
         while True:
-            found = await asyncio.gather(*(self._refresh(name) for name in self.names))
+            found = await asyncio.gather(*(self._refresh(name) for name in self.settings.names))
             groups = [group for group in found if group is not None]
             if groups:
                 yield groups
-            await asyncio.sleep(self.refresh_interval_s)
+            await asyncio.sleep(self.settings.refresh_interval_s)
 
     def stats(self) -> DnsStats:
         """Return the counts so far."""
@@ -100,7 +90,7 @@ class DnsDiscovery:
             state.last_errors[name] = str(e)
             return None
         state.last_errors.pop(name, None)
-        targets = tuple(_target(name, record, self.port) for record in records)
+        targets = tuple(_target(name, record, self.settings.port) for record in records)
         return TargetGroup(name, targets)
 
     async def _lookup(self, name: str) -> list[Rdata]:
@@ -121,7 +111,7 @@ class DnsDiscovery:
                 reason = str(e)
                 continue
             if response.rcode() == dns.rcode.NOERROR:
-                wanted = dns.rdatatype.from_text(self.type)
+                wanted = dns.rdatatype.from_text(self.settings.type)
                 # Answers for addresses hold the aliases on the way there as well.
                 return [item for rows in response.answer if rows.rdtype == wanted for item in rows]
         if reason:
@@ -134,7 +124,9 @@ class DnsDiscovery:
         """Return the answer of the first server that has one: the name exists, or it does not."""
         reason = "resolv.conf names no server"
         for server in resolver.nameservers:
-            query = dns.message.make_query(name, self.type, use_edns=0, payload=_PAYLOAD_BYTES)
+            query = dns.message.make_query(
+                name, self.settings.type, use_edns=0, payload=_PAYLOAD_BYTES
+            )
             try:
                 response, _ = await dns.asyncquery.udp_with_fallback(
                     query, str(server), timeout=resolver.timeout, port=self.dns_port

@@ -1,9 +1,10 @@
-"""Load every compiled kernel before anybody waits for one, and say so when it takes a while.
+"""Have every kernel compiled before anybody waits for one, and say so when it takes a while.
 
-Kernels have explicit signatures and are cached on disk: importing a `*kernels` module loads them
-(about 5 ms each) or, the first time on a machine, compiles them (about 0.5 s each). So all of them
-are imported at a start, and nothing compiles in the middle of a request. Where there are two
-processors a second process compiles from the end of the list, and the two meet halfway.
+Kernels have explicit signatures and are cached on disk. A start compiles what the cache does not
+have (about 0.5 s each, once on a machine), so that nothing compiles in the middle of a request;
+what it has is loaded when first called (about 4 ms each), or after the start by
+`load_remaining_kernels`. Where there are two processors a second process compiles from the end of
+the list, and the two meet halfway.
 """
 
 from __future__ import annotations
@@ -77,12 +78,13 @@ def _writable(directory: Path) -> bool:
 
 
 def load_kernels(data_path: Path | None = None, *, packages: Sequence[str] = PACKAGES) -> None:
-    """Import the kernel modules of some packages; what has to be compiled is told on stderr."""
+    """Have the kernels of some packages in the cache; what has to be compiled is told on stderr."""
     choose_cache(data_path)
     # Numba may be imported from here on only: it looks for its cache directory when it is.
     from numba.core.event import Listener, register, unregister
 
     from gnomon.cached_code import leave_modules_unread
+    from tsdb.kernel_compilation import kernels_of
 
     leave_modules_unread()
     progress = _Progress(kernel_modules(packages))
@@ -102,9 +104,24 @@ def load_kernels(data_path: Path | None = None, *, packages: Sequence[str] = PAC
         for name in progress.modules:
             progress.module = name
             importlib.import_module(name)
+            for kernel in kernels_of(name):
+                if not kernel.is_cached():
+                    kernel.load()
     finally:
         unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
         progress.finish()
+
+
+def load_remaining_kernels() -> None:
+    """Load the machine code of all kernels of the imported modules, for those who call them later.
+
+    Made for a thread of its own: others go on between one kernel and the next.
+    """
+    from tsdb.kernel_compilation import kernels_of
+
+    for name in kernel_modules():
+        for kernel in kernels_of(name) if name in sys.modules else ():
+            kernel.load()
 
 
 def release_compiler() -> None:
@@ -177,11 +194,18 @@ def _processors() -> int:
 
 
 def _compile_backwards(modules: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a process that imports the modules from the last to the first, into Numba's cache.
+    """Start a process that compiles the modules from the last to the first, into Numba's cache.
 
     Nobody depends on its success: what it does not leave in the cache is compiled here.
     """
-    program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    program = (
+        "import importlib, sys\n"
+        "from tsdb.kernel_compilation import kernels_of\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    for kernel in kernels_of(name):\n"
+        "        kernel.load()\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", program, *reversed(modules)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from discovery.consul import ConsulStats
-from discovery.dns import DnsStats
+from discovery.dns_settings import DnsStats
 from discovery.files import FileStats
 from discovery.http import HttpDiscoveryStats
 from discovery.kubernetes.discovery import KubernetesStats

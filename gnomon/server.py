@@ -21,7 +21,7 @@ from aiohttp import web
 from api.routes import RUNNER_OPTIONS, make_app
 from discovery.kubernetes.watches import Watches
 from gnomon import wiring
-from gnomon.compiled import release_compiler
+from gnomon.compiled import load_remaining_kernels, release_compiler
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
 from gnomon.config.load import load_file
@@ -223,6 +223,7 @@ class Server:
             "Server is ready to receive web requests.",
             extra={"fields": {"duration": f"{time.monotonic() - began:.3f}s"}},
         )
+        await asyncio.to_thread(load_remaining_kernels)
         # A tenth of a second of collecting, which nobody who waits for the start needs to wait for.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._state.stop_requested.wait(), _SETTLE_S)

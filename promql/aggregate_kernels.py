@@ -11,9 +11,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,7 +31,7 @@ _OUT_INTS = types.int64[:, ::1]
 _FOLD = types.void(_FLOATS2, _MASK2, _INTS1, _OUT, _OUT_INTS)
 
 
-@njit(types.void(_MASK2, _INTS1, _OUT_INTS), cache=True, nogil=True, error_model="numpy")
+@kernel(types.void(_MASK2, _INTS1, _OUT_INTS), error_model="numpy")
 def count_rows(present: Mask, group_of: Ints, counts: Ints) -> None:
     """Count the rows of each group that are present at each step.
 
@@ -44,7 +44,7 @@ def count_rows(present: Mask, group_of: Ints, counts: Ints) -> None:
                 counts[g, t] += 1
 
 
-@njit(_FOLD, cache=True, nogil=True, error_model="numpy")
+@kernel(_FOLD, error_model="numpy")
 def sum_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
     """Sum the rows of each group, compensated after Kahan and Neumaier; count them as well.
 
@@ -76,7 +76,7 @@ def sum_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts:
             out[g, t] += lost[g, t]
 
 
-@njit(_FOLD, cache=True, nogil=True, error_model="numpy")
+@kernel(_FOLD, error_model="numpy")
 def mean_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
     """Average the rows of each group: compensated sum, or running mean once the sum overflows.
 
@@ -130,10 +130,8 @@ def mean_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts
                 out[g, t] = out[g, t] / count + lost[g, t] / count
 
 
-@njit(
+@kernel(
     types.void(_FLOATS2, _MASK2, _INTS1, types.boolean, _OUT, _OUT_INTS),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def extreme_rows(
@@ -153,7 +151,7 @@ def extreme_rows(
                 out[g, t] = value
 
 
-@njit(_FOLD, cache=True, nogil=True, error_model="numpy")
+@kernel(_FOLD, error_model="numpy")
 def variance_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, counts: Ints) -> None:
     """Write the population variance of each group, after Welford.
 
@@ -180,9 +178,7 @@ def variance_rows(values: Floats, present: Mask, group_of: Ints, out: Floats, co
                 out[g, t] /= counts[g, t]
 
 
-@njit(
-    types.void(_FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _OUT, _OUT_INTS), cache=True, nogil=True
-)
+@kernel(types.void(_FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _OUT, _OUT_INTS))
 def quantile_rows(
     values: Floats,
     present: Mask,
@@ -242,7 +238,7 @@ def _ranks_below(a: float, b: float, smallest: bool) -> bool:
     return a > b if smallest else a < b
 
 
-@njit(
+@kernel(
     types.void(
         _FLOATS2,
         _MASK2,
@@ -253,8 +249,6 @@ def _ranks_below(a: float, b: float, smallest: bool) -> bool:
         types.boolean[:, ::1],
         types.int64[::1],
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def select_top(
@@ -320,9 +314,7 @@ def select_top(
                 place[heap[i]] = i
 
 
-@njit(
-    types.void(_MASK2, _INTS1, types.int64, _INTS1, types.boolean[:, ::1]), cache=True, nogil=True
-)
+@kernel(types.void(_MASK2, _INTS1, types.int64, _INTS1, types.boolean[:, ::1]))
 def select_first(present: Mask, group_of: Ints, groups: int, k: Ints, keep: Mask) -> None:
     """Mark the first `k[t]` rows of each group that are present at each step."""
     seen = np.zeros((groups, present.shape[1]), dtype=np.int64)

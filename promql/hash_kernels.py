@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +35,7 @@ def _rotated(x: np.uint64, bits: int) -> np.uint64:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@njit(types.uint64(_BYTES, types.int64, types.int64), cache=True, nogil=True)
+@kernel(types.uint64(_BYTES, types.int64, types.int64))
 def _word(data: Bytes, at: int, size: int) -> np.uint64:
     """Read `size` bytes, little endian."""
     word = np.uint64(0)
@@ -44,7 +44,7 @@ def _word(data: Bytes, at: int, size: int) -> np.uint64:
     return word
 
 
-@njit(types.uint64(types.uint64, types.uint64), cache=True, nogil=True)
+@kernel(types.uint64(types.uint64, types.uint64))
 def _round(lane: np.uint64, word: np.uint64) -> np.uint64:
     return _rotated(lane + word * _P2, 31) * _P1
 
@@ -83,7 +83,7 @@ def xxh64(data: Bytes, size: int) -> np.uint64:
     return h ^ (h >> np.uint64(32))
 
 
-@njit(types.void(_BYTES, _INTS1, _BYTES, _INTS1, _INTS2, types.uint64[::1]), cache=True, nogil=True)
+@kernel(types.void(_BYTES, _INTS1, _BYTES, _INTS1, _INTS2, types.uint64[::1]))
 def hash_label_sets(
     names: Bytes, name_start: Ints, texts: Bytes, text_start: Ints, text_of: Ints, out: Hashes
 ) -> None:

@@ -13,9 +13,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -124,12 +124,10 @@ def _quantile(q: float, upper: Floats, count: Floats, n: int) -> float:
     return float(begin + (upper[low] - begin) * ((rank - below) / (count[low] - below)))
 
 
-@njit(
+@kernel(
     types.void(
         _FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _FLOATS1, _OUT, _OUT_MASK, types.boolean[::1]
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def quantiles_of_buckets(
@@ -217,10 +215,8 @@ def _fraction(lower: float, upper_value: float, upper: Floats, count: Floats, n:
     return float((high_rank - low_rank) / total)
 
 
-@njit(
+@kernel(
     types.void(_FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _FLOATS1, _FLOATS1, _OUT, _OUT_MASK),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def fractions_of_buckets(

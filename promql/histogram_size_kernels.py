@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,7 +22,7 @@ _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _INDEXES = types.Array(types.int32, 1, "C", readonly=True)
 
 
-@njit(types.void(_INTS, _INDEXES, types.int64[::1]), cache=True, nogil=True)
+@kernel(types.void(_INTS, _INDEXES, types.int64[::1]))
 def add_buckets_and_spans(start: Ints, index: Indexes, out: Ints) -> None:
     """Add to `out` int64[H] each histogram's buckets of one side, and its runs of neighbours.
 

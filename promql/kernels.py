@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,10 +31,8 @@ _OFFSETS_OUT = types.int32[:, ::1]
 _STALE = np.uint64(0x7FF0_0000_0000_0002)
 
 
-@njit(
+@kernel(
     types.void(_INTS, _INTS, _INTS, _INTS, types.int64, _OFFSETS_OUT, _OFFSETS_OUT),
-    cache=True,
-    nogil=True,
 )
 def window_bounds(
     times: Ints,
@@ -68,10 +68,8 @@ def window_bounds(
             stop[w, t] = high
 
 
-@njit(
+@kernel(
     types.void(_INTS, _INTS, _INTS, _INTS, types.int64, _OFFSETS_OUT),
-    cache=True,
-    nogil=True,
 )
 def newest_offsets(
     times: Ints,
@@ -99,10 +97,8 @@ def newest_offsets(
             newest[w, t] = high - 1 if found else -1
 
 
-@njit(
+@kernel(
     types.void(_BITS, _INTS, _INTS, _OFFSETS, types.uint64[:, ::1], types.boolean[:, ::1]),
-    cache=True,
-    nogil=True,
 )
 def gather_newest(
     bits: Bits,
@@ -126,7 +122,7 @@ def gather_newest(
             present[s, t] = value != _STALE
 
 
-@njit(types.void(_BITS, _INTS, _INTS, types.int64[::1]), cache=True, nogil=True)
+@kernel(types.void(_BITS, _INTS, _INTS, types.int64[::1]))
 def count_stale(bits: Bits, value_start: Ints, count: Ints, out: Ints) -> None:
     """Write how many stale markers each series holds. Shapes: all but `bits` int64[S]."""
     for s in range(value_start.size):
@@ -137,7 +133,7 @@ def count_stale(bits: Bits, value_start: Ints, count: Ints, out: Ints) -> None:
         out[s] = found
 
 
-@njit(
+@kernel(
     types.int64(
         _BITS,
         _INTS,
@@ -151,8 +147,6 @@ def count_stale(bits: Bits, value_start: Ints, count: Ints, out: Ints) -> None:
         types.int64[::1],
         types.int64[::1],
     ),
-    cache=True,
-    nogil=True,
 )
 def drop_stale(
     bits: Bits,

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +28,7 @@ _FLOATS2 = types.Array(types.float64, 2, "C", readonly=True)
 _MASK2 = types.Array(types.boolean, 2, "C", readonly=True)
 
 
-@njit(types.int64(_IDS2, types.int64[::1], types.int64[::1]), cache=True, nogil=True)
+@kernel(types.int64(_IDS2, types.int64[::1], types.int64[::1]))
 def group_rows(ids: Ids, group_of: Ints, first: Ints) -> int:
     """Give the distinct columns of `ids` numbers in order of first appearance; return how many.
 
@@ -70,10 +72,8 @@ def group_rows(ids: Ids, group_of: Ints, first: Ints) -> int:
     return groups
 
 
-@njit(
+@kernel(
     types.int64(_FLOATS2, _MASK2, _INTS1, types.float64[:, ::1], types.boolean[:, ::1]),
-    cache=True,
-    nogil=True,
 )
 def merge_rows(
     values: Floats, present: Mask, group_of: Ints, out: Floats, out_present: Mask
@@ -94,10 +94,8 @@ def merge_rows(
     return -1
 
 
-@njit(
+@kernel(
     types.int64(_MASK2, _INTS1, types.int64),
-    cache=True,
-    nogil=True,
 )
 def first_collision(present: Mask, group_of: Ints, groups: int) -> int:
     """Return the first step at which two rows of one group are present, or -1.
@@ -118,7 +116,7 @@ def first_collision(present: Mask, group_of: Ints, groups: int) -> int:
     return first if first < steps else -1
 
 
-@njit(types.void(_MASK2, _INTS1, types.boolean[:, ::1]), cache=True, nogil=True)
+@kernel(types.void(_MASK2, _INTS1, types.boolean[:, ::1]))
 def any_present(present: Mask, group_of: Ints, out: Mask) -> None:
     """Mark in `out` [groups, steps] where some row of the group is present."""
     for s in range(present.shape[0]):

@@ -11,9 +11,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _TWO = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 
 
-@helper(types.float64(types.float64), error_model="numpy")
-def power_of_two(exponent: float) -> float:
+def _power_of_two(exponent: float) -> float:
     """Return 2 to the power of a number, to the last digit as Go's math.Exp2 has it.
 
     Its square root of two, for one, is a unit of the last place below the nearest float.
@@ -50,6 +49,9 @@ def power_of_two(exponent: float) -> float:
     return math.ldexp(1.0 - ((low - (r * c) / (2.0 - c)) - high), whole)
 
 
+power_of_two = helper(types.float64(types.float64), error_model="numpy")(_power_of_two)
+
+
 @helper(types.float64(types.float64), error_model="numpy")
 def binary_logarithm(value: float) -> float:
     """Return the logarithm to base two, exact for powers of two, as Go's math.Log2 has it."""
@@ -67,7 +69,8 @@ def _bounds_of_one_octave() -> Floats:
     """
     bounds = [0.5]
     for schema in range(1, 9):
-        factor = power_of_two(power_of_two(float(-schema)))
+        # Plain Python: a kernel that is called while modules load has Numba set itself up.
+        factor = _power_of_two(_power_of_two(float(-schema)))
         finer: list[float] = []
         for bound in bounds:
             finer += (bound, bound * factor)
@@ -82,7 +85,7 @@ _POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(_LOWEST, 102
 """Powers of two from 2^-1100, which is 0, to 2^1023: a product is faster than ldexp by far."""
 
 
-@njit(types.float64(types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+@kernel(types.float64(types.int64, types.int64), error_model="numpy")
 def exponential_bound(index: int, schema: int) -> float:
     """Return the upper bound of the bucket `index`, which is the lower one of the next.
 

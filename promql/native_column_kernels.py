@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numba import njit, types
+from numba import types
 
 from promql.native_kernels import (
     FLOATS,
@@ -22,7 +22,7 @@ from promql.native_kernels import (
     Read,
 )
 from promql.native_side_kernels import CUSTOM
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 
-@njit(
-    types.void(INTS, INDEXES, FLOATS, INTS, INTS, OUT_INDEXES, OUT_FLOATS), cache=True, nogil=True
-)
+@kernel(types.void(INTS, INDEXES, FLOATS, INTS, INTS, OUT_INDEXES, OUT_FLOATS))
 def gather_buckets(
     start: Ints,
     index: Indexes,
@@ -55,7 +53,7 @@ def gather_buckets(
             new_count[to + k] = count[low + k]
 
 
-@njit(types.int64(INTS, INDEXES, FLOATS, OUT_INTS, OUT_INDEXES, OUT_FLOATS), cache=True, nogil=True)
+@kernel(types.int64(INTS, INDEXES, FLOATS, OUT_INTS, OUT_INDEXES, OUT_FLOATS))
 def keep_populated(
     start: Ints,
     index: Indexes,
@@ -149,14 +147,14 @@ def same_histogram(a: Read, i: int, b: Read, j: int) -> bool:
     )
 
 
-@njit(types.void(READ, READ, types.boolean[::1]), cache=True, nogil=True)
+@kernel(types.void(READ, READ, types.boolean[::1]))
 def same_rows(a: Read, b: Read, out: Mask) -> None:
     """Compare two columns of histograms row by row."""
     for h in range(out.size):
         out[h] = same_histogram(a, h, b, h)
 
 
-@njit(types.void(READ, INTS, INTS, OUT_FLOATS), cache=True, nogil=True)
+@kernel(types.void(READ, INTS, INTS, OUT_FLOATS))
 def count_changes(source: Read, start: Ints, stop: Ints, out: Floats) -> None:
     """Count in each run how many histograms differ from the one before."""
     for r in range(out.size):

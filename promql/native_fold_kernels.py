@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from numba import njit, types
+from numba import types
 
 from promql.native_bounds_kernels import compensated
 from promql.native_kernels import (
@@ -49,7 +49,7 @@ from promql.native_kernels import (
     load,
 )
 from promql.native_side_kernels import CUSTOM, merge
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ def store_nothing(out: Write, row: int) -> None:
     out.bounds_count[row] = 0
 
 
-@njit(types.void(WORK, WRITE, types.int64, types.float64), cache=True, nogil=True)
+@kernel(types.void(WORK, WRITE, types.int64, types.float64))
 def store(work: Work, out: Write, row: int, divisor: float) -> None:
     """Write the work, divided, with what rounding had taken, without empty buckets."""
     scalars, state = work.scalars, work.state
@@ -139,10 +139,8 @@ def store(work: Work, out: Write, row: int, divisor: float) -> None:
         state[BOUNDS_OWN] += state[BOUNDS_COUNT]
 
 
-@njit(
+@kernel(
     types.void(READ, READ, types.float64, WORK, WRITE, FLAGS),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def add_rows(a: Read, b: Read, factor: float, work: Work, out: Write, flags: Flags) -> None:
@@ -186,7 +184,7 @@ def _copy_work(source: Work, target: Work) -> None:
     target.negative_lost[:n] = source.negative_lost[:n]
 
 
-@njit(types.void(WORK, types.float64), cache=True, nogil=True, error_model="numpy")
+@kernel(types.void(WORK, types.float64), error_model="numpy")
 def _divide(work: Work, divisor: float) -> None:
     """Divide all counts, the sum, and what rounding had taken from them."""
     threshold = work.scalars[THRESHOLD]
@@ -306,10 +304,8 @@ def _average_run(
     return divisor
 
 
-@njit(
+@kernel(
     types.void(READ, INTS, INTS, INTS, types.boolean, WORK, WORK, WRITE, FLAGS),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def fold_runs(
@@ -344,7 +340,7 @@ def fold_runs(
         store(work, out, r, divisor)
 
 
-@njit(types.void(READ, INTS, INTS, INTS, OUT_INTS, OUT_INTS), cache=True, nogil=True)
+@kernel(types.void(READ, INTS, INTS, INTS, OUT_INTS, OUT_INTS))
 def buckets_at_most(
     source: Read, members: Ints, start: Ints, stop: Ints, positive: Ints, negative: Ints
 ) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from numba import njit, types
+from numba import types
 
 from promql.native_bounds_kernels import compensated
 from promql.native_side_kernels import (
@@ -27,7 +27,7 @@ from promql.native_side_kernels import (
     start_side,
     zero_bucket_at,
 )
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,7 +277,7 @@ def lower_schema(work: Work, schema: int, compensate: bool) -> None:
     work.state[SCHEMA] = schema
 
 
-@njit(types.void(WORK, READ, types.int64), cache=True, nogil=True)
+@kernel(types.void(WORK, READ, types.int64))
 def load(work: Work, source: Read, row: int) -> None:
     """Begin the work with a copy of one histogram; nothing is lost yet."""
     scalars, state = work.scalars, work.state
@@ -306,10 +306,8 @@ def load(work: Work, source: Read, row: int) -> None:
     )
 
 
-@njit(
+@kernel(
     types.int64(WORK, READ, types.int64, types.float64, types.boolean, types.boolean),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def add(work: Work, other: Read, row: int, factor: float, compensate: bool, absent: bool) -> int:

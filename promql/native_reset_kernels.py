@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from numba import njit, types
+from numba import types
 
 from promql.native_bounds_kernels import exponential_bound
 from promql.native_kernels import (
@@ -22,7 +22,7 @@ from promql.native_kernels import (
     Read,
 )
 from promql.native_side_kernels import CUSTOM, zero_bucket_at
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ def _side_falls(current: Read, i: int, previous: Read, j: int, positive: bool) -
     return False
 
 
-@njit(types.boolean(READ, types.int64, READ, types.int64), cache=True, nogil=True)
+@kernel(types.boolean(READ, types.int64, READ, types.int64))
 def falls(current: Read, i: int, previous: Read, j: int) -> bool:
     """Tell whether a counter was reset between two histograms.
 
@@ -157,14 +157,14 @@ def falls(current: Read, i: int, previous: Read, j: int) -> bool:
     return _side_falls(current, i, previous, j, True) or _side_falls(current, i, previous, j, False)
 
 
-@njit(types.void(READ, READ, types.boolean[::1]), cache=True, nogil=True)
+@kernel(types.void(READ, READ, types.boolean[::1]))
 def falls_by_row(current: Read, previous: Read, out: Mask) -> None:
     """Compare two columns of histograms row by row."""
     for h in range(out.size):
         out[h] = falls(current, h, previous, h)
 
 
-@njit(types.void(READ, INTS, INTS, OUT_CODES), cache=True, nogil=True)
+@kernel(types.void(READ, INTS, INTS, OUT_CODES))
 def falls_in_runs(source: Read, start: Ints, stop: Ints, resets: Codes) -> None:
     """Say of each row inside a run, all but its first, whether it fell against the row before.
 
@@ -176,7 +176,7 @@ def falls_in_runs(source: Read, start: Ints, stop: Ints, resets: Codes) -> None:
                 resets[h] = falls(source, h, source, h - 1)
 
 
-@njit(types.void(INTS, INTS, OUT_CODES, OUT_FLOATS), cache=True, nogil=True)
+@kernel(types.void(INTS, INTS, OUT_CODES, OUT_FLOATS))
 def count_resets(start: Ints, stop: Ints, resets: Codes, out: Floats) -> None:
     """Count the resets inside each run; see `falls_in_runs`."""
     for r in range(out.size):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from numba import types
 
 from promql.native_bounds_kernels import compensated, exponential_bound
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper
 
 if TYPE_CHECKING:
     import numpy as np

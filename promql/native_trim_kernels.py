@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from numba import njit, types
+from numba import types
 
 from promql.native_kernels import FLOATS, OUT_FLOATS, READ, Read
 from promql.native_side_kernels import CUSTOM
 from promql.native_value_kernels import count_below, upper_bound
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,13 +71,11 @@ def _kept_of_open(
     return 0.0, 0.0
 
 
-@njit(
+@kernel(
     _KEPT(
         *(types.float64, types.float64, types.float64, types.float64),
         *(types.boolean, types.boolean, types.boolean),
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _kept(
@@ -121,13 +119,11 @@ def _kept_of_zero(
     return count * ((upper - at) / (upper - lower)), (at + upper) / 2.0
 
 
-@njit(
+@kernel(
     types.void(
         *(READ, FLOATS, types.boolean),
         *(OUT_FLOATS, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS),
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def trim_rows(

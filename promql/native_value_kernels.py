@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from promql.native_bounds_kernels import (
     binary_logarithm,
@@ -31,7 +31,7 @@ from promql.native_kernels import (
     Read,
 )
 from promql.native_side_kernels import CUSTOM
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -99,7 +99,7 @@ def _walk(
     return used, negative, inner
 
 
-@njit(types.int64(READ), cache=True, nogil=True)
+@kernel(types.int64(READ))
 def _longest(source: Read) -> int:
     """Return the most buckets that any histogram has, with the zero bucket."""
     longest = 0
@@ -110,10 +110,8 @@ def _longest(source: Read) -> int:
     return int(longest + 1)
 
 
-@njit(
+@kernel(
     types.int64(READ, OUT_INTS, OUT_CODES, OUT_FLOATS, OUT_FLOATS, OUT_FLOATS),
-    cache=True,
-    nogil=True,
 )
 def list_buckets(
     source: Read, start: Ints, rule: Codes, lower: Floats, upper: Floats, count: Floats
@@ -144,10 +142,8 @@ def list_buckets(
     return used
 
 
-@njit(
+@kernel(
     types.void(READ, FLOATS, OUT_FLOATS, types.uint8[::1]),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def quantiles(source: Read, quantile: Floats, out: Floats, flags: Flags) -> None:
@@ -238,10 +234,8 @@ def count_below(value: float, lower: float, upper: float, count: float, linear: 
     return count * (1.0 - (at - high) / (low - high))
 
 
-@njit(
+@kernel(
     types.void(READ, FLOATS, FLOATS, OUT_FLOATS, types.uint8[::1]),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def fractions(source: Read, lower: Floats, upper: Floats, out: Floats, flags: Flags) -> None:
@@ -306,7 +300,7 @@ def fractions(source: Read, lower: Floats, upper: Floats, out: Floats, flags: Fl
         out[row] = (below_top - below_bottom) / total
 
 
-@njit(types.void(READ, OUT_FLOATS), cache=True, nogil=True, error_model="numpy")
+@kernel(types.void(READ, OUT_FLOATS), error_model="numpy")
 def variances(source: Read, out: Floats) -> None:
     """Write the variance of each histogram, all observations of a bucket taken at one value.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numba import njit, types
+from numba import types
 
 from promql.native_fold_kernels import FLAGS, WRITE, Write, store, store_nothing
 from promql.native_kernels import (
@@ -33,6 +33,7 @@ from promql.native_kernels import (
 )
 from promql.native_reset_kernels import falls
 from promql.native_side_kernels import CUSTOM
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,10 +44,8 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
 
 
-@njit(
+@kernel(
     types.void(READ, INTS, INTS, types.boolean, OUT_CODES, WORK, WRITE, FLAGS),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def change_in_runs(
@@ -113,10 +112,8 @@ def change_in_runs(
         store(work, out, r, 1.0)
 
 
-@njit(
+@kernel(
     types.void(READ, INTS, INTS, types.boolean, WORK, WRITE, FLAGS),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def change_of_pairs(

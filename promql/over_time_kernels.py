@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from promql.rate_kernels import compensated_add
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,7 +33,7 @@ COUNT, PRESENT, FIRST, LAST = 4, 5, 6, 7
 MIN, MAX = 0, 1
 
 
-@njit(types.float64(_FLOATS, types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+@kernel(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
 def _sum(values: Floats, low: int, high: int) -> float:
     total, lost = 0.0, 0.0
     for i in range(low, high):
@@ -82,10 +82,8 @@ def _variance(values: Floats, low: int, high: int) -> float:
     return (squares + squares_lost) / count
 
 
-@njit(
+@kernel(
     types.void(*_VALUE_WINDOWS, types.int64, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def reduce_windows(
@@ -124,10 +122,8 @@ def reduce_windows(
                 out[s, t] = values[high - 1]
 
 
-@njit(
+@kernel(
     types.void(*_VALUE_WINDOWS, _INTS, _INTS, types.int64, types.boolean, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def extreme_windows(
@@ -193,10 +189,8 @@ def extreme_windows(
                 out[s, t] = values[base + queue[head]]
 
 
-@njit(
+@kernel(
     types.float64(types.float64, types.float64[::1], types.int64),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _quantile(q: float, ordered: Floats, count: int) -> float:
@@ -232,10 +226,8 @@ def _sort_nan_first(values: Floats, count: int) -> None:
         rest.sort()
 
 
-@njit(
+@kernel(
     types.void(*_VALUE_WINDOWS, _FLOATS, types.boolean, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def quantile_windows(
@@ -284,10 +276,8 @@ def quantile_windows(
                     out[s, t] = _quantile(q, ordered, count)
 
 
-@njit(
+@kernel(
     types.void(*_VALUE_WINDOWS, _FLOATS, _FLOATS, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def smooth_windows(

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,10 +33,8 @@ _PRESENT = types.boolean[:, ::1]
 _WINDOWS = (_INTS, _INTS, _FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS)
 
 
-@njit(
+@kernel(
     types.void(*_WINDOWS, _INTS, types.int64, types.boolean, types.boolean, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def extrapolated_change(
@@ -112,12 +110,10 @@ def extrapolated_change(
             present[s, t] = True
 
 
-@njit(
+@kernel(
     types.float64(
         types.int64, types.float64, types.int64, types.float64, types.int64, types.boolean
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def _on_line(
@@ -129,7 +125,7 @@ def _on_line(
     return left + (right - left) * (at_ms - left_ms) / (right_ms - left_ms)
 
 
-@njit(
+@kernel(
     types.void(
         *_WINDOWS,
         _INTS,
@@ -140,8 +136,6 @@ def _on_line(
         _OUT,
         _PRESENT,
     ),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def change_between_edges(
@@ -204,10 +198,8 @@ def change_between_edges(
             out[s, t] = change / (range_ms / 1000.0) if per_second else change
 
 
-@njit(
+@kernel(
     types.void(*_WINDOWS, types.boolean, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def last_change(
@@ -241,7 +233,7 @@ def last_change(
             present[s, t] = True
 
 
-@njit(types.int64(types.float64, types.float64, types.boolean), cache=True, nogil=True)
+@kernel(types.int64(types.float64, types.float64, types.boolean))
 def _counts(before: float, after: float, only_falls: bool) -> int:
     """Return 1 if the pair is one to count, else 0. NaN to NaN is no change."""
     if only_falls:
@@ -249,10 +241,8 @@ def _counts(before: float, after: float, only_falls: bool) -> int:
     return 1 if before != after and not (np.isnan(before) and np.isnan(after)) else 0
 
 
-@njit(
+@kernel(
     types.void(_FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS, types.boolean, _OUT, _PRESENT),
-    cache=True,
-    nogil=True,
     error_model="numpy",
 )
 def count_steps(
@@ -302,7 +292,7 @@ def compensated_add(addend: float, total: float, lost: float) -> tuple[float, fl
     return new, lost
 
 
-@njit(types.void(*_WINDOWS, _INTS, _FLOATS, types.boolean, _OUT, _PRESENT), cache=True, nogil=True)
+@kernel(types.void(*_WINDOWS, _INTS, _FLOATS, types.boolean, _OUT, _PRESENT))
 def regress(
     times: Ints,
     time_start: Ints,

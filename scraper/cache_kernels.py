@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 Int = int | np.int64
 """Inside a kernel both are the machine's 64 bits."""
@@ -43,10 +45,8 @@ _int64s = types.int64[::1]
 _ONE = np.uint64(1)
 
 
-@njit(
+@kernel(
     types.int64(types.uint64, types.uint64, _int32s_in, _words_in, _words_in),
-    cache=True,
-    nogil=True,
 )
 def find_entry(
     low: np.uint64, high: np.uint64, table: Int32s, entry_low: Words, entry_high: Words
@@ -62,10 +62,8 @@ def find_entry(
     return -1
 
 
-@njit(
+@kernel(
     types.void(_words_in, _int64s_in, _int32s),
-    cache=True,
-    nogil=True,
 )
 def insert_entries(entry_low: Words, entries: Ints, table: Int32s) -> None:
     """Put entries into the open-addressed `table` (power of two, never full).
@@ -80,10 +78,8 @@ def insert_entries(entry_low: Words, entries: Ints, table: Int32s) -> None:
         table[probe] = entries[k] + 1
 
 
-@njit(
+@kernel(
     types.int64(_words_in, _words_in, _int64s_in, types.uint8[::1], _int64s, _int64s),
-    cache=True,
-    nogil=True,
 )
 def number_texts(
     low: Words, high: Words, samples: Ints, flags: Bytes, numbers: Ints, first: Ints
@@ -119,7 +115,7 @@ def number_texts(
     return count
 
 
-@njit(
+@kernel(
     types.void(
         # the scrape
         _int32s_in,
@@ -142,8 +138,6 @@ def number_texts(
         types.boolean[::1],
         _int64s,
     ),
-    cache=True,
-    nogil=True,
 )
 def settle(
     entries: Int32s,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
 from scraper.cache_kernels import DUPLICATE, EXPLICIT, HARD, find_entry
 from scraper.text_kernels import (
@@ -30,7 +30,7 @@ from scraper.text_kernels import (
     is_utf8,
     parse_number,
 )
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ _CLASS[ord(":")] = 12
 _ONE = np.uint64(1)
 
 
-@njit(types.int64(BYTES_IN, types.int64), cache=True, nogil=True)
+@kernel(types.int64(BYTES_IN, types.int64))
 def _quoted(data: Bytes, start: Int) -> Int:
     """Return the position after the quote that ends a string begun before `start`, or -1.
 
@@ -78,10 +78,8 @@ def _quoted(data: Bytes, start: Int) -> Int:
         i += 1
 
 
-@njit(
+@kernel(
     types.int64(BYTES_IN, types.int64, types.boolean, types.boolean, types.boolean),
-    cache=True,
-    nogil=True,
 )
 def _labels(data: Bytes, start: Int, spaces: bool, named: bool, exemplar: bool) -> Int:
     """Return the position after the brace that closes a label list, or -1 if not understood.
@@ -149,7 +147,7 @@ def _labels(data: Bytes, start: Int, spaces: bool, named: bool, exemplar: bool) 
             return -1
 
 
-@njit(types.int64(BYTES_IN, types.int64, types.int64[::1]), cache=True, nogil=True)
+@kernel(types.int64(BYTES_IN, types.int64, types.int64[::1]))
 def _exemplar(data: Bytes, start: Int, span: Ints) -> Int:
     """Read ` # {...} value [time]` whose `#` is at `start`; return where the line ends, or -1.
 
@@ -202,7 +200,7 @@ def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
     return i
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES_IN,
         types.int64,
@@ -230,8 +228,6 @@ def _comment(data: Bytes, start: Int, openmetrics: bool) -> Int:
         _int32_table,
         _int32_table,
     ),
-    cache=True,
-    nogil=True,
 )
 def scan(
     data: Bytes,

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
 from scraper.text_kernels import BYTES_IN, Bytes, Int, is_utf8
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -33,10 +33,8 @@ for _c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789":
     _NAME[_c] = True
 
 
-@njit(
+@kernel(
     types.int64(BYTES_IN, types.int64, types.int64, types.int64, types.int64),
-    cache=True,
-    nogil=True,
 )
 def _compare(data: Bytes, a: Int, a_stop: Int, b: Int, b_stop: Int) -> Int:
     """Return -1, 0 or 1 as one run of bytes sorts before, is, or sorts after another."""
@@ -96,10 +94,8 @@ def bound_form(data: Bytes, start: Int, stop: Int) -> Int:
     return 0
 
 
-@njit(
+@kernel(
     types.int64(BYTES_IN, types.int64, types.int64, types.int32[:, ::1]),
-    cache=True,
-    nogil=True,
 )
 def _read(data: Bytes, start: Int, stop: Int, rows: Int32s) -> Int:
     """Write the label spans of one series' text from row 1 on; return the rows, -1 if not plain.
@@ -159,7 +155,7 @@ def _read(data: Bytes, start: Int, stop: Int, rows: Int32s) -> Int:
             return -1
 
 
-@njit(
+@kernel(
     types.int64(
         types.uint8[::1],
         _int32_table_in,
@@ -173,8 +169,6 @@ def _read(data: Bytes, start: Int, stop: Int, rows: Int32s) -> Int:
         types.int64[::1],
         types.boolean[::1],
     ),
-    cache=True,
-    nogil=True,
 )
 def plain_labels(
     data: Bytes,

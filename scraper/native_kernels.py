@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
 from scraper.protobuf_kernels import BYTES, FIXED64, VARINT, double_at, read_field, read_varint
 from scraper.text_kernels import BYTES_IN, Bytes, Int
+from tsdb.kernel_compilation import kernel
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -24,12 +25,12 @@ INDEX_MAX = 1 << 30
 _int64s = types.int64[::1]
 
 
-@njit(types.int64(types.int64), cache=True, nogil=True)
+@kernel(types.int64(types.int64))
 def _zigzag(value: Int) -> Int:
     return np.int64(np.uint64(value) >> np.uint64(1)) ^ -(value & 1)
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES_IN,
         types.int64,
@@ -40,8 +41,6 @@ def _zigzag(value: Int) -> Int:
         types.float64[::1],
         types.int64,
     ),
-    cache=True,
-    nogil=True,
 )
 def _side(
     data: Bytes,
@@ -134,7 +133,7 @@ def _side(
     return n if written == n else MISMATCH
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES_IN,
         types.Array(types.int32, 2, "C", readonly=True),
@@ -147,8 +146,6 @@ def _side(
         types.int32[::1],
         types.float64[::1],
     ),
-    cache=True,
-    nogil=True,
 )
 def read_natives(
     data: Bytes,

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
 from scraper.cache_kernels import DUPLICATE, EXPLICIT, find_entry
 from scraper.text_kernels import BYTES_IN, PADDING, Bytes, Int, hash_wide
+from tsdb.kernel_compilation import kernel
 
 Int32s = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -40,7 +41,7 @@ _words_in = types.Array(types.uint64, 1, "C", readonly=True)
 _int64s = types.int64[::1]
 
 
-@njit(types.boolean(BYTES_IN, types.int64, types.int64, _int64s), cache=True, nogil=True)
+@kernel(types.boolean(BYTES_IN, types.int64, types.int64, _int64s))
 def read_varint(data: Bytes, at: Int, stop: Int, field: Ints) -> bool:
     """Read a varint into `field[2]`, its end into `field[4]`; False if it is cut or too long."""
     value = np.uint64(0)
@@ -59,7 +60,7 @@ def read_varint(data: Bytes, at: Int, stop: Int, field: Ints) -> bool:
     return False
 
 
-@njit(types.boolean(BYTES_IN, types.int64, types.int64, _int64s), cache=True, nogil=True)
+@kernel(types.boolean(BYTES_IN, types.int64, types.int64, _int64s))
 def read_field(data: Bytes, at: Int, stop: Int, field: Ints) -> bool:
     """Read one field into `field` int64[5]: number, wire type, value or start, stop, next.
 
@@ -92,18 +93,16 @@ def read_field(data: Bytes, at: Int, stop: Int, field: Ints) -> bool:
     return True
 
 
-@njit(types.float64(BYTES_IN, types.int64), cache=True, nogil=True)
+@kernel(types.float64(BYTES_IN, types.int64))
 def double_at(data: Bytes, at: Int) -> float:
     """Return the double whose eight bytes are at `at`."""
     return float(data[at : at + 8].view(np.float64)[0])
 
 
-@njit(
+@kernel(
     types.boolean(
         BYTES_IN, types.int64, types.int64, types.int64, _int64s, _int64s, types.float64[::1]
     ),
-    cache=True,
-    nogil=True,
 )
 def _value_message(
     data: Bytes, start: Int, stop: Int, kind: Int, field: Ints, out: Ints, numbers: Floats
@@ -151,7 +150,7 @@ def _value_message(
     return True
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES_IN,
         types.int64,
@@ -171,8 +170,6 @@ def _value_message(
         types.int32[:, ::1],
         types.int32[:, ::1],
     ),
-    cache=True,
-    nogil=True,
 )
 def walk(
     data: Bytes,
@@ -448,7 +445,7 @@ def walk(
     return -1
 
 
-@njit(
+@kernel(
     types.int64(
         _words_in,
         _words_in,
@@ -462,8 +459,6 @@ def walk(
         types.int32[::1],
         types.uint8[::1],
     ),
-    cache=True,
-    nogil=True,
 )
 def look_up(
     low: Words,

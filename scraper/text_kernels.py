@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]  # ships no types
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 Bytes = npt.NDArray[np.uint8]
 Int = int | np.int64
@@ -61,7 +61,7 @@ def word_at(data: Bytes, at: Int) -> np.uint64:
     )
 
 
-@njit(types.uint64(BYTES_IN, types.int64, types.int64, types.uint64), cache=True, nogil=True)
+@kernel(types.uint64(BYTES_IN, types.int64, types.int64, types.uint64))
 def hash_bytes(data: Bytes, start: Int, stop: Int, key: np.uint64) -> np.uint64:
     """Return a keyed hash of `data[start:stop]`; too short to tell texts apart for good."""
     h = key ^ (np.uint64(stop - start) * _MIX2)
@@ -91,7 +91,7 @@ def _mul_high(_typing_context: object, _left: object, _right: object) -> object:
     return types.uint64(types.uint64, types.uint64), code
 
 
-@njit(types.uint64(types.uint64, types.uint64), cache=True, nogil=True)
+@kernel(types.uint64(types.uint64, types.uint64))
 def _fold(left: np.uint64, right: np.uint64) -> np.uint64:
     """Multiply to 128 bits and fold the halves."""
     mul_high: Any = _mul_high  # its Python signature is the compiler's, not the caller's
@@ -99,13 +99,11 @@ def _fold(left: np.uint64, right: np.uint64) -> np.uint64:
     return mixed
 
 
-@njit(
+@kernel(
     # Numba leaves this call untyped.
     types.UniTuple(types.uint64, 2)(  # type: ignore[no-untyped-call]
         BYTES_IN, types.int64, types.int64, types.Array(types.uint64, 1, "C", readonly=True)
     ),
-    cache=True,
-    nogil=True,
 )
 def hash_wide(
     data: Bytes, start: Int, stop: Int, keys: npt.NDArray[np.uint64]
@@ -136,7 +134,7 @@ def hash_wide(
     return _fold(a ^ keys[1], keys[3]), _fold(b ^ keys[0], keys[2])
 
 
-@njit(types.boolean(BYTES_IN, types.int64, types.int64), cache=True, nogil=True)
+@kernel(types.boolean(BYTES_IN, types.int64, types.int64))
 def is_utf8(data: Bytes, start: Int, stop: Int) -> bool:
     """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
     i = start
@@ -173,7 +171,7 @@ def is_utf8(data: Bytes, start: Int, stop: Int) -> bool:
     return True
 
 
-@njit(_number_type(BYTES_IN, types.int64), cache=True, nogil=True)
+@kernel(_number_type(BYTES_IN, types.int64))
 def parse_number(data: Bytes, start: Int) -> tuple[Int, float, Int]:
     """Read a number; return (where it ends, value, EXACT, ROUGH or NO_NUMBER).
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,14 +63,12 @@ def _compare(pool: Bytes, a: Int, a_size: Int, b: Int, b_size: Int) -> Int:
     return int(np.sign(a_size - b_size))
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i64), _in(_i64), _in(_f64), _in(_u8), _in(_i32, 2), _in(_i64),
         _i64, _in(_i32), _i64[::1], _f64[::1], _i64[::1], _i64[::1], _i64[::1], _i32[::1],
         _u8[::1], _i64[::1], _u8[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def put_exemplars(
     refs: Ints,
@@ -140,8 +138,8 @@ def put_exemplars(
         status[i] = STORED
 
 
-@njit(
-    types.void(_in(_u8), _in(_i64), _in(_i64), _u8[::1], _i64[::1]), cache=True, nogil=True
+@kernel(
+    types.void(_in(_u8), _in(_i64), _in(_i64), _u8[::1], _i64[::1])
 )  # fmt: skip
 def copy_texts(pool: Bytes, text: Ints, size: Ints, out: Bytes, place: Ints) -> None:
     """Copy texts one behind the other to `out`, and write where each begins to `place`."""
@@ -153,8 +151,8 @@ def copy_texts(pool: Bytes, text: Ints, size: Ints, out: Bytes, place: Ints) -> 
             at += 1
 
 
-@njit(
-    _i64(_in(_u8), _in(_i64), _in(_i64), _i32[:, ::1], _i64[::1]), cache=True, nogil=True
+@kernel(
+    _i64(_in(_u8), _in(_i64), _in(_i64), _i32[:, ::1], _i64[::1])
 )  # fmt: skip
 def find_labels(pool: Bytes, text: Ints, size: Ints, spans: Slots, first: Ints) -> Int:
     """Write the spans of the labels of each text, and where each text's begin; return how many.

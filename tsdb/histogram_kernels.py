@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from tsdb.kernel_compilation import kernel
 from tsdb.label_kernels import fold
 
 if TYPE_CHECKING:
@@ -26,14 +27,12 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i8), _in(_bool), _in(_u64), _in(_u64), _in(_u64), _in(_u64),
         _in(_i64), _in(_i32), _in(_u64), _in(_i64), _in(_i32), _in(_u64),
         _in(_i64), _in(_i64), _in(_u64), _in(_u64), _u64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def digest_histograms(
     schema: npt.NDArray[np.int8],
@@ -83,13 +82,11 @@ def digest_histograms(
         out[h] = fold(mixed ^ spread, mixer)
 
 
-@njit(
+@kernel(
     [
         types.void(_in(_i32), _in(_i64), _in(_i64), _i32[::1]),
         types.void(_in(_u64), _in(_i64), _in(_i64), _u64[::1]),
     ],
-    cache=True,
-    nogil=True,
 )
 def copy_runs(
     pool: npt.NDArray[np.generic], start: Ints, count: Ints, out: npt.NDArray[np.generic]

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,13 +57,11 @@ def _same_list(start: Ints, index: Slots, a: Int, b: Int) -> bool:
     return bool(j == size)
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i8), _in(_i8), _in(_bool), _in(_u64), _in(_i64), _in(_i32), _in(_i64), _in(_i32),
         _in(_i64), _in(_i64), _in(_u64), _in(_i64), _bool[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def mark_layout_changes(
     schema: Small,
@@ -106,13 +104,11 @@ def mark_layout_changes(
         changed[n] = not same
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i8), _in(_i8), _in(_bool), _in(_u64), _in(_i64), _in(_i32), _in(_i64), _in(_i32),
         _in(_i64), _in(_i64), _in(_u64), _in(_i64), _in(_i64), _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def write_layouts(
     schema: Small,
@@ -159,13 +155,11 @@ def _is_exact(value: float) -> bool:
     return abs(value) < _EXACT and np.floor(value) == value and np.copysign(1.0, value) > 0.0
 
 
-@njit(
+@kernel(
     types.void(
         _in(_f64), _in(_u64), _in(_f64), _in(_i64), _in(_f64), _in(_i64), _in(_f64),
         _in(_i64), _in(_i64), _in(_i64), _f64[::1], _u64[::1], _bool[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def to_columns(
     count: Floats,
@@ -227,15 +221,13 @@ def to_columns(
             out[place[s] + k] = count[h] - explained if exact else count[h]
 
 
-@njit(
+@kernel(
     types.void(
         _in(_f64), _in(_u64), _in(_i64), _in(_i64), _in(_i64), _in(_bool),
         _in(_u32), _in(_u32), _in(_u32), _in(_u32),
         _f64[::1], _u64[::1], _f64[::1],
         _in(_i64), _i32[::1], _f64[::1], _in(_i64), _i32[::1], _f64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def from_columns(
     pool: Floats,

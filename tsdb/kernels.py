@@ -25,9 +25,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,14 +78,12 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i64), _in(_i64), _in(_u64), _in(_i64),
         _in(_i32), _i64[::1], _u64[::1],
         _u8[::1], _i64[::1], _u64[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def admit(
     refs: Ints,
@@ -135,12 +133,10 @@ def admit(
         counts[code] += 1
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i64), _in(_u8), _in(_i64), _in(_u64), _i64[::1], _u64[::1]
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def revoke(
     refs: Ints,
@@ -207,7 +203,7 @@ def _write_run(times: Ints, count: Int, words: Words, at: Int) -> Int:
     return 4 + _packed_words(count, width)
 
 
-@njit(_i64(_in(_f64), _in(_u64), _i64, _u64[::1], _i64, _i64[::1]), cache=True, nogil=True)
+@kernel(_i64(_in(_f64), _in(_u64), _i64, _u64[::1], _i64, _i64[::1]))
 def _write_values(
     values: Floats, bits: Words, count: Int, words: Words, at: Int, scratch: Ints
 ) -> Int:
@@ -271,15 +267,13 @@ def _leave_block(block: Int, users: Slots, free_blocks: Slots, state: Ints) -> N
         state[FREE_BLOCKS] += 1
 
 
-@njit(
+@kernel(
     _i64(
         _in(_i64), _in(_i64), _in(_u64), _in(_u8), _i64,
         _f64[:, ::1], _u64[:, ::1], _u8[::1], _i32[::1], _u32[::1], _i64[::1],
         _i64[:, ::1], _i32[::1], _i32[::1], _i32[::1], _i32[::1], _i64[::1], _i32[::1],
         _u64[::1], _i64[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def place(
     refs: Ints,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]  # ships no types
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,7 +50,7 @@ def _mul_high(_typing_context: object, _left: object, _right: object) -> object:
     return _u64(_u64, _u64), code
 
 
-@njit(_u64(_u64, _u64), cache=True, nogil=True)
+@kernel(_u64(_u64, _u64))
 def fold(word: np.uint64, key: np.uint64) -> np.uint64:
     """Multiply to 128 bits and fold the halves: the one mixing step of every hash here."""
     mul_high: Any = _mul_high  # its Python signature is the compiler's, not the caller's
@@ -58,7 +58,7 @@ def fold(word: np.uint64, key: np.uint64) -> np.uint64:
     return mixed
 
 
-@njit(_u64(_in(_u8), _u64, _u64), cache=True, nogil=True)
+@kernel(_u64(_in(_u8), _u64, _u64))
 def _load(data: Bytes, at: np.uint64, count: np.uint64) -> np.uint64:
     """Read `count` (at most 8) bytes as a little-endian number."""
     if count == 8:
@@ -78,10 +78,8 @@ def _load(data: Bytes, at: np.uint64, count: np.uint64) -> np.uint64:
     return word
 
 
-@njit(
+@kernel(
     types.void(_in(_u8), _in(_i32, 2), _in(_i64), _in(_u64), _u64[::1], _u64[::1]),
-    cache=True,
-    nogil=True,
 )
 def hash_series(
     data: Bytes, spans: Slots, first: Ints, keys: Words, low: Words, high: Words
@@ -120,13 +118,11 @@ def _hash_text(data: Bytes, start: np.int64, stop: np.int64, key: np.uint64) -> 
     return state
 
 
-@njit(
+@kernel(
     _i64(
         _in(_u8), _in(_i64), _in(_i64), _i64, _u64,
         _u8[::1], _i64[::1], _u32[::1], _i32[::1], _i64[::1], _u32[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def intern_texts(
     data: Bytes,
@@ -185,10 +181,8 @@ def intern_texts(
     return starts.size
 
 
-@njit(
+@kernel(
     _i64(_in(_u8), _u64, _in(_u8), _in(_i64), _in(_u32), _in(_i32)),
-    cache=True,
-    nogil=True,
 )
 def find_text(data: Bytes, key: int, text: Bytes, offsets: Ints, hashes: Ids, table: Slots) -> int:
     """Return the id of the text `data`, or -1; the state is that of `intern_texts`."""
@@ -211,7 +205,7 @@ def find_text(data: Bytes, key: int, text: Bytes, offsets: Ints, hashes: Ids, ta
     return -1
 
 
-@njit(types.void(_in(_u8), _in(_i64), _i64, _u64, _i32[::1]), cache=True, nogil=True)
+@kernel(types.void(_in(_u8), _in(_i64), _i64, _u64, _i32[::1]))
 def rebuild_symbol_table(text: Bytes, offsets: Ints, count: int, key: int, table: Slots) -> None:
     """Enter the first `count` symbols into `table`, which is all `EMPTY`."""
     mask = np.uint64(table.size - 1)
@@ -222,10 +216,8 @@ def rebuild_symbol_table(text: Bytes, offsets: Ints, count: int, key: int, table
         table[at] = np.int32(symbol)
 
 
-@njit(
+@kernel(
     types.void(_in(_u64), _in(_u64), _in(_i32), _in(_u64), _in(_u64), _i32[::1]),
-    cache=True,
-    nogil=True,
 )
 def find_series(
     low: Words, high: Words, table: Slots, slot_low: Words, slot_high: Words, out: Slots
@@ -243,13 +235,11 @@ def find_series(
             at = (at + np.uint64(1)) & mask
 
 
-@njit(
+@kernel(
     _i64(
         _in(_u64), _in(_u64), _in(_i32),
         _i32[::1], _u64[::1], _u64[::1], _i32[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def claim_series(
     low: Words,
@@ -288,7 +278,7 @@ def claim_series(
     return entered
 
 
-@njit(types.void(_in(_i32), _in(_u64), _i32[::1]), cache=True, nogil=True)
+@kernel(types.void(_in(_i32), _in(_u64), _i32[::1]))
 def rebuild_series_table(slots: Slots, slot_low: Words, table: Slots) -> None:
     """Enter `slots` into `table`, which is all `EMPTY`."""
     mask = np.uint64(table.size - 1)
@@ -299,14 +289,12 @@ def rebuild_series_table(slots: Slots, slot_low: Words, table: Slots) -> None:
         table[at] = slots[n]
 
 
-@njit(
+@kernel(
     _i64(
         _in(_u32), _in(_u32), _in(_i64), _in(_i32), _i64, _u32,
         _i32[::1], _i64[::1], _u32[::1], _i32[::1], _i32[::1], _i32[::1],
         _i32[::1], _u32[::1], _i32[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def add_rows(
     names: Ids,
@@ -387,7 +375,7 @@ def add_rows(
     return slots.size
 
 
-@njit(types.void(_in(_i32), _in(_u32), _i64, _i32[::1]), cache=True, nogil=True)
+@kernel(types.void(_in(_i32), _in(_u32), _i64, _i32[::1]))
 def rebuild_shape_table(first: Slots, names: Ids, count: int, table: Slots) -> None:
     """Enter the first `count` shapes into `table`, which is all `EMPTY`; hash as in `add_rows`."""
     mask = np.uint64(table.size - 1)
@@ -401,7 +389,7 @@ def rebuild_shape_table(first: Slots, names: Ids, count: int, table: Slots) -> N
         table[at] = np.int32(shape)
 
 
-@njit(_i64(_in(_i32), _i32, _i32, _i32[::1]), cache=True, nogil=True)
+@kernel(_i64(_in(_i32), _i32, _i32, _i32[::1]))
 def walk_metric(next_in_metric: Slots, newest: int, known: int, out: Slots) -> int:
     """Write the slots of one metric that came after slot `known` (-1: all), newest first.
 
@@ -417,10 +405,8 @@ def walk_metric(next_in_metric: Slots, newest: int, known: int, out: Slots) -> i
     return count
 
 
-@njit(
+@kernel(
     types.void(_in(_i32), _in(_i32), _in(_i64), _in(_u32), _in(_i32), _u32[::1]),
-    cache=True,
-    nogil=True,
 )
 def fill_column(
     slots: Slots, shape_of: Slots, row_start: Ints, pool: Ids, place: Slots, out: Ids
@@ -432,12 +418,10 @@ def fill_column(
         out[n] = pool[row_start[slot] + at] if at >= 0 else np.uint32(0)
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i32), _in(_i32), _in(_i64), _in(_u32), _in(_i32), _in(_i32), _u32[:, ::1]
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def fill_label_columns(
     slots: Slots,
@@ -460,7 +444,7 @@ def fill_label_columns(
             out[column_of[lo + k], n] = pool[base + k]
 
 
-@njit(types.void(_in(_u32), types.boolean[::1]), cache=True, nogil=True)
+@kernel(types.void(_in(_u32), types.boolean[::1]))
 def mark_ids(ids: Ids, seen: npt.NDArray[np.bool_]) -> None:
     """Set `seen[id]` for every id that occurs; a fraction of the time of `numpy.unique`."""
     for n in range(ids.size):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +24,8 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@njit(
-    types.void(_in(_i32), _in(_i64), _in(_i32), _in(_i64), _i64[::1]), cache=True, nogil=True
+@kernel(
+    types.void(_in(_i32), _in(_i64), _in(_i32), _in(_i64), _i64[::1])
 )  # fmt: skip
 def lower_bounds(run_slots: Slots, run_times: Ints, slots: Slots, times: Ints, out: Ints) -> None:
     """Write for each (slot, time) the place of the first entry of the run that is not before it.
@@ -42,13 +44,11 @@ def lower_bounds(run_slots: Slots, run_times: Ints, slots: Slots, times: Ints, o
         out[n] = lo
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i32), _in(_i64), _in(_u64), _in(_i32), _in(_i64), _in(_u64),
         _i32[::1], _i64[::1], _u64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def merge_runs(
     left_slots: Slots,
@@ -80,13 +80,11 @@ def merge_runs(
             b += 1
 
 
-@njit(
+@kernel(
     _i64(
         _in(_i64), _in(_i64), _in(_u64),
         _i64[::1], _u64[::1], _i64, _i64[::1], _i64[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def splice_late(
     late_first: Ints,

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,7 +24,7 @@ INTS = types.Array(types.int64, 1, "C")
 FLOATS = types.Array(types.float64, 1, "C")
 
 
-@njit(types.int64(INTS_IN, INTS_IN, INTS_IN, INTS, INTS), cache=True, nogil=True)
+@kernel(types.int64(INTS_IN, INTS_IN, INTS_IN, INTS, INTS))
 def group_equal_runs(items: Ints, first: Ints, count: Ints, group: Ints, leader: Ints) -> int:
     """Give each distinct run a number, in order of first appearance; return how many there are.
 
@@ -63,10 +65,8 @@ def group_equal_runs(items: Ints, first: Ints, count: Ints, group: Ints, leader:
     return found
 
 
-@njit(
+@kernel(
     types.void(INTS_IN, TABLE_IN, TABLE_IN, types.boolean, INTS, INTS, INTS, INTS, INTS, INTS),
-    cache=True,
-    nogil=True,
 )
 def weave_runs(
     pool: Ints,
@@ -139,7 +139,7 @@ def weave_runs(
             group_pieces[g] = piece_to
 
 
-@njit(
+@kernel(
     types.void(
         FLOATS_IN,
         types.int64,
@@ -152,8 +152,6 @@ def weave_runs(
         INTS_IN,
         FLOATS,
     ),
-    cache=True,
-    nogil=True,
 )
 def copy_pieces(
     values: Floats,
@@ -183,10 +181,8 @@ def copy_pieces(
             to += size
 
 
-@njit(
+@kernel(
     types.void(INTS_IN, INTS_IN, INTS_IN, INTS_IN, types.Array(types.boolean, 1, "C")),
-    cache=True,
-    nogil=True,
 )
 def find_times(
     pool: Ints, start: Ints, count: Ints, wanted: Ints, found: npt.NDArray[np.bool_]

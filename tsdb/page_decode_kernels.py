@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 from tsdb.page_word_kernels import (
     BIAS,
     BITS,
@@ -135,7 +135,7 @@ def _to_values(words: Words, exponent: int, out: Floats) -> None:
         out[i] = np.float64(np.int64(words[i])) / power
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES_IN,
         INTS_IN,
@@ -149,8 +149,6 @@ def _to_values(words: Words, exponent: int, out: Floats) -> None:
         FLOATS,
         INTS,
     ),
-    cache=True,
-    nogil=True,
 )
 def decode_pages(
     data: Bytes,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 from tsdb.page_word_kernels import (
     BIAS,
     BITS,
@@ -290,12 +290,10 @@ def _noise_bits(words: Words, count: int, bits: int) -> int:
     return min(at - 5, PACKED_BITS_MAX) if at > 8 else 0
 
 
-@njit(
+@kernel(
     types.int64(
         FLOATS_IN, WORDS_IN, INTS_IN, INTS_IN, types.int64, types.boolean, BYTES, INTS, BYTES, INTS
     ),
-    cache=True,
-    nogil=True,
 )
 def encode_pages(
     values: Floats,

@@ -16,7 +16,7 @@ from llvmlite import ir  # type: ignore[import-untyped]  # it has no stubs
 from numba import types
 from numba.extending import intrinsic
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper
 
 if TYPE_CHECKING:
     import numpy.typing as npt

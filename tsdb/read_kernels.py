@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 from tsdb.kernels import CONSTANT, RAW
 from tsdb.label_kernels import fold
 
@@ -53,13 +53,11 @@ def _delta(words: Words, at: Int, j: Int, width: Int, least: Int) -> Int:
     return least + np.int64(word >> np.uint64(((j - 1) % per_word) * width) & mask)
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i32), _in(_u8), _in(_i32), _in(_u32), _in(_i64), _in(_i64),
         _u8[::1], _i32[::1], _u32[::1], _i64[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def snapshot_rows(
     slots: Slots,
@@ -82,12 +80,10 @@ def snapshot_rows(
         row_newest[n] = newest_time[slot]
 
 
-@njit(
+@kernel(
     types.void(
         _in(_u8), _in(_i32), _in(_i64, 2), _in(_i64), _in(_i64), _u8[::1], _u8[::1]
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def open_bounds(
     row_fill: Small,
@@ -112,13 +108,11 @@ def open_bounds(
         low[n], high[n] = np.uint8(lo), np.uint8(hi)
 
 
-@njit(
+@kernel(
     _i64(
         _in(_u64), _i64, _i64, _i64[::1], _in(_i64), _in(_i64),
         _i32[::1], _i64[::1], _u8[::1], _u8[::1], _i64[::1], _u64[:, ::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def walk_pages(
     words: Words,
@@ -184,13 +178,11 @@ def walk_pages(
     return cursor.size
 
 
-@njit(
+@kernel(
     types.void(
         _in(_u64), _i64, _in(_i32), _in(_i64), _in(_u8), _in(_u8),
         _i64[::1], _f64[::1], _u64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def decode_values(
     words: Words,
@@ -241,13 +233,11 @@ def decode_values(
                     out[to + j] = np.float64(number) / scale
 
 
-@njit(
+@kernel(
     types.void(
         _in(_u64), _i64, _in(_i32), _in(_i64), _in(_u8), _in(_u8),
         _in(_i32), _i64[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def decode_times(
     words: Words,
@@ -286,12 +276,10 @@ def decode_times(
                 out[to + j] = time
 
 
-@njit(
+@kernel(
     types.void(
         _in(_u8), _in(_u8), _in(_i32), _i64[::1], _u64[:, ::1], _i32[::1], _i32[::1]
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def share_times(
     low: Small,
@@ -329,13 +317,11 @@ def share_times(
             table[at] = np.int32(row)
 
 
-@njit(
+@kernel(
     types.void(
         _in(_i32), _in(_u8), _in(_u8), _in(_i32), _in(_u64, 2), _in(_i64, 2), _in(_i32),
         _i64[::1], _i64[::1], _u64[::1], _i64[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def copy_open(
     slots: Slots,
@@ -369,7 +355,7 @@ def copy_open(
                 out_times[to + j] = block_times[row_block[row], j]
 
 
-@njit(_i64(_in(_i32), _in(_u32), _in(_u32), _i64[::1]), cache=True, nogil=True)
+@kernel(_i64(_in(_i32), _in(_u32), _in(_u32), _i64[::1]))
 def changed_rows(
     slots: Slots,
     version: npt.NDArray[np.uint32],

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,10 +27,8 @@ def _in(dtype: types.Type) -> types.Array:
     return types.Array(dtype, 1, "C", readonly=True)
 
 
-@njit(
+@kernel(
     types.void(_in(_u8), _in(_i64), _in(_u32), _in(_u8), _in(_i64), _in(_i64), _u8[::1]),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def match_wildcards(
     text: Bytes,

@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,7 +45,7 @@ def _put(out: Bytes, at: Int, number: Int, size: Int) -> Int:
     return at + size
 
 
-@njit(_u64(_in(_u8), _i64, _i64), cache=True, nogil=True)
+@kernel(_u64(_in(_u8), _i64, _i64))
 def _get(data: Bytes, at: Int, size: Int) -> Int:
     """Read `size` bytes, without sign."""
     word = np.uint64(0)
@@ -99,8 +99,8 @@ def _mode(numbers: Ints, rise: Int) -> Int:
     return 0 if run else (1 if near else 2)
 
 
-@njit(
-    _i64(_in(_i64), _in(_i64), _in(_f64), _in(_u64), _u8[::1]), cache=True, nogil=True
+@kernel(
+    _i64(_in(_i64), _in(_i64), _in(_f64), _in(_u64), _u8[::1])
 )  # fmt: skip
 def encode_samples(refs: Ints, times: Ints, values: Floats, bits: Words, out: Bytes) -> Int:
     """Write a batch to `out` (25 bytes a sample and 40 more suffice); return its bytes.
@@ -136,8 +136,8 @@ def encode_samples(refs: Ints, times: Ints, values: Floats, bits: Words, out: By
     return at
 
 
-@njit(
-    _i64(_in(_u8), _i64[::1], _i64[::1], _f64[::1], _u64[::1]), cache=True, nogil=True
+@kernel(
+    _i64(_in(_u8), _i64[::1], _i64[::1], _f64[::1], _u64[::1])
 )  # fmt: skip
 def decode_samples(data: Bytes, refs: Ints, times: Ints, values: Floats, bits: Words) -> Int:
     """Read back what `encode_samples` wrote; return its bytes, -1 if they cannot be right.
@@ -171,13 +171,11 @@ def decode_samples(data: Bytes, refs: Ints, times: Ints, values: Floats, bits: W
     return at
 
 
-@njit(
+@kernel(
     types.void(
         _in(_u8), _in(_i64), _in(_i64), _in(_i64),
         _i64[::1], _i64[::1], _f64[::1], _u64[::1], _u8[::1],
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def decode_batches(
     data: Bytes,
@@ -207,7 +205,7 @@ def decode_batches(
         good[k] = 1 if size == stops[k] - starts[k] else 0
 
 
-@njit(types.void(_in(_u8), _in(_i32, 2), _u8[::1]), cache=True, nogil=True)
+@kernel(types.void(_in(_u8), _in(_i32, 2), _u8[::1]))
 def copy_spans(data: Bytes, spans: Slots, out: Bytes) -> None:
     """Copy the names and values of all labels one behind the other."""
     at = 0

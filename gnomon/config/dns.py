@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from discovery.dns import TYPES, DnsDiscovery
+from discovery.dns_settings import TYPES, DnsSettings
 
 if TYPE_CHECKING:
     from gnomon.config.document import Section
 
 
-def decode_dns(section: Section) -> tuple[DnsDiscovery, ...]:
+def decode_dns(section: Section) -> tuple[DnsSettings, ...]:
     """Read `dns_sd_configs`."""
     null_text = "empty or null section in dns_sd_configs"
     items = section.sections("dns_sd_configs", "dns.plain", null_text=null_text)
     return tuple(_entry(item) for item in items)
 
 
-def _entry(item: Section) -> DnsDiscovery:
+def _entry(item: Section) -> DnsSettings:
     names, port = item.strings("names"), item.integer("port", signed=True)
     if not names:
         item.fail("DNS-SD config must contain at least one SRV record name")
@@ -30,7 +30,7 @@ def _entry(item: Section) -> DnsDiscovery:
         item.fail(f"invalid DNS-SD records type {kind}", "type")
     if kind != "SRV" and port == 0:
         item.fail("a port is required in DNS-SD configs for all record types except SRV")
-    return DnsDiscovery(
+    return DnsSettings(
         names=names,
         type=kind,
         port=port,

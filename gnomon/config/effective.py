@@ -19,11 +19,12 @@ from scraper.job import RelabelAction, RelabelRule
 
 if TYPE_CHECKING:
     from discovery.consul_settings import ConsulSettings
-    from discovery.dns import DnsDiscovery
+    from discovery.dns_settings import DnsSettings
     from discovery.groups import TargetGroup
     from discovery.http_client import HttpClientConfig
     from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.config.model import Config, GlobalConfig, HttpDiscovery, JobConfig, StorageConfig
+    from gnomon.forwarding.settings import RemoteWriteSettings
     from scraper.job import ScrapeLimits
 
 SECRET = "<secret>"
@@ -48,6 +49,8 @@ def effective_yaml(config: Config) -> str:
         storage["exemplars"] = {"max_exemplars": config.storage.exemplars_max}
     if storage:
         fields["storage"] = storage
+    if config.remote_write:
+        fields["remote_write"] = [_remote_write(entry) for entry in config.remote_write]
     return _text(fields)
 
 
@@ -176,7 +179,7 @@ def _http_discovery(entry: HttpDiscovery) -> Fields:
     }
 
 
-def _dns(entry: DnsDiscovery) -> Fields:
+def _dns(entry: DnsSettings) -> Fields:
     return {
         "names": list(entry.names),
         "refresh_interval": format_duration(round(entry.refresh_interval_s * 1000)),
@@ -231,6 +234,43 @@ def _kubernetes(settings: KubernetesSettings) -> Fields:
     attached = {name: True for name, value in asdict(settings.attach).items() if value}
     if attached:
         fields["attach_metadata"] = attached
+    return fields
+
+
+def _remote_write(entry: RemoteWriteSettings) -> Fields:
+    fields: Fields = {
+        "url": _without_password(entry.url),
+        "remote_timeout": format_duration(entry.remote_timeout_ms),
+    }
+    if entry.headers:
+        fields["headers"] = dict(sorted(entry.headers.items()))
+    if entry.write_relabel_rules:
+        fields["write_relabel_configs"] = [_rule(rule) for rule in entry.write_relabel_rules]
+    fields |= _present(name=entry.name)
+    for name in ("send_exemplars", "send_native_histograms", "round_robin_dns"):
+        if getattr(entry, name):
+            fields[name] = True
+    fields["protobuf_message"] = entry.protobuf_message
+    fields |= _client(entry.http_client)
+    queue = entry.queue
+    fields["queue_config"] = {
+        "capacity": queue.capacity,
+        "max_shards": queue.max_shards,
+        "min_shards": queue.min_shards,
+        "max_samples_per_send": queue.max_samples_per_send,
+        "batch_send_deadline": format_duration(queue.batch_send_deadline_ms),
+        "min_backoff": format_duration(queue.min_backoff_ms),
+        "max_backoff": format_duration(queue.max_backoff_ms),
+    }
+    if queue.retry_on_http_429:
+        fields["queue_config"]["retry_on_http_429"] = True
+    if queue.sample_age_limit_ms:
+        fields["queue_config"]["sample_age_limit"] = format_duration(queue.sample_age_limit_ms)
+    fields["metadata_config"] = {
+        "send": entry.metadata.send,
+        "send_interval": format_duration(entry.metadata.send_interval_ms),
+        "max_samples_per_send": entry.metadata.max_samples_per_send,
+    }
     return fields
 
 

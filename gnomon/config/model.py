@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from discovery.consul_settings import ConsulSettings
-    from discovery.dns import DnsDiscovery
+    from discovery.dns_settings import DnsSettings
     from discovery.groups import TargetGroup
     from discovery.kubernetes.settings import KubernetesSettings
+    from gnomon.forwarding.settings import RemoteWriteSettings
 
 GOGC_DEFAULT = 75
 EXEMPLARS_DEFAULT = 100_000
@@ -55,7 +56,7 @@ class JobConfig:
     files: tuple[FileDiscovery, ...] = ()
     http: tuple[HttpDiscovery, ...] = ()
     kubernetes: tuple[KubernetesSettings, ...] = ()
-    dns: tuple[DnsDiscovery, ...] = ()
+    dns: tuple[DnsSettings, ...] = ()
     consul: tuple[ConsulSettings, ...] = ()
     from_file: Path | None = None
 
@@ -100,5 +101,6 @@ class Config:
     jobs: tuple[JobConfig, ...] = ()
     scrape_config_files: tuple[Path, ...] = ()
     storage: StorageConfig = field(default_factory=StorageConfig)
+    remote_write: tuple[RemoteWriteSettings, ...] = ()
     gogc: int = GOGC_DEFAULT
     warnings: tuple[str, ...] = ()

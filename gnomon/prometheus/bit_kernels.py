@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +56,7 @@ def _crc_tables() -> npt.NDArray[np.uint32]:
 _CRC = _crc_tables()
 
 
-@njit(types.uint32(BYTES_IN, types.int64, types.int64), cache=True, nogil=True)
+@kernel(types.uint32(BYTES_IN, types.int64, types.int64))
 def crc32c(data: Bytes, start: Whole, stop: Whole) -> Word:
     """Return the CRC-32C of data[start:stop], eight bytes a step."""
     crc = np.uint32(0xFFFFFFFF)
@@ -98,7 +98,7 @@ def bits_at(data: Bytes, at: Whole, count: Whole) -> Word:
     return word >> np.uint64(64 - count)
 
 
-@njit(PAIR(types.uint64, types.int64), cache=True, nogil=True)
+@kernel(PAIR(types.uint64, types.int64))
 def signed(word: Word, count: Whole) -> tuple[Whole, Whole]:
     """Return a number of `count` bits (below 64) as Prometheus signs it, and `count`.
 
@@ -141,10 +141,8 @@ def be64_at(data: Bytes, at: Whole) -> Word:
     return word
 
 
-@njit(
+@kernel(
     types.void(BYTES_IN, INTS_IN, INTS_IN, types.Array(types.bool_, 1, "C")),
-    cache=True,
-    nogil=True,
 )
 def check_crcs(data: Bytes, start: Ints, stop: Ints, good: npt.NDArray[np.bool_]) -> None:
     """Say of each data[start:stop] whether the four bytes behind it are its CRC-32C, big-endian.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from gnomon.prometheus.bit_kernels import INTS, INTS_IN, crc32c
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +56,7 @@ def put_uvarint(out: Bytes, at: Whole, word: Word) -> Whole:
     return at + 1
 
 
-@njit(types.int64(types.uint64), cache=True, nogil=True)
+@kernel(types.int64(types.uint64))
 def _bit_length(word: Word) -> Whole:
     """Return how many bits a word needs."""
     length = np.int64(0)
@@ -67,7 +67,7 @@ def _bit_length(word: Word) -> Whole:
     return length + np.int64(word != np.uint64(0))
 
 
-@njit(types.int64(_BYTES, INTS_IN, _WORDS_IN, types.int64, types.int64), cache=True, nogil=True)
+@kernel(types.int64(_BYTES, INTS_IN, _WORDS_IN, types.int64, types.int64))
 def _encode(out: Bytes, times: Ints, bits: Words, first: Whole, count: Whole) -> Whole:
     """Write one chunk's data at the beginning of `out`, which is zero; return its bytes."""
     out[0], out[1] = count >> 8, count & 255
@@ -114,7 +114,7 @@ def _encode(out: Bytes, times: Ints, bits: Words, first: Whole, count: Whole) ->
     return (at + 7) >> 3
 
 
-@njit(types.int64(INTS_IN, _WORDS_IN, INTS_IN, INTS_IN, _BYTES, INTS), cache=True, nogil=True)
+@kernel(types.int64(INTS_IN, _WORDS_IN, INTS_IN, INTS_IN, _BYTES, INTS))
 def encode_chunks(
     times: Ints, bits: Words, first: Ints, count: Ints, out: Bytes, start: Ints
 ) -> Whole:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from gnomon.prometheus.bit_kernels import (
     BYTES_IN,
@@ -22,7 +22,7 @@ from gnomon.prometheus.bit_kernels import (
     uvarint_at,
     varint_at,
 )
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,10 +40,8 @@ SAMPLE_BYTES_MAX = 32
 """No float sample takes more: 68 bits of time, 77 of value."""
 
 
-@njit(
+@kernel(
     types.void(BYTES_IN, INTS_IN, INTS, INTS, INTS, INTS),
-    cache=True,
-    nogil=True,
 )
 def find_chunks(
     data: Bytes, at: Ints, start: Ints, stop: Ints, encoding: Ints, samples: Ints
@@ -102,12 +100,10 @@ def xor_at(
     return at + meaningful, word, leading, trailing
 
 
-@njit(
+@kernel(
     types.void(
         BYTES_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS, WORDS, types.Array(types.bool_, 1, "C")
     ),
-    cache=True,
-    nogil=True,
 )
 def decode_xor(
     data: Bytes,

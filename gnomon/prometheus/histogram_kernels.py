@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from gnomon.prometheus.bit_kernels import (
     BYTES_IN,
@@ -26,7 +26,7 @@ from gnomon.prometheus.bit_kernels import (
     signed,
 )
 from gnomon.prometheus.chunk_kernels import xor_at
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -140,10 +140,8 @@ def _bounds_at(
     return np.int64(count), at
 
 
-@njit(
+@kernel(
     types.void(BYTES_IN, INTS_IN, INTS_IN, INTS, INTS, INTS, _BOOLS),
-    cache=True,
-    nogil=True,
 )
 def measure_histograms(
     data: Bytes,
@@ -238,7 +236,7 @@ def _write_counts(words: Words, floats: bool, out: Floats) -> None:
         out[k] = np.float64(total)
 
 
-@njit(
+@kernel(
     types.void(
         BYTES_IN,
         INTS_IN,
@@ -265,8 +263,6 @@ def _write_counts(words: Words, floats: bool, out: Floats) -> None:
         FLOATS,
         _BOOLS,
     ),
-    cache=True,
-    nogil=True,
 )
 def decode_histograms(
     data: Bytes,

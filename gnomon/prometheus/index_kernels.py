@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from gnomon.prometheus.bit_kernels import BYTES_IN, INTS, INTS_IN, crc32c, uvarint_at, varint_at
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,7 +28,7 @@ _IDS = types.Array(types.uint32, 1, "C")
 _BOOLS = types.Array(types.bool_, 1, "C")
 
 
-@njit(types.int64(BYTES_IN, types.int64, types.int64, INTS, INTS), cache=True, nogil=True)
+@kernel(types.int64(BYTES_IN, types.int64, types.int64, INTS, INTS))
 def read_symbols(data: Bytes, at: Whole, end: Whole, start: Ints, stop: Ints) -> Whole:
     """Find the texts of the symbol table from byte `at` on; return where they end, -1 if beyond."""
     for n in range(start.size):
@@ -42,7 +43,7 @@ def read_symbols(data: Bytes, at: Whole, end: Whole, start: Ints, stop: Ints) ->
     return at
 
 
-@njit(
+@kernel(
     _COUNTS(
         BYTES_IN,
         types.int64,
@@ -58,8 +59,6 @@ def read_symbols(data: Bytes, at: Whole, end: Whole, start: Ints, stop: Ints) ->
         INTS,
         INTS,
     ),
-    cache=True,
-    nogil=True,
 )
 def read_entries(
     data: Bytes,
@@ -150,10 +149,8 @@ def read_entries(
     return series, labels, chunks, good
 
 
-@njit(
+@kernel(
     types.void(INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, _BOOLS),
-    cache=True,
-    nogil=True,
 )
 def mark_deleted(
     times: Ints, start: Ints, stop: Ints, series: Ints, low: Ints, high: Ints, keep: Mask

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from gnomon.prometheus.bit_kernels import (
     BYTES_IN,
@@ -22,7 +22,7 @@ from gnomon.prometheus.bit_kernels import (
     uvarint_at,
     varint_at,
 )
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,10 +49,8 @@ def _text_stop(data: Bytes, at: Whole, size: Whole) -> Whole:
     return at + np.int64(length)
 
 
-@njit(
+@kernel(
     PAIR(BYTES_IN, types.int64, INTS, INTS, types.Array(types.int32, 2, "C")),
-    cache=True,
-    nogil=True,
 )
 def read_series(
     data: Bytes, size: int, refs: Ints, first: Ints, spans: Int32s
@@ -94,7 +92,7 @@ def read_series(
     return series, labels
 
 
-@njit(types.int64(BYTES_IN, types.int64, INTS, INTS, WORDS), cache=True, nogil=True)
+@kernel(types.int64(BYTES_IN, types.int64, INTS, INTS, WORDS))
 def read_samples(data: Bytes, size: int, refs: Ints, times: Ints, bits: Words) -> Whole:
     """Read a samples record; the columns have room for size / 10 samples."""
     if size == 1:
@@ -118,7 +116,7 @@ def read_samples(data: Bytes, size: int, refs: Ints, times: Ints, bits: Words) -
     return found
 
 
-@njit(types.int64(BYTES_IN, types.int64), cache=True, nogil=True)
+@kernel(types.int64(BYTES_IN, types.int64))
 def count_exemplars(data: Bytes, size: int) -> Whole:
     """Return how many exemplars a record has."""
     if size < 17:
@@ -227,7 +225,7 @@ def _read_buckets(
     return buckets, at
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES_IN,
         types.int64,
@@ -250,8 +248,6 @@ def _read_buckets(
         INTS,
         FLOATS,
     ),
-    cache=True,
-    nogil=True,
 )
 def read_histograms(
     data: Bytes,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from api.float_kernels import SLACK_BYTES, put_bytes, put_float, put_stamp
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,7 +30,7 @@ _INTS_IN = types.Array(types.int64, 1, "C", readonly=True)
 _WORDS_IN = types.Array(types.uint64, 1, "C", readonly=True)
 
 
-@njit(
+@kernel(
     types.int64(
         _BYTES_IN,
         types.int64,
@@ -40,8 +41,6 @@ _WORDS_IN = types.Array(types.uint64, 1, "C", readonly=True)
         types.boolean,
         types.Array(types.uint8, 1, "C"),
     ),
-    cache=True,
-    nogil=True,
 )
 def write_lines(
     text: Bytes,

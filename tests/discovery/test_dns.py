@@ -12,6 +12,7 @@ import dns.rrset
 import pytest
 
 from discovery.dns import DnsDiscovery
+from discovery.dns_settings import DnsSettings
 
 
 class DnsServer(asyncio.DatagramProtocol):
@@ -82,9 +83,8 @@ def run(tmp_path, body, *names, conf="nameserver 127.0.0.1\n", **settings):
         transport, tcp, port = await listen(server)
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text(conf + "options timeout:1\n")
-        discovery = DnsDiscovery(
-            names, resolv_conf=resolv_conf, dns_port=port, refresh_interval_s=0.05, **settings
-        )
+        asked = DnsSettings(names, refresh_interval_s=0.05, **settings)
+        discovery = DnsDiscovery(asked, resolv_conf=resolv_conf, dns_port=port)
         changes = discovery.changes()
         try:
             await body(server, discovery, lambda: asyncio.wait_for(anext(changes), 10))
@@ -213,5 +213,5 @@ def test_a_silent_server_is_passed_over(tmp_path):
 
 
 def test_equal_configurations_are_equal():
-    assert DnsDiscovery(("a",)) == DnsDiscovery(("a",))
-    assert DnsDiscovery(("a",)) != DnsDiscovery(("b",))
+    assert DnsDiscovery(DnsSettings(("a",))) == DnsDiscovery(DnsSettings(("a",)))
+    assert DnsDiscovery(DnsSettings(("a",))) != DnsDiscovery(DnsSettings(("b",)))

@@ -11,6 +11,7 @@ from numba import njit, types
 from tsdb.page_word_kernels import zigzag
 from scraper.text_kernels import BYTES_IN, parse_number
 
+parse_number.load()
 library = next(iter(parse_number.overloads.values())).library
 was_unread = library.unread is not None
 

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from discovery.consul_settings import ConsulSettings
-from discovery.dns import DnsDiscovery
+from discovery.dns_settings import DnsSettings
 from discovery.http_client import BasicAuth, HttpClientConfig
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
@@ -17,10 +17,10 @@ def load(kind, entry, folder):
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ({"names": ["a", "b"]}, DnsDiscovery(("a", "b"))),
+        ({"names": ["a", "b"]}, DnsSettings(("a", "b"))),
         (
             {"names": ["a"], "type": "aaaa", "port": 9100, "refresh_interval": "5s"},
-            DnsDiscovery(("a",), "AAAA", 9100, 5.0),
+            DnsSettings(("a",), "AAAA", 9100, 5.0),
         ),
     ],
 )
