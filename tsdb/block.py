@@ -106,6 +106,12 @@ class Block:
         self._check_open()
         return self._rows.match(matchers)
 
+    @property
+    def has_start_times(self) -> bool:
+        """Whether any series of the block has start timestamps."""
+        self._check_open()
+        return self._rows.has_companions
+
     def labels(self, rows: Ints) -> LabelColumns:
         """Return the labels of some rows (rising), in the block's symbol space."""
         self._check_open()
@@ -144,6 +150,16 @@ class Block:
             plan = self._histograms.plan(rows, start_ms, end_ms, on_corrupt)
             count += self._histograms.weight(plan)
         return count
+
+    @property
+    def has_histograms(self) -> bool:
+        """Whether any series of the block has native histograms, tombstones not applied."""
+        return self._histograms is not None
+
+    def holds_histograms(self, rows: Ints) -> bool:
+        """Return whether any of some rows has native histograms, tombstones not applied."""
+        self._check_open()
+        return self._histograms is not None and self._histograms.holds(rows)
 
     def select_into(
         self,

@@ -59,6 +59,10 @@ class HistogramDirectory:
         """Return the number of histograms of every row."""
         return self._sums(self._pages.slice_samples(self._slice))
 
+    def holds(self, rows: Ints) -> bool:
+        """Return whether any of some rows has histograms."""
+        return bool((self._row[rows] < self._row[rows + 1]).any())
+
     def row_values(self) -> Ints:
         """Return how many numbers the histograms of every row are."""
         positive, negative = self._buckets

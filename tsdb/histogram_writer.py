@@ -12,6 +12,7 @@ of layouts.
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,6 +28,7 @@ from tsdb.histogram_page_kernels import (
 )
 from tsdb.merge_kernels import group_equal_runs
 from tsdb.pages import Layout
+from tsdb.reset_hints import as_written
 from tsdb.time_dictionary import Cells, cut_runs
 
 if TYPE_CHECKING:
@@ -167,6 +169,7 @@ class HistogramWriter:
         if runs is None or not has.size:
             self._row_stretches.append(np.zeros(rows.size, np.int64))
             return
+        runs = replace(runs, columns=as_written(runs.columns))
         start = np.ascontiguousarray(runs.start[rows[has]])
         count = np.ascontiguousarray(runs.count[rows[has]])
         stretches = self._cut(runs, start, count)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -25,7 +26,9 @@ from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
 from tsdb.matching import RegexMemory, check_matchers, match_series
 from tsdb.merge import merge_batches, merge_labels
+from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.series_order import series_order
+from tsdb.start_times import companion_selection, has_companions, with_start_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,12 +36,28 @@ if TYPE_CHECKING:
     from tsdb.block import Block
     from tsdb.errors import CorruptFileError
     from tsdb.head import Head
+    from tsdb.head_view import HeadView
     from tsdb.interface import ExemplarColumns, Ints, Matcher, Selection
     from tsdb.label_kernels import Slots
     from tsdb.metric_table import SeriesRows
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
+_TIME_MIN_MS = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One selection: its range, the rows of blocks, and whether any of its series has histograms.
+
+    Of these the time before the range is read too, from `from_ms` on: see `reset_hints.py`.
+    """
+
+    from_ms: int
+    start_ms: int
+    end_ms: int
+    in_blocks: tuple[tuple[Block, Ints], ...]
+    wide: bool
 
 
 class Reader:
@@ -60,7 +79,27 @@ class Reader:
     ) -> list[SeriesBatch]:
         """Return one batch per selection; see `interface.SeriesReader`."""
         self._check_open()
-        return self._steadily(lambda: self._select(selections, samples_max))
+        return self._steadily(lambda: self._select_started(selections, samples_max))
+
+    def _select_started(
+        self, selections: Sequence[Selection], samples_max: int | None
+    ) -> list[SeriesBatch]:
+        """Read the selections, and with them the companions that hold their start timestamps."""
+        asking = [at for at, each in enumerate(selections) if each.start_times]
+        if not asking or not self.has_start_times():
+            return self._select(selections, samples_max)
+        starts = [companion_selection(selections[at]) for at in asking]
+        batches = self._select([*selections, *starts], samples_max)
+        result = batches[: len(selections)]
+        for at, companions in zip(asking, batches[len(selections) :], strict=True):
+            result[at] = with_start_times(result[at], companions)
+        return result
+
+    def has_start_times(self) -> bool:
+        """Say whether any series may have start timestamps."""
+        if has_companions(self._head.rows.symbols):
+            return True
+        return any(block.has_start_times for block in self.blocks)
 
     def _select(
         self, selections: Sequence[Selection], samples_max: int | None
@@ -72,48 +111,76 @@ class Reader:
         slots = np.concatenate([np.empty(0, np.int32), *matched])
         with head.lock:
             view, blocks = take_view(head, slots), self.blocks
-        sizes = [each.size for each in matched]
+        sizes = np.array([each.size for each in matched], np.int64)
         start = np.repeat(np.array([each.start_ms for each in selections], np.int64), sizes)
         end = np.repeat(np.array([each.end_ms for each in selections], np.int64), sizes)
-        in_blocks = [
-            [
-                (block, block.match(each.matchers))
-                for block in blocks
-                if each.start_ms <= each.end_ms and block.meta.overlaps(each.start_ms, each.end_ms)
-            ]
-            for each in selections
-        ]
+        before = np.maximum(start, _TIME_MIN_MS + BEFORE_MS) - BEFORE_MS
+        histograms = read_histograms(view.histogram_runs, slots, before, end)
+        stops = np.cumsum(sizes)
+        asked = []
+        for each, first, stop in zip(selections, stops - sizes, stops, strict=True):
+            holds = histograms is not None and bool(histograms.count[first:stop].any())
+            asked.append(self._asked(each, blocks, holds=holds, may_hold=bool(view.histogram_runs)))
         allowed = samples_max
         if allowed is not None:
-            for each, found in zip(selections, in_blocks, strict=True):
-                for block, found_rows in found:
+            for one in asked:
+                for block, found in one.in_blocks:
                     allowed -= block.count_samples(
-                        found_rows, each.start_ms, each.end_ms, on_corrupt=self._count_corrupt
+                        found, one.start_ms, one.end_ms, on_corrupt=self._count_corrupt
                     )
             allowed -= weigh_histograms(view.histogram_runs, slots, start, end)
+        wide = np.repeat(np.array([each.wide for each in asked], np.bool_), sizes)
         try:
-            own = read_view(head, view, start, end, samples_max=allowed)
+            own = self._own_samples(view, start, np.where(wide, before, start), end, allowed)
         except TooManySamplesError:
             assert samples_max is not None
             raise TooManySamplesError(samples_max) from None
-        histograms = read_histograms(view.histogram_runs, slots, start, end)
         batches = []
-        at = 0
-        for each, size, found in zip(selections, sizes, in_blocks, strict=True):
-            batch = batch_of(rows, slots, own, histograms, at, at + size)
-            at += size
+        for one, first, stop in zip(asked, (stops - sizes).tolist(), stops.tolist(), strict=True):
+            batch = batch_of(rows, slots, own, histograms, first, stop)
             parts = [
                 part
-                for block, found_rows in found
-                if (
-                    part := block.select_rows(
-                        found_rows, each.start_ms, each.end_ms, on_corrupt=self._count_corrupt
-                    )
-                )
-                is not None
+                for block, found in one.in_blocks
+                if (part := self._read_block(block, found, one)) is not None
             ]
-            batches.append(merge_batches([*parts, batch], rows.symbols) if parts else batch)
+            if parts:
+                batch = merge_batches([*parts, batch], rows.symbols)
+            batches.append(since(with_reset_hints(batch), one.start_ms) if one.wide else batch)
         return batches
+
+    def _asked(
+        self, selection: Selection, blocks: Sequence[Block], *, holds: bool, may_hold: bool
+    ) -> _Asked:
+        """Find what blocks have of a selection; `holds`: the head has histograms of it."""
+        start, end = selection.start_ms, selection.end_ms
+        if start > end:
+            return _Asked(start, start, end, (), wide=False)
+        before = max(start, _TIME_MIN_MS + BEFORE_MS) - BEFORE_MS
+        near = [block for block in blocks if block.meta.overlaps(before, end)]
+        if not may_hold and not any(block.has_histograms for block in near):
+            near = [block for block in near if block.meta.overlaps(start, end)]
+        found = tuple((block, block.match(selection.matchers)) for block in near)
+        wide = holds or any(block.holds_histograms(block_rows) for block, block_rows in found)
+        return _Asked(before if wide else start, start, end, found, wide=wide)
+
+    def _own_samples(
+        self, view: HeadView, start: Ints, from_ms: Ints, end: Ints, allowed: int | None
+    ) -> RowSamples:
+        """Return the head's floats in [from, end]; those from `start` on are what is allowed.
+
+        Raises `TooManySamplesError` before memory is taken, but for those before `start`.
+        """
+        try:
+            return read_view(self._head, view, from_ms, end, samples_max=allowed)
+        except TooManySamplesError:
+            if (start == from_ms).all():
+                raise
+        # What lies before is not the user's wish: whether the rest is too much, this tells.
+        read_view(self._head, view, start, end, samples_max=allowed)
+        return read_view(self._head, view, from_ms, end)
+
+    def _read_block(self, block: Block, rows: Ints, asked: _Asked) -> SeriesBatch | None:
+        return block.select_rows(rows, asked.from_ms, asked.end_ms, on_corrupt=self._count_corrupt)
 
     def select_exemplars(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int

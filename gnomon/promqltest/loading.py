@@ -11,7 +11,6 @@ import numpy as np
 
 from gnomon.promqltest.histograms import rows_of
 from gnomon.promqltest.nhcb import converted
-from gnomon.promqltest.reset_hints import with_read_hints
 from gnomon.promqltest.values import HistogramPoint, NotationError, render_labels
 from promql.histogram_columns import from_rows
 from tsdb.interface import Appender, AppendStatus, HistogramAppender, LabelSpans
@@ -61,7 +60,6 @@ def _load_series(store: LoadStore, command: Load, lines: list[SeriesLine]) -> st
                 floats.append((line.labels, own_floats))
             continue
         own = dict(zip(written, rows_of(list(written.values())), strict=True))
-        own = with_read_hints(own, line.points)
         if not own_floats:
             histograms.append((line.labels, own))
             continue

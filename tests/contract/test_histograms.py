@@ -46,7 +46,7 @@ def sample(series: int, step: int):
     if series == 0:
         if step == 200:
             return (0, 0, False, 0, STALE, 0, 0, (), (), ())
-        hint = ResetHint.NOT_RESET if step else ResetHint.UNKNOWN
+        hint = ResetHint.UNKNOWN if step in (0, 201) else ResetHint.NOT_RESET
         positive = tuple((index, bits(step)) for index in range(-2, 3 + step // 100))
         return (3, hint, False, bits(6 * step), bits(step / 3), bits(1e-128), 0, positive,
                 ((7, bits(1)),), ())  # fmt: skip
@@ -55,9 +55,15 @@ def sample(series: int, step: int):
                 ((1, bits(step / 9)),), (), ())  # fmt: skip
     bounds = (bits(0.1), bits(0.5), bits(1.0))
     if series == 2:
-        return (CUSTOM_BUCKETS_SCHEMA, 0, False, bits(step), bits(step), 0, 0,
+        hint = ResetHint.NOT_RESET if step else ResetHint.UNKNOWN
+        return (CUSTOM_BUCKETS_SCHEMA, hint, False, bits(step), bits(step), 0, 0,
                 ((0, bits(step)), (3, 0)), (), bounds)  # fmt: skip
-    return bits(step) if step % 2 else sample(2, step)
+    return bits(step) if step % 2 else unhinted(sample(2, step))
+
+
+def unhinted(histogram):
+    """Return a histogram as it is read back where nothing is known of the one before."""
+    return (histogram[0], int(ResetHint.UNKNOWN), *histogram[2:])
 
 
 def fill(storage: Storage) -> None:
@@ -66,7 +72,9 @@ def fill(storage: Storage) -> None:
         time = step * STEP_MS
         samples = [sample(series, step) for series in range(len(SERIES))]
         chosen = [at for at, each in enumerate(samples) if not isinstance(each, int)]
+        # Nothing that a reader is told of neighbours comes from what the writer said of them.
         columns = to_columns(samples[at] for at in chosen)
+        columns.hint[columns.hint != ResetHint.GAUGE] = step % 2 * ResetHint.NOT_RESET
         status = storage.append_histograms(refs[chosen], np.full(len(chosen), time), columns)
         assert (status == AppendStatus.STORED).all()
         for at, each in enumerate(samples):
@@ -167,7 +175,7 @@ def test_a_time_holds_one_sample(storage):
     """Of the newest time, the one that is surely in the head."""
     refs = storage.resolve(LabelSpans.from_labels(SERIES[:1]))
     at = np.array([STEPS * STEP_MS])
-    first, other = sample(0, 7), sample(0, 8)
+    first, other = unhinted(sample(0, 7)), sample(0, 8)
     hinted = (first[0], int(ResetHint.RESET), *first[2:])
     for histogram, status in (
         (first, {AppendStatus.STORED, AppendStatus.DUPLICATE}),

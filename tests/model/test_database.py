@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.tsdb.histogram_models import to_histogram
+from tests.tsdb.histogram_models import as_read, to_histogram
 from tsdb.database import Database, DatabaseOptions
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
 from tsdb.staleness import STALE_NAN
@@ -178,7 +178,7 @@ class DatabaseMachine(RuleBasedStateMachine):
 
     def expected(self, matchers: tuple[Matcher, ...], start: int, end: int):
         found = {}
-        for labels, stored in self.model.items():
+        for labels, stored in as_read(self.model).items():
             inside = {time: word for time, word in stored.items() if start <= time <= end}
             if inside and satisfies(dict(labels), matchers):
                 found[labels] = inside

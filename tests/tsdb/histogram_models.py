@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from tests.tsdb.block_models import bits, from_batch, label_sets, to_batch
 from tsdb.histogram_columns import take_series
-from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, HistogramColumns, HistogramRuns, SeriesBatch
+from tsdb.interface import (
+    CUSTOM_BUCKETS_SCHEMA,
+    HistogramColumns,
+    HistogramRuns,
+    ResetHint,
+    SeriesBatch,
+)
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
     from tsdb.symbols import SymbolTable
 
 Histogram = tuple
+UNKNOWN, RESET, NOT_RESET, GAUGE = ResetHint
+STALE = int(STALE_NAN.view(np.uint64))
 
 
 def to_columns(histograms: Iterable[Histogram]) -> HistogramColumns:
@@ -139,6 +147,60 @@ def from_mixed_batch(batch: SeriesBatch | None):
     elif batch.series_count:
         assert take_series(runs, np.arange(batch.series_count)) is not None
     return model
+
+
+def as_stored(model):
+    """The model as blocks hold it: of hints only what a writer says of the histogram itself."""
+    return {
+        labels: {
+            time: each if isinstance(each, int) or each[1] != NOT_RESET else hinted(each, UNKNOWN)
+            for time, each in samples.items()
+        }
+        for labels, samples in model.items()
+    }
+
+
+def as_read(model):
+    """The model as a query finds it: hints by the plainest reading of what they mean."""
+    found = {}
+    for labels, samples in model.items():
+        found[labels] = {}
+        before = None
+        for time, each in sorted(samples.items()):
+            found[labels][time] = before = each if isinstance(each, int) else _read(each, before)
+    return found
+
+
+def hinted(histogram: Histogram, hint: int) -> Histogram:
+    return (histogram[0], int(hint), *histogram[2:])
+
+
+def _read(each: Histogram, before) -> Histogram:
+    if each[4] == STALE:
+        return hinted(each, UNKNOWN)
+    if each[1] in (RESET, GAUGE):
+        return each
+    goes_on = (
+        before is not None
+        and not isinstance(before, int)
+        and before[1] != GAUGE
+        and before[4] != STALE
+        and (each[0], each[2], each[5], each[9]) == (before[0], before[2], before[5], before[9])
+        and not any(number(each[at]) < number(before[at]) for at in (3, 6))
+        and not any(_falls(dict(each[at]), dict(before[at])) for at in (7, 8))
+    )
+    return hinted(each, NOT_RESET if goes_on else UNKNOWN)
+
+
+def _falls(now: dict, before: dict) -> bool:
+    return any(
+        number(now[index]) < number(word) if index in now else number(word) != 0
+        for index, word in before.items()
+    )
+
+
+def number(word: int) -> float:
+    return float(np.uint64(word).view(np.float64))
 
 
 integers = st.one_of(st.integers(0, 50), st.sampled_from([2**53 - 1, 2**31]))

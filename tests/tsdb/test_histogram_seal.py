@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tsdb.histogram_models import histograms, to_columns, to_histogram
+from tests.tsdb.histogram_models import (
+    NOT_RESET,
+    hinted,
+    histograms,
+    to_columns,
+    to_histogram,
+)
 from tsdb import histogram_buffer
 from tsdb.histogram_buffer import HistogramBuffer, read_histograms
 from tsdb.histogram_columns import digests
@@ -53,8 +59,9 @@ def expected(model, slots, starts, ends):
     ]
 
 
+stored = histograms().map(lambda each: hinted(each, 0) if each[1] == NOT_RESET else each)
 models = st.dictionaries(
-    st.tuples(st.integers(0, 4), st.integers(0, TIME_MAX)), histograms(), min_size=1, max_size=15
+    st.tuples(st.integers(0, 4), st.integers(0, TIME_MAX)), stored, min_size=1, max_size=15
 )
 steps = st.lists(
     st.one_of(
