@@ -82,10 +82,18 @@ class DeferredStorage:
         return self._there.resolve(labels)
 
     def append(
-        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        values: Floats,
+        *,
+        time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """See `Appender.append`."""
-        return self._there.append(refs, times_ms, values, time_max_ms=time_max_ms)
+        return self._there.append(
+            refs, times_ms, values, time_max_ms=time_max_ms, start_times_ms=start_times_ms
+        )
 
     def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
         """See `MetadataStorage.append_metadata`."""
@@ -114,6 +122,9 @@ class DeferredStorage:
         histograms: HistogramColumns,
         *,
         time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """See `HistogramAppender.append_histograms`."""
-        return self._there.append_histograms(refs, times_ms, histograms, time_max_ms=time_max_ms)
+        return self._there.append_histograms(
+            refs, times_ms, histograms, time_max_ms=time_max_ms, start_times_ms=start_times_ms
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsdb.companions import Companions
 from tsdb.errors import ClosedError
 from tsdb.head_deletion import any_covers
 from tsdb.head_view import read_view, take_view
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tsdb.companions import StartBatch
     from tsdb.head import Head
     from tsdb.interface import Floats, HistogramColumns, Ints, LabelSpans, MetricMetadata
     from tsdb.kernels import Small
@@ -58,6 +60,21 @@ class AppendStats:
     exemplars_by_status: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """Samples that were looked at: what becomes of each, which are late, and the way back."""
+
+    refs: Ints
+    times: Ints
+    bits: Words
+    status: Small
+    counts: Ints
+    in_order: Small
+    """As `status`, but LATE for what is stored out of order: what slots are not to take."""
+    late: Ints | None
+    prior: tuple[Ints, Words]
+
+
 class BatchAppender:
     """Implements `interface.Appender` on a head and a log."""
 
@@ -78,6 +95,7 @@ class BatchAppender:
         self.newest_ms: int = NO_TIME
         """The newest time in blocks; retention is counted from this or the head's newest."""
         self.closed = False
+        self._companions = Companions(head, self.resolve)
         self._by_status = np.zeros(len(AppendStatus) + 1, np.int64)
         self._late = 0
         self._histograms_by_status = np.zeros(len(AppendStatus) + 1, np.int64)
@@ -105,7 +123,13 @@ class BatchAppender:
         return refs
 
     def append(
-        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        values: Floats,
+        *,
+        time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Log and store one batch; return the `AppendStatus` of each sample.
 
@@ -114,9 +138,12 @@ class BatchAppender:
         refs = np.ascontiguousarray(refs, np.int64)
         times = np.ascontiguousarray(times_ms, np.int64)
         bits = np.ascontiguousarray(values, np.float64).view(np.uint64)
-        with self.head.lock:
-            self._check_open()
-            return self._append(refs, times, bits, self._limits(time_max_ms))
+        while True:
+            starts = self._start_batch(refs, start_times_ms)
+            with self.head.lock:
+                self._check_open()
+                if starts is None or self._companions.live(starts):
+                    return self._append(refs, times, bits, self._limits(time_max_ms), starts)
 
     def append_histograms(
         self,
@@ -125,6 +152,7 @@ class BatchAppender:
         histograms: HistogramColumns,
         *,
         time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Log and store one batch of histograms; return the `AppendStatus` of each.
 
@@ -134,10 +162,13 @@ class BatchAppender:
         times = np.ascontiguousarray(times_ms, np.int64)
         columns = of_columns(histograms)
         digest = digests(columns, self.head.digest_keys)
-        with self.head.lock:
-            self._check_open()
-            limits = self._limits(time_max_ms)
-            return self._append_histograms(refs, times, digest, columns, limits)
+        while True:
+            starts = self._start_batch(refs, start_times_ms)
+            with self.head.lock:
+                self._check_open()
+                if starts is None or self._companions.live(starts):
+                    limits = self._limits(time_max_ms)
+                    return self._append_histograms(refs, times, digest, columns, limits, starts)
 
     def restore_histograms(
         self, refs: Ints, times: Ints, columns: HistogramColumns
@@ -262,33 +293,85 @@ class BatchAppender:
             kept = max(kept, self.head.floor_ms)
         return (_ALL_MS if time_max_ms is None else time_max_ms, kept, late_floor, int(refusal))
 
+    def _start_batch(self, refs: Ints, start_times_ms: Ints | None) -> StartBatch | None:
+        return None if start_times_ms is None else self._companions.batch(refs, start_times_ms)
+
     def _append(
-        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+        self,
+        refs: Ints,
+        times: Ints,
+        bits: Words,
+        limits: tuple[int, int, int, int],
+        starts: StartBatch | None = None,
     ) -> npt.NDArray[np.uint8]:
-        head = self.head
+        own = self._decide(refs, times, bits, limits)
+        began = None if starts is None else self._decide_starts(starts, own, limits)
+        self._log_samples(own, began)
+        self._place(own)
+        if began is not None:
+            self._place(began)
+        if own.late is not None:
+            self._late += own.late.size
+        self._by_status += own.counts
+        return own.status
+
+    def _decide(
+        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+    ) -> _Decided:
         status, counts, prior = self._admit(refs, times, bits, limits)
         in_order, late = status, None
         if counts[LATE]:
             in_order = status.copy()
             late = self._decide_late(status, refs, times, bits)
             counts = np.bincount(status, minlength=counts.size)
-        if self.wal is not None and counts[STORED]:
-            try:
-                if counts[STORED] == refs.size:
-                    self.wal.write_samples(refs, times, bits)
-                else:
-                    stored = status == STORED
-                    self.wal.write_samples(refs[stored], times[stored], bits[stored])
-            except BaseException:
-                head.revoke(refs, in_order, prior)
-                raise
-        head.place(refs, times, bits, in_order)
+        return _Decided(refs, times, bits, status, counts, in_order, late, prior)
+
+    def _decide_starts(
+        self, starts: StartBatch, own: _Decided, limits: tuple[int, int, int, int]
+    ) -> _Decided:
+        """Decide about the start timestamps of those samples that are stored, or were before.
+
+        The latter, as a request that is sent again may have failed between the two.
+        """
+        taken = own.status[starts.at] <= AppendStatus.DUPLICATE
+        times = own.times[starts.at[taken]]
+        return self._decide(starts.refs[taken], times, starts.bits[taken], limits)
+
+    def _log_samples(self, own: _Decided, began: _Decided | None = None) -> None:
+        """Log what is stored as one record; where that fails, nothing was decided."""
+        count = own.counts[STORED]
+        started = 0 if began is None else began.counts[STORED]
+        if self.wal is None or not (count or started):
+            return
+        try:
+            if count == own.refs.size and not started:
+                self.wal.write_samples(own.refs, own.times, own.bits)
+                return
+            parts = [own] if began is None else [own, began]
+            stored = [each.status == STORED for each in parts]
+            columns = [(each.refs, each.times, each.bits) for each in parts]
+            refs, times, bits = (
+                np.concatenate(
+                    [column[place][mask] for column, mask in zip(columns, stored, strict=True)]
+                )
+                for place in range(3)
+            )
+            self.wal.write_samples(refs, times, bits)
+        except BaseException:
+            self._revoke(began)
+            self._revoke(own)
+            raise
+
+    def _revoke(self, decided: _Decided | None) -> None:
+        if decided is not None:
+            self.head.revoke(decided.refs, decided.in_order, decided.prior)
+
+    def _place(self, decided: _Decided) -> None:
+        refs, times, bits, late = decided.refs, decided.times, decided.bits, decided.late
+        self.head.place(refs, times, bits, decided.in_order)
         if late is not None:
             slots = (refs[late] & _SLOT_MASK).astype(np.int32)
-            head.late.add(sorted_run(slots, times[late], bits[late]))
-            self._late += late.size
-        self._by_status += counts
-        return status
+            self.head.late.add(sorted_run(slots, times[late], bits[late]))
 
     def _admit(
         self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
@@ -312,29 +395,38 @@ class BatchAppender:
         digest: Words,
         columns: HistogramColumns,
         limits: tuple[int, int, int, int],
+        starts: StartBatch | None = None,
     ) -> npt.NDArray[np.uint8]:
         head = self.head
-        status, counts, prior = self._admit(refs, times, digest, limits)
-        in_order, late = status, 0
-        if counts[LATE]:
-            in_order = status.copy()
-            late = self._decide_late(status, refs, times, digest).size
-            counts = np.bincount(status, minlength=counts.size)
-        if counts[STORED]:
-            stored = np.flatnonzero(status == STORED)
-            slots = (refs & _SLOT_MASK).astype(np.int32)
-            stored = stored[np.lexsort((times[stored], slots[stored]))]
-            kept = take(columns, stored)
-            if self.wal is not None:
-                try:
+        own = self._decide(refs, times, digest, limits)
+        began = None if starts is None else self._decide_starts(starts, own, limits)
+        status = own.status
+        stored = np.flatnonzero(status == STORED)
+        slots = (refs & _SLOT_MASK).astype(np.int32)
+        stored = stored[np.lexsort((times[stored], slots[stored]))]
+        kept = take(columns, stored) if stored.size else None
+        if self.wal is not None:
+            # Starts first: without their samples they mean nothing.
+            try:
+                if began is not None:
+                    self._log_samples(began)
+            except BaseException:
+                self._revoke(own)
+                raise
+            try:
+                if kept is not None:
                     self.wal.write_histograms(refs[stored], times[stored], kept)
-                except BaseException:
-                    head.revoke(refs, in_order, prior)
-                    raise
+            except BaseException:
+                self._revoke(began)
+                self._revoke(own)
+                raise
+        if began is not None:
+            self._place(began)
+        if kept is not None:
             run = HistogramRun.of(slots[stored], times[stored], digest[stored], kept)
-            head.add_histograms(run, times[in_order == STORED])
-            self._late_histograms += late
-        self._histograms_by_status += counts
+            head.add_histograms(run, times[own.in_order == STORED])
+            self._late_histograms += 0 if own.late is None else own.late.size
+        self._histograms_by_status += own.counts
         return status
 
     def _decide_late(self, status: Small, refs: Ints, times: Ints, bits: Words) -> Ints:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tsdb.block_kernels import narrow_rows
 from tsdb.errors import CorruptFileError
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, Matcher, MatchOp
 from tsdb.matching import check_matchers, compile_regex
+from tsdb.start_times import NO_COMPANION, has_companions, leaves_companions_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +75,8 @@ class BlockRows:
         check_matchers(matchers)
         on_name = [matcher for matcher in matchers if matcher.name == METRIC_NAME]
         rest = [matcher for matcher in matchers if matcher.name != METRIC_NAME]
+        if leaves_companions_out(matchers) and self.has_companions:
+            rest.append(NO_COMPANION)
         tables = self._match_tables(on_name)
         if not rest:
             parts = [
@@ -88,6 +92,11 @@ class BlockRows:
         for matcher in rest:
             self._narrow(tables, _Test(matcher, self.symbols, self._patterns), mask)
         return np.flatnonzero(mask)
+
+    @cached_property
+    def has_companions(self) -> bool:
+        """Whether there are start timestamps; asked once."""
+        return has_companions(self.symbols)
 
     def _match_tables(self, matchers: Sequence[Matcher]) -> Ints:
         mask = np.ones(self._table_metric.size, dtype=np.bool_)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tsdb.head import NEVER_MS
 from tsdb.kernels import NO_TIME
+from tsdb.start_times import COMPANION_LABEL, is_companion_name
 
 if TYPE_CHECKING:
     from tsdb.head import Head
@@ -40,13 +41,22 @@ class Cardinality:
 def count_cardinality(rows: SeriesRows, head: Head, limit: int) -> Cardinality:
     """Count over all series of the head; a second for a million series."""
     symbols = rows.symbols
-    names, values, series = rows.label_pairs()
+    slots = rows.slots
+    metrics, metric_series = rows.metrics()
+    companion = symbols.find(COMPANION_LABEL)
+    if companion is not None:
+        # What holds start timestamps is no series of anybody's.
+        column = np.empty(slots.size, np.uint32)
+        rows.fill(companion, slots, column)
+        slots = slots[column == 0]
+        shown = np.array([not is_companion_name(each) for each in symbols.texts(metrics)], np.bool_)
+        metrics, metric_series = metrics[shown], metric_series[shown]
+    names, values, series = rows.label_pairs(slots)
     labels, first = np.unique(names, return_index=True)
     bounds = np.append(first, names.size)
     distinct = np.diff(bounds)
     sizes = symbols.lengths(values) * series
     memory = np.add.reduceat(sizes, first) if names.size else np.zeros(0, np.int64)
-    metrics, metric_series = rows.metrics()
     top = _largest(series, limit)
     pairs = tuple(
         (f"{symbols.text(int(names[at]))}={symbols.text(int(values[at]))}", int(series[at]))
@@ -54,9 +64,9 @@ def count_cardinality(rows: SeriesRows, head: Head, limit: int) -> Cardinality:
     )
     low, high = head.min_time_ms, head.newest_ms
     return Cardinality(
-        series_count=len(rows),
+        series_count=slots.size,
         label_pair_count=int(names.size),
-        chunk_count=head.page_count + len(rows),
+        chunk_count=head.page_count + slots.size,
         min_time_ms=0 if low == NEVER_MS else low,
         max_time_ms=0 if high == NO_TIME else high,
         series_by_metric=_named(symbols, metrics, metric_series.astype(np.int64), limit),

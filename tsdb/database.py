@@ -317,9 +317,12 @@ class Database:
         histograms: HistogramColumns,
         *,
         time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Log and store one batch of histograms; see `interface.HistogramAppender`."""
-        return self._appender.append_histograms(refs, times_ms, histograms, time_max_ms=time_max_ms)
+        return self._appender.append_histograms(
+            refs, times_ms, histograms, time_max_ms=time_max_ms, start_times_ms=start_times_ms
+        )
 
     def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
         """Log and keep what metrics are; see `interface.MetadataStorage`."""
@@ -343,10 +346,18 @@ class Database:
         return self._reader.select_exemplars(matcher_sets, start_ms, end_ms)
 
     def append(
-        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        values: Floats,
+        *,
+        time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Log and store one batch; see `interface.Appender`."""
-        return self._appender.append(refs, times_ms, values, time_max_ms=time_max_ms)
+        return self._appender.append(
+            refs, times_ms, values, time_max_ms=time_max_ms, start_times_ms=start_times_ms
+        )
 
     # Administration
 

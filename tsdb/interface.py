@@ -74,12 +74,16 @@ class SelectHints:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The series that satisfy all matchers, with their samples in [start_ms, end_ms], inclusive."""
+    """The series that satisfy all matchers, with their samples in [start_ms, end_ms], inclusive.
+
+    With `start_times` the start timestamps of these samples are read as well.
+    """
 
     matchers: tuple[Matcher, ...]
     start_ms: int
     end_ms: int
     hints: SelectHints = field(default_factory=SelectHints)
+    start_times: bool = False
 
 
 class SymbolSource(Protocol):
@@ -194,6 +198,21 @@ class HistogramRuns:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTimes:
+    """When what the samples of a batch's S series count began, as far as that is known.
+
+    Series s has `starts[first[s] : first[s + 1]]` (int64, milliseconds, never 0) for its samples,
+    floats or histograms, at `times` (int64, strictly increasing) of the same positions. There may
+    be times at which the series has no sample: what stands there means nothing.
+    Shapes: `first` int64[S + 1].
+    """
+
+    first: Ints
+    times: Ints
+    starts: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesBatch:
     """Samples of S series as columns. Series may share a run of times.
 
@@ -204,6 +223,7 @@ class SeriesBatch:
     Equal `time_start` and `count` of two series mean that they share their times, so a window
     search for one serves the other. Series without samples in range are left out.
     `histograms` holds the native histogram samples of the same series, None if there are none.
+    `start_times` is None unless the selection asked for them and there are some.
     All arrays are read-only to the receiver; the batch keeps alive what they view.
     """
 
@@ -214,6 +234,7 @@ class SeriesBatch:
     value_start: Ints
     count: Ints
     histograms: HistogramRuns | None = None
+    start_times: StartTimes | None = None
 
     @property
     def series_count(self) -> int:
@@ -340,10 +361,18 @@ class Appender(Protocol):
         ...
 
     def append(
-        self, refs: Ints, times_ms: Ints, values: Floats, *, time_max_ms: int | None = None
+        self,
+        refs: Ints,
+        times_ms: Ints,
+        values: Floats,
+        *,
+        time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Log and store one batch; return the `AppendStatus` of each sample.
 
+        `start_times_ms` are the start timestamps of the samples, 0 for none; what is beyond 2^53
+        is taken for none. They are stored with the samples that are; the first one stays.
         Shapes: all [N]. A ref may come several times; samples are taken in the given order. When
         this returns, what is STORED has been written to the operating system and is visible to
         the next `select`, all of it or none.
@@ -361,6 +390,7 @@ class HistogramAppender(Protocol):
         histograms: HistogramColumns,
         *,
         time_max_ms: int | None = None,
+        start_times_ms: Ints | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Log and store one batch of histograms; as `append`, one `AppendStatus` each."""
         ...

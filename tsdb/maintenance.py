@@ -27,8 +27,10 @@ from tsdb.head_cut import write_windows
 from tsdb.histogram_buffer import HistogramBuffer
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
+from tsdb.matching import check_matchers
 from tsdb.replay import write_checkpoint
 from tsdb.retention import blocks_to_drop
+from tsdb.start_times import companion_matchers
 from tsdb.tombstones import Tombstone
 
 if TYPE_CHECKING:
@@ -103,6 +105,11 @@ class Maintenance:
         """Delete samples; see `Database.delete`."""
         with self.lock:
             for matchers in matcher_sets:
+                check_matchers(matchers)
+            # Start timestamps before their samples: what a crash leaves of them means nothing.
+            started = self._reader.has_start_times()
+            also = map(companion_matchers, matcher_sets) if started else ()
+            for matchers in (*also, *matcher_sets):
                 for block in self._reader.blocks:
                     if block.meta.overlaps(start_ms, end_ms):
                         block.delete(matchers, start_ms, end_ms)

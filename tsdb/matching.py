@@ -21,6 +21,7 @@ from tsdb.errors import BadMatcherError
 from tsdb.interface import ABSENT, METRIC_NAME, Matcher, MatchOp
 from tsdb.label_kernels import mark_ids
 from tsdb.patterns import literal_start, plain_pattern
+from tsdb.start_times import NO_COMPANION, has_companions, leaves_companions_out
 from tsdb.text_kernels import match_wildcards
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def match_series(rows: SeriesRows, memory: RegexMemory, matchers: Sequence[Match
                 return np.empty(0, np.int32)
             rest.remove(matcher)
             break
+    if metric is None and leaves_companions_out(matchers) and has_companions(symbols):
+        rest.append(NO_COMPANION)
     table, count = rows.table(metric)
     slots = table.slots[:count]
     # Equalities first: they are the cheapest and leave the fewest rows to the others.

@@ -81,7 +81,7 @@ def merge_labels(parts: Sequence[LabelColumns], symbols: SymbolSink) -> tuple[La
         columns = [place[name] for name in part.names]
         rows[row : row + part.series_count, columns] = part.ids.T
         row += part.series_count
-    group, leader = _group(rows)
+    group, leader = group_rows(rows)
     return LabelColumns(names, np.ascontiguousarray(rows[leader].T), symbols), group
 
 
@@ -124,7 +124,7 @@ def merge_batches(batches: Sequence[SeriesBatch], symbols: SymbolSink) -> Series
         value_start[at, mine] = batch.value_start
         pool_start += batch.times.size
     pool = np.concatenate([batch.times for batch in batches])
-    group, leader = _group(runs)
+    group, leader = group_rows(runs)
     leading = runs[leader]
     start = np.stack([run_start[at][leading[:, at]] for at in range(len(batches))], axis=1)
     count = np.stack([run_count[at][leading[:, at]] for at in range(len(batches))], axis=1)
@@ -242,7 +242,7 @@ def _distinct_runs(batch: SeriesBatch) -> tuple[Ints, Ints, Ints]:
     return batch.time_start[first], batch.count[first], run
 
 
-def _group(rows: Ids) -> tuple[Ints, Ints]:
+def group_rows(rows: Ids) -> tuple[Ints, Ints]:
     """Return the number of each row among the distinct ones, and the first row of each."""
     series, width = rows.shape
     group = np.empty(series, dtype=np.int64)

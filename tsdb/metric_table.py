@@ -206,14 +206,18 @@ class SeriesRows:
         metrics = np.flatnonzero(size).astype(np.uint32)
         return metrics, size[metrics].copy()
 
-    def label_pairs(self) -> tuple[Ids, Ids, Ints]:
-        """Return every label in use, sorted by name, as name id, value id, number of series."""
-        slots = self.slots
+    def label_pairs(self, slots: Slots) -> tuple[Ids, Ids, Ints]:
+        """Return every label that some series have, as name id, value id, number of series.
+
+        Sorted by the id of the name.
+        """
         shapes = self._shape_of.array[slots]
         pairs, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
         for label in np.unique(self._shape_names.array[: self._shape_first.array[self._counts[1]]]):
             place = self._places_of(int(label))
             having = slots[place[shapes] >= 0]
+            if not having.size:
+                continue
             column = np.empty(having.size, np.uint32)
             self.fill(int(label), having, column)
             values, series = np.unique(column, return_counts=True)

@@ -62,7 +62,7 @@ def test_rows_and_columns_are_the_labels_that_went_in(batches, data):
 def test_label_pairs_are_counted(batch):
     rows = SeriesRows(SymbolTable())
     add(rows, list(range(len(batch))), batch)
-    names, values, series = rows.label_pairs()
+    names, values, series = rows.label_pairs(rows.slots)
     got = {
         (rows.symbols.text(name), rows.symbols.text(value)): count
         for name, value, count in zip(names.tolist(), values.tolist(), series.tolist(), strict=True)
