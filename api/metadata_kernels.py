@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.helper_compilation import helper
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,7 +51,7 @@ def _hashed(data: Bytes, start: Whole, stop: Whole, held: np.uint64) -> np.uint6
     return held
 
 
-@njit(types.void(_u8r, _i32_3r, _i64r, types.uint64, _u64, _u64), cache=True, nogil=True)
+@kernel(types.void(_u8r, _i32_3r, _i64r, types.uint64, _u64, _u64))
 def hash_metadata(
     data: Bytes,
     places: npt.NDArray[np.int32],

@@ -1,8 +1,9 @@
 """The API described for machines, and the handler that serves the description.
 
 To: clients' generators and testers, at /api/v1/openapi.yaml.
-`ENDPOINTS` has one entry for each path of `routes.py` below /api/v1 that answers JSON; a test holds
-both tables together and another asks a server what the description promises.
+`ENDPOINTS` has one entry for each path of `routes.py` below /api/v1 that answers JSON, and
+`openapi_pushes.py` for each other; a test holds the tables together and another asks a server what
+the description promises.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from aiohttp import web
 
+from api.openapi_pushes import push_paths
 from api.openapi_schemas import (
     ANYTHING,
     BOOLEAN,
@@ -183,7 +185,7 @@ def description(version: str, base_path: str) -> dict[str, Any]:
             "version": version,
         },
         "servers": [{"url": base_path}],
-        "paths": {endpoint.path: _path(endpoint) for endpoint in ENDPOINTS},
+        "paths": {endpoint.path: _path(endpoint) for endpoint in ENDPOINTS} | push_paths(),
         "components": {"schemas": SHARED},
     }
 

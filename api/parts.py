@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from api.access import Access
     from api.gate import Gate
+    from api.otlp import OtlpReceiver
     from api.pushing import PushAppender
     from api.remote_write import WriteReceiver
     from api.request_stats import RequestCounter
@@ -35,6 +36,7 @@ class Parts:
     gate: Gate
     pushes: PushAppender
     writes: WriteReceiver
+    otlp: OtlpReceiver
     requests: RequestCounter
     now: Callable[[], float]
     paths: frozenset[str] = frozenset()

@@ -90,11 +90,15 @@ class Pushed:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of some histograms or exemplars: how many are stored, and the refusals' texts."""
+    """What came of some histograms or exemplars: how many are stored, and the refusals' texts.
+
+    `refused_numbers` says which of them were not, of histograms alone.
+    """
 
     stored: int = 0
     refused: int = 0
     problems: list[str] = field(default_factory=list)
+    refused_numbers: list[int] = field(default_factory=list)
 
 
 class PushAppender:
@@ -152,7 +156,7 @@ class PushAppender:
         for each in bad[:PROBLEMS_MAX].tolist():
             reason = reason_text(int(statuses[each]), int(times_ms[each]), "(a histogram)")
             problems.append(f"{reason} for series {series_text(labels, int(series[each]))}")
-        return Outcome(int(statuses.size - bad.size), int(bad.size), problems)
+        return Outcome(int(statuses.size - bad.size), int(bad.size), problems, bad.tolist())
 
     def exemplars(
         self,

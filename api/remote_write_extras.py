@@ -229,7 +229,7 @@ def read_histogram(message: bytes) -> tuple[int, Histogram]:
                 found.bounds += _doubles(part)
     found.negative = _buckets(spans[8], counts[9], counts[10], found, "negative")
     found.positive = _buckets(spans[11], counts[12], counts[13], found, "positive")
-    _check(found)
+    check_histogram(found)
     return time_ms, found
 
 
@@ -271,7 +271,7 @@ def _buckets(
     return out
 
 
-def _check(found: Histogram) -> None:
+def check_histogram(found: Histogram) -> None:
     """Raise BadHistogramError if a histogram contradicts itself."""
     if found.schema == CUSTOM_BUCKETS_SCHEMA:
         _check_custom(found)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from api import admin, federate, lifecycle, query, relabel_steps, series, status
+from api import admin, federate, lifecycle, otlp, query, relabel_steps, series, status
 from api.features import features
 from api.gate import Gate
 from api.lifecycle import when_ready
 from api.openapi import openapi
+from api.otlp import OtlpReceiver
 from api.parts import PARTS, Parts
 from api.pushing import PushAppender
 from api.remote_read import read
@@ -67,6 +68,7 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, "/features", features),
     (("POST",), "/read", read),
     (("POST",), "/write", write),
+    (("POST",), "/otlp/v1/metrics", otlp.metrics),
     (COMMAND, "/admin/tsdb/delete_series", admin.delete_series),
     (COMMAND, "/admin/tsdb/snapshot", admin.snapshot),
     (COMMAND, "/admin/tsdb/clean_tombstones", admin.clean_tombstones),
@@ -138,6 +140,7 @@ def make_app(
         gate=Gate(options.concurrency_max),
         pushes=pushes,
         writes=WriteReceiver(pushes),
+        otlp=OtlpReceiver(pushes, options.otlp),
         requests=RequestCounter(),
         now=now,
         paths=frozenset(path for _, path, _ in routes if "{" not in path),

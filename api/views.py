@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from api.otlp_settings import OtlpSettings
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scraper.job import RelabelRule
     from tsdb.interface import Matcher
@@ -225,6 +227,9 @@ class ApiOptions:
         "prometheus.WriteRequest",
         "io.prometheus.write.v2.Request",
     )
+    enable_otlp_receiver: bool = False
+    otlp: Callable[[], OtlpSettings] = OtlpSettings
+    """What the configuration says at this moment."""
     cors_origin: str = ".*"
     external_url: str = ""
     route_prefix: str = ""

@@ -99,6 +99,12 @@ FLAGS = (
         _remote_write_messages,
         repeatable=True,
     ),
+    Flag(
+        "web.enable-otlp-receiver",
+        "false",
+        "Accept OpenTelemetry's metrics at /api/v1/otlp/v1/metrics.",
+        boolean=True,
+    ),
     Flag("storage.tsdb.path", "data/", "The data directory."),
     Flag(
         "storage.tsdb.retention.time",
@@ -140,6 +146,9 @@ PROMQL_FEATURES = (
 )
 """What `--enable-feature` may name."""
 
+RECEIVER_FEATURES = ("otlp-native-delta-ingestion",)
+"""What else it may name."""
+
 HARMLESS_FEATURES = ("promql-at-modifier", "promql-negative-offset", "expand-external-labels")
 """Features of older Prometheus versions that are always on."""
 
@@ -153,7 +162,6 @@ UNBUILT_FLAGS = {
     "web.page-title": "Prometheus Time Series Collection and Processing Server",
     "web.console.templates": "consoles",
     "web.console.libraries": "console_libraries",
-    "web.enable-otlp-receiver": "false",
     "storage.tsdb.retention": "0s",
     "storage.tsdb.no-lockfile": "false",
     "storage.tsdb.wal-compression": "true",
@@ -207,6 +215,7 @@ class ServeOptions:
     enable_lifecycle: bool = False
     enable_admin_api: bool = False
     enable_remote_write_receiver: bool = False
+    enable_otlp_receiver: bool = False
     remote_write_messages: tuple[str, ...] = REMOTE_WRITE_MESSAGES
     data_path: Path = Path("data/")
     retention_time_ms: int = 0
@@ -293,6 +302,7 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         enable_lifecycle=one["web.enable-lifecycle"] == "true",
         enable_admin_api=one["web.enable-admin-api"] == "true",
         enable_remote_write_receiver=one["web.enable-remote-write-receiver"] == "true",
+        enable_otlp_receiver=one["web.enable-otlp-receiver"] == "true",
         remote_write_messages=tuple(
             message
             for text in texts["web.remote-write-receiver.accepted-protobuf-messages"]
@@ -315,7 +325,7 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
 def _features(values: list[str]) -> frozenset[str]:
     names = {name.strip() for value in values for name in value.split(",") if name.strip()}
     for name in sorted(names):
-        if name not in (*PROMQL_FEATURES, *HARMLESS_FEATURES):
+        if name not in (*PROMQL_FEATURES, *RECEIVER_FEATURES, *HARMLESS_FEATURES):
             raise _error(f"feature '{name}' is not supported by Gnomon yet")
     return frozenset(names)
 

@@ -84,7 +84,11 @@ class Server:
             self._storage,
             engine,
             view,
-            wiring.api_options(options, self._state.external_labels),
+            wiring.api_options(
+                options,
+                self._state.external_labels,
+                lambda: wiring.otlp_settings(options, self._state.config),
+            ),
             access=self._web.access if self._web else None,
         )
         view.attach(app)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from api.otlp_settings import OtlpSettings
 from api.views import ApiOptions
 from discovery.consul import ConsulDiscovery
 from discovery.files import FileDiscovery
@@ -175,7 +176,20 @@ def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:
     return found
 
 
-def api_options(options: ServeOptions, external_labels: dict[str, str]) -> ApiOptions:
+def otlp_settings(options: ServeOptions, config: Config) -> OtlpSettings:
+    """Combine what flags and file say of OTLP."""
+    return replace(
+        config.otlp,
+        native_delta="otlp-native-delta-ingestion" in options.features,
+        target_info_interval_ms=max(1, options.lookback_ms // 2),
+    )
+
+
+def api_options(
+    options: ServeOptions,
+    external_labels: dict[str, str],
+    otlp: Callable[[], OtlpSettings] = OtlpSettings,
+) -> ApiOptions:
     """Return what flags decide about the API; the labels are a dict that a reload refills."""
     external_url = options.external_url
     prefix = options.route_prefix or urlsplit(external_url).path
@@ -188,6 +202,8 @@ def api_options(options: ServeOptions, external_labels: dict[str, str]) -> ApiOp
         enable_admin_api=options.enable_admin_api,
         enable_remote_write_receiver=options.enable_remote_write_receiver,
         remote_write_messages=options.remote_write_messages,
+        enable_otlp_receiver=options.enable_otlp_receiver,
+        otlp=otlp,
         cors_origin=options.cors_origin,
         external_url=external_url,
         route_prefix="/" + prefix.strip("/") if prefix.strip("/") else "",

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 
 from discovery.http_client import TlsConfig
+from gnomon.config.otlp import otlp_fields
 from gnomon.units import format_duration, format_size
 from scraper.job import RelabelAction, RelabelRule
 
@@ -51,6 +52,7 @@ def effective_yaml(config: Config) -> str:
         fields["storage"] = storage
     if config.remote_write:
         fields["remote_write"] = [_remote_write(entry) for entry in config.remote_write]
+    fields["otlp"] = otlp_fields(config.otlp)
     return _text(fields)
 
 

@@ -23,6 +23,7 @@ from gnomon.config.model import (
     JobConfig,
     StorageConfig,
 )
+from gnomon.config.otlp import decode_otlp
 from gnomon.config.scrape import (
     decode_escaping,
     decode_job,
@@ -73,6 +74,8 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
         if _PATH_PATTERN.fullmatch(name) is None:
             top.fail(f"invalid scrape config file path {go_quote(name)}", "scrape_config_files")
     jobs = _jobs(top, defaults, folder)
+    utf8 = defaults.metric_name_validation_scheme == "utf8"
+    otlp = decode_otlp(top.section("otlp", "config.OTLPConfig"), utf8=utf8)
     problems.raise_if_any()
     _check_names(top, jobs)
     return Config(
@@ -80,6 +83,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
         jobs=tuple(jobs),
         scrape_config_files=tuple(folder / name for name in files),
         storage=storage,
+        otlp=otlp,
         gogc=gogc,
         warnings=tuple(warnings),
     )
@@ -134,7 +138,7 @@ def _refuse_unbuilt(top: Section) -> None:
     for name in top.strings("rule_files") if top.has("rule_files") else ():
         if _PATH_PATTERN.fullmatch(name) is None:
             top.fail(f"invalid rule file path {go_quote(name)}", "rule_files")
-    for name in ("alerting", "rule_files", "remote_write", "remote_read", "tracing", "otlp"):
+    for name in ("alerting", "rule_files", "remote_write", "remote_read", "tracing"):
         if top.empty(name):
             top.ignore(name)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from api.otlp_settings import OtlpSettings
 from discovery.http_client import HttpClientConfig
 from scraper.job import ScrapeJob, ScrapeLimits
 
@@ -102,5 +103,6 @@ class Config:
     scrape_config_files: tuple[Path, ...] = ()
     storage: StorageConfig = field(default_factory=StorageConfig)
     remote_write: tuple[RemoteWriteSettings, ...] = ()
+    otlp: OtlpSettings = field(default_factory=OtlpSettings)
     gogc: int = GOGC_DEFAULT
     warnings: tuple[str, ...] = ()
