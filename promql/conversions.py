@@ -63,6 +63,19 @@ def _timestamp(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
     )
 
 
+def _start_timestamp(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
+    """Return the start of each sample where a selector kept it, and nothing where none did."""
+    (vector,) = args
+    assert isinstance(vector, Matrix)
+    starts, present = vector.float_time, vector.occupied
+    if starts is None:
+        starts, present = vector.values, np.zeros_like(vector.present)
+    return without_name(
+        Matrix(vector.labels, starts, present, vector.drop_name),
+        delayed=ctx.delayed_name_removal,
+    )
+
+
 def _vector(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
     (scalar,) = args
     assert isinstance(scalar, ScalarSteps)
@@ -136,6 +149,7 @@ FUNCTIONS: dict[str, Implementation] = {
     "range": _range,
     "scalar": _scalar,
     "start": _start,
+    "start_timestamp": _start_timestamp,
     "step": _step,
     "time": _time,
     "timestamp": _timestamp,

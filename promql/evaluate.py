@@ -23,6 +23,7 @@ from promql.functions import implementation
 from promql.histogram_runs import runs_with_resets, shown_per_step, window_sizes
 from promql.info import InfoSelector, join_info
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
+from promql.start_times import USE_START_TIMESTAMPS, start_seconds
 from promql.syntax import (
     Aggregation,
     Binary,
@@ -117,8 +118,13 @@ class Evaluator:
         return join_info(InfoSelector.of(node), base, info, ctx)
 
     def _argument(self, node: Call, arg: Expr, ctx: EvalContext) -> Operand:
-        """`timestamp()` of a bare selector means the samples' own times; so these are kept."""
+        """`timestamp()` of a bare selector means the samples' own times; so these are kept.
+
+        So are their start timestamps where `start_timestamp()` asks for them.
+        """
         bare = _unwrapped(arg)
+        if node.func == "start_timestamp" and isinstance(bare, VectorSelector):
+            return self._started_vector(bare, ctx)
         if node.func == "timestamp" and isinstance(bare, VectorSelector):
             return self._vector(bare, ctx, keep_time=True)
         if isinstance(bare, MatrixSelector) and bare.vector.extension:
@@ -146,6 +152,14 @@ class Evaluator:
         if result.histograms is not None:
             ctx.counts.per_step += shown_per_step(result.histograms)
         return result
+
+    def _started_vector(self, node: VectorSelector, ctx: EvalContext) -> Matrix:
+        """Return a vector with the start of each sample; without the feature it has none."""
+        vector = self._vector(node, ctx, keep_time=USE_START_TIMESTAMPS in ctx.features)
+        if vector.float_time is None:
+            return vector
+        known = self._selected[self._plan.selection_of[id(node)]].start_times
+        return replace(vector, float_time=start_seconds(known, vector.float_time))
 
     def _range(self, node: MatrixSelector, ctx: EvalContext) -> Windows:
         number = self._plan.selection_of[id(node)]

@@ -123,6 +123,7 @@ def _some_histograms(own: HistogramWindows, rows: Ints) -> HistogramWindows:
         count=own.count[rows],
         first=own.first[rows],
         stop=own.stop[rows],
+        starts=None if own.starts is None else own.starts.take(rows),
     )
 
 
@@ -136,6 +137,7 @@ def _some_windows(view: Windows, rows: Ints, own: HistogramWindows) -> Windows:
         window_of=view.window_of[rows],
         drop_name=view.drop_name[rows],
         histograms=own,
+        starts=None if view.starts is None else view.starts.take(rows),
     )
 
 

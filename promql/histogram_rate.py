@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_algebra import Flag, divide, equal, multiply, was_reset
-from promql.histogram_columns import take
+from promql.histogram_algebra import Flag, add, divide, equal, multiply, was_reset
+from promql.histogram_columns import concat, take
 from promql.histogram_notes import (
     ADDITION,
     SUBTRACTION,
@@ -29,6 +29,7 @@ from promql.histogram_windows import (
     changes_in_runs,
     resets_in_runs,
 )
+from promql.start_times import note_overlaps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from promql.context import EvalContext
     from promql.histogram_matrix import HistogramMatrix
     from promql.matrix import Windows
+    from promql.start_times import AlignedStarts
     from promql.syntax import Call
     from tsdb.interface import HistogramColumns
 
@@ -54,33 +56,118 @@ def histogram_change(
     """
     mixed = refuse_mixed(ranges, node, ctx)
     where = ranges.pure(2)
+    began = _began_inside(ranges) if is_counter else None
+    if began is not None:
+        where |= ranges.pure(1) & (began != 0)
     if not where.any():
         return mixed, None
     ctx.budget.check()
     columns = ranges.own.columns
     start, stop = ranges.bounds(where)
-    change, flags = change_over_runs(columns, start, stop, is_counter=is_counter)
-    factor = _extrapolation(ranges, where, change, is_counter=is_counter)
+    resets = _known_resets(ranges) if is_counter else None
+    change, flags = change_over_runs(
+        columns, start, stop, is_counter=is_counter, known_resets=resets
+    )
+    start_ms = None
+    if began is not None:
+        start_ms = began[where]
+        change, flags = _with_first(columns, start, stop, change, flags, start_ms != 0)
+    factor = _extrapolation(ranges, where, change, start_ms, is_counter=is_counter)
     if per_second:
         factor /= ranges.view.range_ms / 1000.0
     _note(node, ranges, where, flags, ctx)
+    if is_counter:
+        _note_overlaps(node, ranges, where, ctx)
     return mixed, placed_results(multiply(change, factor), flags, where)[0]
 
 
+def _began_inside(ranges: Ranges) -> Ints | None:
+    """Return when what the first histogram of each window counts began, if inside: int64[S, T].
+
+    0 where it began elsewhere, or nobody knows; None where that is so everywhere.
+    """
+    own = ranges.own
+    if own.starts is None:
+        return None
+    first = np.where(own.stop > own.first, own.first, 0)
+    has = own.starts.at[:, np.newaxis] >= 0
+    starts = own.starts.starts[np.where(has, own.starts.at[:, np.newaxis] + first, 0)]
+    begin = ranges.view.end_ms - ranges.view.range_ms
+    inside = has & (starts != 0) & (starts > begin) & (starts < ranges.first_histogram_ms())
+    return np.where(inside & (own.stop > own.first), starts, 0)
+
+
+def _known_resets(ranges: Ranges) -> Mask | None:
+    """Return which histograms follow a reset because their start says so, bool[H]."""
+    own = ranges.own
+    if own.starts is None:
+        return None
+    size = own.columns.histogram_count
+    return own.starts.spread(own.starts.resets, own.start, own.count, size)
+
+
+def _with_first(
+    columns: HistogramColumns,
+    start: Ints,
+    stop: Ints,
+    change: HistogramColumns,
+    flags: Flags,
+    began: Mask,
+) -> tuple[HistogramColumns, Flags]:
+    """Add the first histogram of each run to its change where it counts from inside the window.
+
+    A run of one histogram has that for its change.
+    """
+    run = np.arange(start.size)
+    together = concat([change, take(columns, start)])
+    alone = began & (stop - start < 2)
+    both = np.flatnonzero(began & ~alone & ((flags & Flag.INCOMPATIBLE) == 0))
+    total, seen = add(take(change, both), take(columns, start[both]))
+    total.hint[:] = change.hint[both]
+    place = np.where(alone, run + start.size, run)
+    place[both] = 2 * start.size + np.arange(both.size)
+    flags = flags.copy()
+    flags[both] |= seen & np.uint8(Flag.INCOMPATIBLE)
+    reconciled = (seen & Flag.RECONCILED) != 0
+    flags[both[reconciled]] |= np.uint8(Flag.RECONCILED_ADDING)
+    return take(concat([together, total]), place), flags
+
+
+def _note_overlaps(node: Call, ranges: Ranges, where: Mask, ctx: EvalContext) -> None:
+    """Warn of windows in which a histogram counts again what one before it has counted."""
+    own = ranges.own
+    if own.starts is None:
+        return
+    size = own.columns.histogram_count
+    overlaps = own.starts.spread(own.starts.overlaps, own.start, own.count, size)
+    if overlaps.any():
+        before: Ints = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(overlaps)))
+        start, stop = ranges.bounds(where)
+        found = before[stop] > before[np.minimum(start + 1, stop)]
+        series = np.nonzero(where)[0]
+        note_overlaps(ranges.view.labels, series[found], node.args[0].span, ctx)
+
+
 def _extrapolation(
-    ranges: Ranges, where: Mask, change: HistogramColumns, *, is_counter: bool
+    ranges: Ranges,
+    where: Mask,
+    change: HistogramColumns,
+    start_ms: Ints | None,
+    *,
+    is_counter: bool,
 ) -> Floats:
     """Return by what each change grows to cover its whole window, float64[windows].
 
-    An edge is reached if it is within 1.1 of the average distance of samples, else half of that
-    distance is added; a counter is not followed below zero. Source: Prometheus' documentation
-    and behaviour of rate().
+    `start_ms` is when a run counted from, where that is inside its window, else 0. An edge is
+    reached if it is within 1.1 of the average distance of samples, else half of that distance is
+    added; a counter is not followed below zero. Source: Prometheus' documentation and behaviour
+    of rate().
     """
     start, stop = ranges.bounds(where)
     times, counts = ranges.own.times, ranges.own.columns.count
     end_ms = np.broadcast_to(ranges.view.end_ms, where.shape)[where]
     sampled = (times[stop - 1] - times[start]) / 1000.0
-    average = sampled / (stop - start - 1)
+    average = sampled / np.maximum(stop - start - 1, 1)
     to_start = (times[start] - (end_ms - ranges.view.range_ms)) / 1000.0
     to_end = (end_ms - times[stop - 1]) / 1000.0
     to_start = np.where(to_start >= average * 1.1, average / 2, to_start)
@@ -90,6 +177,9 @@ def _extrapolation(
             to_zero = sampled * (counts[start] / change.count)
         falls = (change.count > 0) & (counts[start] >= 0) & (to_zero < to_start)
         to_start = np.where(falls, to_zero, to_start)
+    if start_ms is not None:
+        to_start = np.where(start_ms != 0, 0.0, to_start)
+        sampled = np.where(start_ms != 0, (times[stop - 1] - start_ms) / 1000.0, sampled)
     factor: Floats = (sampled + to_start + to_end) / sampled
     return factor
 
@@ -112,7 +202,10 @@ def histogram_last_change(
         return not_floats, None
     ctx.budget.check()
     _, stop = ranges.bounds(where)
-    change, flags = change_of_last_two(ranges.own.columns, stop - 2, stop - 1, is_counter=is_rate)
+    resets = _known_resets(ranges) if is_rate else None
+    change, flags = change_of_last_two(
+        ranges.own.columns, stop - 2, stop - 1, is_counter=is_rate, known_resets=resets
+    )
     if is_rate:
         change = divide(change, (histogram_1 - histogram_2)[where] / 1000.0)
     _note(node, ranges, where, flags, ctx)
@@ -147,8 +240,12 @@ def count_changes(
     if where.any():
         ctx.budget.check()
         start, stop = ranges.bounds(where)
-        count = resets_in_runs if only_falls else changes_in_runs
-        values[where] = count(ranges.own.columns, start, stop)
+        columns = ranges.own.columns
+        if only_falls:
+            resets = _known_resets(ranges)
+            values[where] = resets_in_runs(columns, start, stop, known_resets=resets)
+        else:
+            values[where] = changes_in_runs(columns, start, stop)
         present[where] = True
     view = ranges.view
     # An anchor is the newest sample before the window, of whichever kind.
@@ -166,6 +263,14 @@ def count_changes(
         low = np.minimum(low, times.size - 1)
         values[series] = np.where(there, before[high - 1] - before[low], 0.0)
         present[series] = there
+
+
+def _starts_anew(starts: AlignedStarts | None, series: int, samples: Ints) -> Mask:
+    """Return which samples of a series follow a reset that their start tells of."""
+    if starts is None or starts.at[series] < 0:
+        return np.zeros(samples.size, dtype=np.bool_)
+    anew: Mask = starts.resets[starts.at[series] + samples]
+    return anew
 
 
 def _changes_before(ranges: Ranges, series: int, *, only_falls: bool) -> tuple[Floats, Ints]:
@@ -195,6 +300,10 @@ def _changes_before(ranges: Ranges, series: int, *, only_falls: bool) -> tuple[F
     changed[both_histograms] = (
         was_reset(previous, current) if only_falls else ~equal(previous, current)
     )
+    if only_falls:
+        changed[both_floats] |= _starts_anew(view.starts, series, later)
+        own = ranges.own.starts
+        changed[both_histograms] |= _starts_anew(own, series, order[1:][both_histograms] - count)
     before = np.zeros(order.size, dtype=np.float64)
     np.cumsum(changed, out=before[1:])
     return before, merged[order]

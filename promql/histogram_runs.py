@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from promql.context import EvalContext
     from promql.matrix import Matrix
+    from promql.start_times import AlignedStarts
     from tsdb.interface import HistogramColumns
 
     Floats = npt.NDArray[np.float64]
@@ -130,12 +131,14 @@ def newest_histograms(
     return HistogramMatrix(runs.columns, row), wins, times
 
 
-def histogram_windows(runs: HistogramRuns, end_ms: Ints, range_ms: int) -> HistogramWindows:
+def histogram_windows(
+    runs: HistogramRuns, end_ms: Ints, range_ms: int, starts: AlignedStarts | None = None
+) -> HistogramWindows:
     """Return the histograms in the window that ends at each of `end_ms`, int64[T]."""
     shape = (runs.count.size, end_ms.size)
     first, stop = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.int32)
     window_bounds(runs.times, runs.start, runs.count, end_ms, range_ms, first, stop)
-    return HistogramWindows(runs.times, runs.start, runs.count, runs.columns, first, stop)
+    return HistogramWindows(runs.times, runs.start, runs.count, runs.columns, first, stop, starts)
 
 
 def sample_sizes(columns: HistogramColumns) -> Ints:

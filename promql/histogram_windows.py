@@ -8,15 +8,17 @@ of windows are there as well.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_algebra import Room
+from promql.histogram_algebra import Flag, Room
 from promql.histogram_columns import as_read
 from promql.native_column_kernels import count_changes
 from promql.native_reset_kernels import count_resets, falls_in_runs
 from promql.native_window_kernels import change_in_runs, change_of_pairs
+from tsdb.interface import ResetHint
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,19 +58,30 @@ def change_over_runs(
 
 
 def change_of_last_two(
-    columns: HistogramColumns, before: Ints, after: Ints, *, is_counter: bool
+    columns: HistogramColumns,
+    before: Ints,
+    after: Ints,
+    *,
+    is_counter: bool,
+    known_resets: Mask | None = None,
 ) -> tuple[HistogramColumns, Flags]:
     """Return row `after` minus row `before` for each pair: the raw part of irate and idelta.
 
-    For counters a reset leaves row `after` as it is. Shapes: `before`, `after` int64[R]; flags as
-    for `change_over_runs`.
+    For counters a reset leaves row `after` as it is. Shapes: `before`, `after` int64[R]; flags and
+    `known_resets` as for `change_over_runs`.
     """
-    source = as_read(columns)
     before, after = _ints(before), _ints(after)
+    hint = columns.hint
+    if is_counter and known_resets is not None:
+        hint = np.where(known_resets, np.int8(ResetHint.RESET), columns.hint)
+    source = as_read(replace(columns, hint=hint))
     members = np.column_stack([before, after]).ravel()
     start = np.arange(0, members.size, 2, dtype=np.int64)
     room = Room(source, members, start, start + 2)
     change_of_pairs(source, before, after, is_counter, room.work, room.out, room.flags)
+    if is_counter and hint is not columns.hint:
+        gauge = columns.hint == ResetHint.GAUGE
+        room.flags[gauge[before] | gauge[after]] |= np.uint8(Flag.NOT_COUNTER)
     return room.columns(), room.flags
 
 

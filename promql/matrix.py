@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.labels import SeriesLabels
+    from promql.start_times import AlignedStarts
     from tsdb.interface import HistogramColumns
 
     Floats = npt.NDArray[np.float64]
@@ -42,7 +43,7 @@ class Matrix:
     once. Row order has no meaning, except for the functions that sort (instant queries).
     Rows may be present nowhere; the engine leaves them out of results. `float_time` is None, or
     float64[S, T]: the time in seconds of the sample behind each point, kept only where
-    `timestamp()` is the direct consumer of a selector.
+    `timestamp()` is the direct consumer of a selector; of `start_timestamp()` it is their start.
     """
 
     labels: SeriesLabels
@@ -132,7 +133,8 @@ class HistogramWindows:
 
     Shapes: series s has the histograms `start[s]` to `start[s] + count[s]` of `columns`, at the
     times int64[H] of the same positions, stale markers already taken out. `first` and `stop`
-    int32[S, T] are offsets within a series' run, rising along T.
+    int32[S, T] are offsets within a series' run, rising along T. `starts` are the start timestamps
+    of these histograms, None where there are none or nobody asks.
     """
 
     times: Ints
@@ -141,6 +143,7 @@ class HistogramWindows:
     columns: HistogramColumns
     first: Offsets
     stop: Offsets
+    starts: AlignedStarts | None = None
 
     @property
     def sizes(self) -> Offsets:
@@ -161,6 +164,7 @@ class Windows:
     windows hold samples beyond their edges, and only functions that know it may read them.
     All these speak of floats; `histograms` holds the histograms of the same series and steps, None
     where there are none. A time holds a float or a histogram of a series, never both.
+    `starts` are the start timestamps of the floats, None where there are none or nobody asks.
     """
 
     labels: SeriesLabels
@@ -177,6 +181,7 @@ class Windows:
     drop_name: Mask
     extension: str = ""
     histograms: HistogramWindows | None = None
+    starts: AlignedStarts | None = None
 
     @property
     def series_count(self) -> int:

@@ -32,9 +32,13 @@ FEATURES = frozenset(
         "promql-duration-expr",
         "promql-extended-range-selectors",
         "promql-binop-fill-modifiers",
+        "use-start-timestamps",
     }
 )
-"""The features that change what is accepted. Duration expressions are accepted without theirs."""
+"""The features that change what is accepted, or what it means.
+
+Duration expressions are accepted without theirs.
+"""
 
 
 def parse(text: str, features: Iterable[str] = ()) -> Expr:

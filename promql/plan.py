@@ -18,6 +18,7 @@ import numpy as np
 
 from promql.durations import duration_ms
 from promql.info import InfoSelector, reference
+from promql.start_times import READERS
 from promql.syntax import (
     Aggregation,
     At,
@@ -140,13 +141,15 @@ def make_plan(
     *,
     first_ms: int | None = None,
     last_ms: int | None = None,
+    start_times: bool = False,
 ) -> Plan:
     """Resolve all times of a query and collect what its steps from first to last read.
 
-    Without `first_ms` and `last_ms` that is all of them. Raises RefusedQueryError for a duration
+    Without `first_ms` and `last_ms` that is all of them. With `start_times`, functions that look
+    at start timestamps get them. Raises RefusedQueryError for a duration
     expression without a valid value.
     """
-    planner = _Planner(times, query)
+    planner = _Planner(times, query, start_times=start_times)
     planner.walk(
         expr,
         times.start_ms if first_ms is None else first_ms,
@@ -166,13 +169,15 @@ class _Wish:
     start_ms: int
     end_ms: int
     hints: SelectHints
+    start_times: bool
 
 
 class _Planner:
     """One walk; `first_ms` and `last_ms` are the first and last step of the context around."""
 
-    def __init__(self, times: QueryTimes, query: str) -> None:
+    def __init__(self, times: QueryTimes, query: str, *, start_times: bool = False) -> None:
         self.plan = Plan()
+        self._start_times = start_times
         self._times, self._query = times, query
         self._wishes: list[_Wish] = []
         self._summarised = False
@@ -332,7 +337,8 @@ class _Planner:
         if self._summarised:
             self.plan.summarised.add(id(node))
         # Left open, to the millisecond.
-        self._wishes.append(_Wish(id(node), matchers, low - back_ms + 1, high, hints))
+        starts = self._start_times and hints.func in READERS
+        self._wishes.append(_Wish(id(node), matchers, low - back_ms + 1, high, hints, starts))
 
     def place_selections(self) -> None:
         """Read the same matchers once where their times overlap."""
@@ -356,4 +362,7 @@ class _Planner:
         hints = group[0].hints if len({wish.hints for wish in group}) == 1 else SelectHints()
         for wish in group:
             self.plan.selection_of[wish.node] = len(self.plan.selections)
-        self.plan.selections.append(Selection(group[0].matchers, group[0].start_ms, end_ms, hints))
+        starts = any(wish.start_times for wish in group)
+        self.plan.selections.append(
+            Selection(group[0].matchers, group[0].start_ms, end_ms, hints, starts)
+        )

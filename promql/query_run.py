@@ -24,6 +24,7 @@ from promql.matrix import Windows
 from promql.plan import make_plan
 from promql.result import MatrixResult
 from promql.result_building import instant_value, join_steps, range_value
+from promql.start_times import USE_START_TIMESTAMPS
 from promql.windows import Samples, samples_per_step
 from tsdb import errors as storage_errors
 
@@ -118,7 +119,14 @@ class QueryRun:
         clock, budget, times = Clock(), self._budget, self._times
         first_ms = int(steps_ms[0]) if steps_ms.size else times.start_ms
         last_ms = int(steps_ms[-1]) if steps_ms.size else times.start_ms
-        plan = make_plan(self._expr, times, self._query, first_ms=first_ms, last_ms=last_ms)
+        plan = make_plan(
+            self._expr,
+            times,
+            self._query,
+            first_ms=first_ms,
+            last_ms=last_ms,
+            start_times=USE_START_TIMESTAMPS in self._features,
+        )
         budget.check()
         selected, symbols = self._select(plan.selections)
         self.cost.prepare_s += clock.lap()

@@ -12,6 +12,7 @@ import numpy as np
 from promql.histogram_extended import extended_change
 from promql.histogram_ranges import Ranges, note_ignored
 from promql.histogram_rate import count_changes, histogram_change, histogram_last_change
+from promql.histogram_runs import ragged
 from promql.matrix import Matrix, ScalarSteps, Windows
 from promql.rate_kernels import (
     change_between_edges,
@@ -20,7 +21,9 @@ from promql.rate_kernels import (
     last_change,
     regress,
 )
-from promql.windows import run_windows, samples_per_step, window_result
+from promql.start_time_kernels import RESET, started_change
+from promql.start_times import note_overlaps
+from promql.windows import pool_at, run_windows, samples_per_step, window_result
 from tsdb.interface import METRIC_NAME
 
 if TYPE_CHECKING:
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
 
     from promql.context import EvalContext
     from promql.matrix import Operand
+    from promql.start_times import AlignedStarts
     from promql.syntax import Call
 
     Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
@@ -82,6 +87,8 @@ def _extrapolated(
 
         kernel = between_edges if view.extension else extrapolated
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        if is_counter and view.starts is not None:
+            _from_starts(node, view, view.starts, values, present, ctx, per_second=per_second)
         histograms = None
         if view.histograms is not None:
             change = extended_change if view.extension else histogram_change
@@ -96,6 +103,77 @@ def _extrapolated(
         return window_result(view, values, present, ctx, histograms=histograms)
 
     return implementation
+
+
+def _from_starts(
+    node: Call,
+    view: Windows,
+    starts: AlignedStarts,
+    values: Floats,
+    present: Mask,
+    ctx: EvalContext,
+    *,
+    per_second: bool,
+) -> None:
+    """Write rate or increase anew where start timestamps have a say."""
+    overlaps = np.zeros(view.series_count, dtype=np.bool_)
+    started_change(
+        view.times,
+        view.time_start,
+        view.values,
+        view.value_start,
+        view.window_of,
+        view.first,
+        view.stop,
+        view.end_ms,
+        view.range_ms,
+        per_second,
+        starts.rows,
+        starts.at,
+        starts.starts,
+        starts.flags,
+        values,
+        present,
+        overlaps,
+    )
+    note_overlaps(view.labels, overlaps, node.args[0].span, ctx)
+
+
+def _reset_by_start(view: Windows, starts: AlignedStarts, values: Floats) -> None:
+    """Write irate anew where the last sample follows a reset that its start tells of."""
+    rows = starts.rows
+    first, stop = view.first[view.window_of[rows]], view.stop[view.window_of[rows]]
+    pair = stop - first >= 2
+    last = np.where(pair, stop - 1, 0)
+    before = np.where(pair, stop - 2, 0)
+    beside = starts.at[rows][:, np.newaxis] + last
+    reset = pair & ((starts.flags[beside] & RESET) != 0)
+    elapsed_ms = pool_at(view.times, view.time_start[rows], last) - pool_at(
+        view.times, view.time_start[rows], before
+    )
+    counted = pool_at(view.values, view.value_start[rows], last)
+    per_second = counted[reset] / (elapsed_ms[reset] / 1000.0)
+    own = values[rows]
+    own[reset] = per_second
+    values[rows] = own
+
+
+def _count_starts(view: Windows, starts: AlignedStarts, values: Floats) -> None:
+    """Add to the resets that values show those that only starts tell of."""
+    rows = starts.rows
+    count = view.count[rows]
+    inside = ragged(np.zeros(rows.size, dtype=np.int64), count)
+    at = np.repeat(view.value_start[rows], count) + inside
+    known = starts.resets
+    fell = np.zeros(known.size, dtype=np.bool_)
+    fell[1:] = view.values[at[1:]] < view.values[at[:-1]]
+    total: Ints = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(known & ~fell)))
+    first, stop = view.first[view.window_of[rows]], view.stop[view.window_of[rows]]
+    some = stop > first
+    base = starts.at[rows][:, np.newaxis]
+    # The first sample of a window follows nothing in it.
+    low, high = base + np.where(some, first + 1, 0), base + np.where(some, stop, 0)
+    values[rows] += (total[high] - total[low]).astype(np.float64)
 
 
 def _hint_no_counter(node: Call, view: Windows, present: Mask, ctx: EvalContext) -> None:
@@ -131,6 +209,8 @@ def _last_change(*, is_rate: bool) -> Callable[[Call, list[Operand], EvalContext
             )
 
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        if is_rate and view.starts is not None:
+            _reset_by_start(view, view.starts, values)
         histograms = None
         if view.histograms is not None:
             ranges = Ranges(view)
@@ -160,6 +240,8 @@ def _count_steps(*, only_falls: bool) -> Callable[[Call, list[Operand], EvalCont
             )
 
         values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        if only_falls and view.starts is not None:
+            _count_starts(view, view.starts, values)
         if view.histograms is not None:
             ranges = Ranges(view)
             rows = ranges.rows

@@ -26,6 +26,7 @@ from promql.kernels import count_stale, drop_stale, gather_newest, newest_offset
 from promql.labels import METADATA_LABELS
 from promql.matrix import Matrix, Windows
 from promql.same_labels import SAME_LABELS
+from promql.start_times import aligned
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from promql.histogram_matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from promql.matrix import HistogramWindows
-    from tsdb.interface import HistogramRuns, SeriesBatch
+    from tsdb.interface import HistogramRuns, SeriesBatch, StartTimes
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -51,7 +52,7 @@ class Samples:
 
     Shapes: as in `SeriesBatch`; `run_of` int64[S] numbers the run of each series, `run_start` and
     `run_count` int64[W] say where it lies in `times`. `histograms` are those of the same series,
-    None where there are none.
+    None where there are none; `start_times` what is known of when their samples' counting began.
     """
 
     labels: SeriesLabels
@@ -64,6 +65,7 @@ class Samples:
     run_start: Ints
     run_count: Ints
     histograms: HistogramRuns | None = None
+    start_times: StartTimes | None = None
 
     @staticmethod
     def from_batch(batch: SeriesBatch, labels: SeriesLabels) -> Samples:
@@ -76,6 +78,7 @@ class Samples:
             batch.value_start,
             batch.count,
             batch.histograms,
+            batch.start_times,
         )
 
     @staticmethod
@@ -130,7 +133,16 @@ class Samples:
         count[rows] = starts[2]
         values = np.concatenate((self.values, clean_bits.view(np.float64)))
         times = np.concatenate((self.times, clean_times[:written]))
-        return _with_runs(self.labels, times, time_start, values, value_start, count, histograms)
+        return _with_runs(
+            self.labels,
+            times,
+            time_start,
+            values,
+            value_start,
+            count,
+            histograms,
+            self.start_times,
+        )
 
 
 def _with_runs(
@@ -141,6 +153,7 @@ def _with_runs(
     value_start: Ints,
     count: Ints,
     histograms: HistogramRuns | None,
+    start_times: StartTimes | None = None,
 ) -> Samples:
     """Return the columns with a number for each distinct (time_start, count)."""
     key = time_start * (int(count.max(initial=0)) + 1) + count
@@ -159,6 +172,7 @@ def _with_runs(
         run_start=time_start[at],
         run_count=count[at],
         histograms=histograms,
+        start_times=start_times,
     )
 
 
@@ -253,6 +267,7 @@ def windows(
         range_ms=range_ms,
         drop_name=drop_name,
         histograms=_histogram_windows(samples, end_ms, range_ms, ctx),
+        starts=aligned(samples.start_times, samples.times, samples.time_start, samples.count),
     )
 
 
@@ -262,7 +277,9 @@ def _histogram_windows(
     if samples.histograms is None:
         return None
     ctx.budget.reserve(samples.count.size * end_ms.size)
-    return histogram_windows(samples.histograms, end_ms, range_ms)
+    runs = samples.histograms
+    starts = aligned(samples.start_times, runs.times, runs.start, runs.count)
+    return histogram_windows(runs, end_ms, range_ms, starts)
 
 
 def samples_per_step(view: Windows) -> Ints:

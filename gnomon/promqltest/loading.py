@@ -11,6 +11,7 @@ import numpy as np
 
 from gnomon.promqltest.histograms import rows_of
 from gnomon.promqltest.nhcb import converted
+from gnomon.promqltest.script import SeriesLine
 from gnomon.promqltest.values import HistogramPoint, NotationError, render_labels
 from promql.histogram_columns import from_rows
 from tsdb.interface import Appender, AppendStatus, HistogramAppender, LabelSpans
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gnomon.promqltest.script import Load, SeriesLine
+    from gnomon.promqltest.script import Load
     from promql.histogram_columns import HistogramRow
 
     Ints = npt.NDArray[np.int64]
@@ -40,7 +41,11 @@ def load(store: LoadStore, command: Load) -> str | None:
     try:
         problem = _load_series(store, command, list(lines.values()))
         if problem is None and command.with_nhcb:
-            made = [(labels, places) for labels, places in converted(lines.values()) if places]
+            made = [
+                (SeriesLine(command.line, labels, ()), places)
+                for labels, places in converted(lines.values())
+                if places
+            ]
             problem = _append_histograms(store, command, made)
     except NotationError as error:
         return f"line {command.line}: {error}"
@@ -49,60 +54,77 @@ def load(store: LoadStore, command: Load) -> str | None:
 
 def _load_series(store: LoadStore, command: Load, lines: list[SeriesLine]) -> str | None:
     """Store all series as written, in the order of time where floats and histograms alternate."""
-    floats: list[tuple[Mapping[str, str], dict[int, float]]] = []
-    histograms: list[tuple[Mapping[str, str], dict[int, HistogramRow]]] = []
+    floats: list[tuple[SeriesLine, dict[int, float]]] = []
+    histograms: list[tuple[SeriesLine, dict[int, HistogramRow]]] = []
     problem = None
     for line in lines:
         own_floats = {i: p for i, p in enumerate(line.points) if isinstance(p, float)}
         written = {i: p for i, p in enumerate(line.points) if isinstance(p, HistogramPoint)}
         if not written:
             if own_floats:
-                floats.append((line.labels, own_floats))
+                floats.append((line, own_floats))
             continue
         own = dict(zip(written, rows_of(list(written.values())), strict=True))
         if not own_floats:
-            histograms.append((line.labels, own))
+            histograms.append((line, own))
             continue
         for place in sorted((*own_floats, *own)):
             if place in own:
                 one = {place: own[place]}
-                problem = problem or _append_histograms(store, command, [(line.labels, one)])
+                problem = problem or _append_histograms(store, command, [(line, one)])
             else:
                 single = {place: own_floats[place]}
-                problem = problem or _append_floats(store, command, [(line.labels, single)])
+                problem = problem or _append_floats(store, command, [(line, single)])
     problem = problem or _append_floats(store, command, floats)
     return problem or _append_histograms(store, command, histograms)
 
 
 def _append_floats(
-    store: LoadStore, command: Load, series: Sequence[tuple[Mapping[str, str], dict[int, float]]]
+    store: LoadStore, command: Load, series: Sequence[tuple[SeriesLine, dict[int, float]]]
 ) -> str | None:
     if not series:
         return None
     values = np.array([value for _, points in series for value in points.values()], np.float64)
-    refs, times = _refs_and_times(store, command, [(labels, list(p)) for labels, p in series])
-    return _refusal(command, store.append(refs, times, values), [labels for labels, _ in series])
+    places = [(line, list(points)) for line, points in series]
+    refs, times = _refs_and_times(store, command, places)
+    statuses = store.append(refs, times, values, start_times_ms=_start_times(places, times))
+    return _refusal(command, statuses, [line.labels for line, _ in series])
 
 
 def _append_histograms(
     store: LoadStore,
     command: Load,
-    series: Sequence[tuple[Mapping[str, str], dict[int, HistogramRow]]],
+    series: Sequence[tuple[SeriesLine, dict[int, HistogramRow]]],
 ) -> str | None:
     if not series:
         return None
     columns = from_rows([row for _, points in series for row in points.values()])
-    refs, times = _refs_and_times(store, command, [(labels, list(p)) for labels, p in series])
-    statuses = store.append_histograms(refs, times, columns)
-    return _refusal(command, statuses, [labels for labels, _ in series])
+    places = [(line, list(points)) for line, points in series]
+    refs, times = _refs_and_times(store, command, places)
+    starts = _start_times(places, times)
+    statuses = store.append_histograms(refs, times, columns, start_times_ms=starts)
+    return _refusal(command, statuses, [line.labels for line, _ in series])
 
 
 def _refs_and_times(
-    store: LoadStore, command: Load, series: list[tuple[Mapping[str, str], list[int]]]
+    store: LoadStore, command: Load, series: list[tuple[SeriesLine, list[int]]]
 ) -> tuple[Ints, Ints]:
-    refs = store.resolve(LabelSpans.from_labels([labels for labels, _ in series]))
+    refs = store.resolve(LabelSpans.from_labels([line.labels for line, _ in series]))
     times = np.array([place for _, places in series for place in places], dtype=np.int64)
     return np.repeat(refs, [len(places) for _, places in series]), times * command.interval_ms
+
+
+def _start_times(series: list[tuple[SeriesLine, list[int]]], times: Ints) -> Ints | None:
+    """Return the start timestamp of each sample, 0 for none; None if no line gives any."""
+    if all(line.start_offsets_ms is None for line, _ in series):
+        return None
+    offsets = [
+        None if line.start_offsets_ms is None else line.start_offsets_ms[place]
+        for line, places in series
+        for place in places
+    ]
+    given = np.array([offset is not None for offset in offsets])
+    return np.where(given, times + np.array([offset or 0 for offset in offsets]), 0)
 
 
 def _refusal(command: Load, statuses: Statuses, labels: list[Mapping[str, str]]) -> str | None:

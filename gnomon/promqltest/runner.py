@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import re2
 
 from gnomon.promqltest import compare, script, variants
 from gnomon.promqltest.loading import load
@@ -19,16 +18,14 @@ from promql.errors import QueryError
 from promql.format import format_expr
 from promql.parse import FEATURES, parse
 from promql.result import MatrixResult, ScalarResult, VectorResult
-from promql.syntax import VectorSelector
-from tsdb.interface import HistogramAppender, MatchOp, Storage
+from tsdb.interface import HistogramAppender, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from gnomon.promqltest.script import Eval, Load
     from promql.result import QueryResult, ResultValue
     from promql.syntax import Expr
-    from tsdb.interface import Matcher
 
 MINUTE_MS = 60_000
 
@@ -60,14 +57,6 @@ class Outcome:
     line: int
     expr: str
     problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Unstorable:
-    """A series of which the store lacks samples, and why."""
-
-    labels: Mapping[str, str]
-    reason: str
 
 
 def run(
@@ -103,7 +92,6 @@ class _Session:
     def _open(self) -> None:
         self._store = self._make_store()
         self._evaluator = self._make_evaluator(self._store)
-        self._unstorable: list[_Unstorable] = []
         self._load_problem: str | None = None
 
     def clear(self) -> None:
@@ -114,10 +102,6 @@ class _Session:
         self._store.close()
 
     def load(self, command: Load) -> None:
-        for line in command.series:
-            if line.start_offsets_ms is not None:
-                reason = f"line {line.line}: start timestamps are not supported yet"
-                self._unstorable.append(_Unstorable(line.labels, reason))
         problem = load(self._store, command)
         self._load_problem = self._load_problem or problem
 
@@ -129,21 +113,10 @@ class _Session:
             expr = parse(case.expr, FEATURES)
         except QueryError as error:
             return f"does not parse: {error}"
-        reason = self._unstorable_reason(expr)
-        if reason is not None:
-            return reason
         problem = self._main_problem(case)
         if problem is None and case.instant:
             problem = self._variants_problem(case, expr)
         return problem
-
-    def _unstorable_reason(self, expr: Expr) -> str | None:
-        selectors = [node for node in variants.nodes(expr) if isinstance(node, VectorSelector)]
-        for series in self._unstorable:
-            for selector in selectors:
-                if all(_matches(matcher, series.labels) for matcher in selector.matchers):
-                    return series.reason
-        return None
 
     def _main_problem(self, case: Eval) -> str | None:
         expected = case.expectation
@@ -234,13 +207,3 @@ def _middle(value: ResultValue, time_ms: int, *, scalar: bool) -> ResultValue:
         value.values[rows, step],
         None if histograms is None else histograms.take(rows),
     )
-
-
-def _matches(matcher: Matcher, labels: Mapping[str, str]) -> bool:
-    text = labels.get(matcher.name, "")
-    if matcher.op is MatchOp.EQUAL:
-        return text == matcher.value
-    if matcher.op is MatchOp.NOT_EQUAL:
-        return text != matcher.value
-    matched = re2.fullmatch(f"(?s:{matcher.value})", text) is not None
-    return matched is (matcher.op is MatchOp.MATCHES)

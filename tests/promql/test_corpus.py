@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.promql.expected_failures import cases, expected, outcomes
+from tests.promql.corpus import cases, outcomes
 
 CASES = cases()
-EXPECTED = expected()
 
 
 def test_the_corpus_is_there(corpora):
@@ -17,11 +16,4 @@ def test_the_corpus_is_there(corpora):
 )
 def test_case(case):
     problem = outcomes(case.file)[case.line].problem
-    if case.id in EXPECTED:
-        assert problem is not None, f"passes now: take {case.id} off the list of expected failures"
-        pytest.xfail(problem)
     assert problem is None, f"{case.expr}\n{problem}"
-
-
-def test_the_list_of_expected_failures_names_cases_only(corpora):
-    assert {case.id for case in CASES} >= EXPECTED
