@@ -10,7 +10,7 @@ crash all of it is there or none. If the log cannot be written, nothing has happ
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +19,12 @@ from tsdb.companions import Companions
 from tsdb.errors import ClosedError
 from tsdb.head_deletion import any_covers
 from tsdb.head_view import read_view, take_view
-from tsdb.histogram_columns import digests, of_columns, take
+from tsdb.histogram_columns import concat, digests, of_columns, take
 from tsdb.histogram_run import HistogramRun
 from tsdb.interface import AppendStatus, ExemplarStatus
 from tsdb.kernels import LATE, NO_TIME, STORED
 from tsdb.late import sorted_run
+from tsdb.start_zeros import places_after, zero_histograms, zero_places
 from tsdb.wal import choose_series
 
 if TYPE_CHECKING:
@@ -61,6 +62,18 @@ class AppendStats:
 
 
 @dataclass(frozen=True, slots=True)
+class StartUse:
+    """What becomes of start timestamps: stored beside their samples, shown as zero samples.
+
+    Zeros are not stored further than `zeros_age_ms` behind the newest sample.
+    """
+
+    stored: bool = True
+    zeros: bool = False
+    zeros_age_ms: int = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
 class _Decided:
     """Samples that were looked at: what becomes of each, which are late, and the way back."""
 
@@ -86,8 +99,10 @@ class BatchAppender:
         retention_ms: int | None = None,
         out_of_order_window_ms: int | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
+        start_use: StartUse | None = None,
     ) -> None:
         self.head = head
+        self._start_use = start_use or StartUse()
         self._clock_ms = clock_ms
         self.wal = wal
         self.retention_ms = retention_ms
@@ -142,8 +157,21 @@ class BatchAppender:
             starts = self._start_batch(refs, start_times_ms)
             with self.head.lock:
                 self._check_open()
-                if starts is None or self._companions.live(starts):
-                    return self._append(refs, times, bits, self._limits(time_max_ms), starts)
+                if starts is not None and not self._companions.live(starts):
+                    continue
+                limits = self._limits(time_max_ms)
+                zeros = self._zeros(refs, times, start_times_ms)
+                if not zeros.size:
+                    return self._append(refs, times, bits, limits, starts)
+                assert start_times_ms is not None
+                place = places_after(zeros, refs.size)
+                return self._append(
+                    np.insert(refs, zeros, refs[zeros]),
+                    np.insert(times, zeros, start_times_ms[zeros]),
+                    np.insert(bits, zeros, 0),
+                    limits,
+                    None if starts is None else replace(starts, at=place[starts.at]),
+                )[place]
 
     def append_histograms(
         self,
@@ -166,9 +194,24 @@ class BatchAppender:
             starts = self._start_batch(refs, start_times_ms)
             with self.head.lock:
                 self._check_open()
-                if starts is None or self._companions.live(starts):
-                    limits = self._limits(time_max_ms)
+                if starts is not None and not self._companions.live(starts):
+                    continue
+                limits = self._limits(time_max_ms)
+                zeros = self._zeros(refs, times, start_times_ms)
+                if not zeros.size:
                     return self._append_histograms(refs, times, digest, columns, limits, starts)
+                assert start_times_ms is not None
+                place = places_after(zeros, refs.size)
+                order = np.insert(np.arange(refs.size), zeros, refs.size + np.arange(zeros.size))
+                all_columns = take(concat([columns, zero_histograms(columns, zeros)]), order)
+                return self._append_histograms(
+                    np.insert(refs, zeros, refs[zeros]),
+                    np.insert(times, zeros, start_times_ms[zeros]),
+                    digests(all_columns, self.head.digest_keys),
+                    all_columns,
+                    limits,
+                    None if starts is None else replace(starts, at=place[starts.at]),
+                )[place]
 
     def restore_histograms(
         self, refs: Ints, times: Ints, columns: HistogramColumns
@@ -294,7 +337,16 @@ class BatchAppender:
         return (_ALL_MS if time_max_ms is None else time_max_ms, kept, late_floor, int(refusal))
 
     def _start_batch(self, refs: Ints, start_times_ms: Ints | None) -> StartBatch | None:
-        return None if start_times_ms is None else self._companions.batch(refs, start_times_ms)
+        if start_times_ms is None or not self._start_use.stored:
+            return None
+        return self._companions.batch(refs, start_times_ms)
+
+    def _zeros(self, refs: Ints, times: Ints, start_times_ms: Ints | None) -> Ints:
+        """Return the samples before which a zero is to be stored."""
+        if start_times_ms is None or not self._start_use.zeros:
+            return np.empty(0, np.int64)
+        age_ms = self._start_use.zeros_age_ms
+        return zero_places(self.head, refs, times, start_times_ms, age_ms=age_ms)
 
     def _append(
         self,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsdb.append import BatchAppender, wall_clock_ms
+from tsdb.append import BatchAppender, StartUse, wall_clock_ms
 from tsdb.block_writer import remove_leftovers
 from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.directory_lock import DirectoryLock
@@ -73,6 +73,8 @@ class DatabaseOptions:
     `background` runs maintenance in a thread, every `maintenance_interval_s`. `clock_ms` bounds
     what counts as the newest time, from which retention, cuts and the window of late samples are
     counted: a sample from the future does not push out those of today. `exemplars_max` are kept.
+    Start timestamps that come with samples are stored beside them if `start_times_stored`, and as
+    zero samples (at most half a block behind the newest sample) if `start_zeros`.
     """
 
     retention_ms: int | None = 15 * DAY_MS
@@ -88,6 +90,8 @@ class DatabaseOptions:
     maintenance_interval_s: float = 60.0
     clock_ms: Callable[[], int] = wall_clock_ms
     exemplars_max: int = 100_000
+    start_times_stored: bool = True
+    start_zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,9 @@ class Database:
             retention_ms=options.retention_ms,
             out_of_order_window_ms=options.out_of_order_window_ms,
             clock_ms=options.clock_ms,
+            start_use=StartUse(
+                options.start_times_stored, options.start_zeros, options.min_block_ms // 2
+            ),
         )
         self._wal: WalWriter | None = None
         self._lock_file: DirectoryLock | None = None
