@@ -214,6 +214,7 @@ class Head:
 
     def discard(self, slots: Slots) -> None:
         """Forget series at once, with their samples. Only a replay may, nobody reads then."""
+        self.exemplars.collect(slots, self.rows, self.generation.array[: self.slot_count])
         kept = np.setdiff1d(self.rows.slots, slots).astype(np.int32)
         self.rows = self.rows.without(kept)
         self.index.keep_only(kept)
@@ -395,6 +396,7 @@ class Head:
         gone = slots[~keep]
         if gone.size:
             kept = slots[keep]
+            self.exemplars.collect(gone, self.rows, self.generation.array[: self.slot_count])
             self.rows = self.rows.without(kept) if rebuilt is None else rebuilt
             self.index.keep_only(kept)
             self.generation.array[gone] += 1

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SNAPSHOT_FILE = "snapshot"
-_LAYOUT = [4, SLAB, SEGMENT_WORDS, STATE_SIZE]
+_LAYOUT = [5, SLAB, SEGMENT_WORDS, STATE_SIZE]
 """Raise the first number when the meaning of anything saved changes."""
 _UNSIGNED = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 

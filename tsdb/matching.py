@@ -226,6 +226,17 @@ def label_mask(labels: LabelColumns, matcher: Matcher) -> Mask:
     return ~mask if matcher.op in (MatchOp.NOT_EQUAL, MatchOp.NOT_MATCHES) else mask
 
 
+def satisfying(labels: LabelColumns, sets: Sequence[Sequence[Matcher]]) -> Mask:
+    """Say of each series of a batch whether it satisfies all of any set. Not for hot paths."""
+    found = np.zeros(labels.series_count, np.bool_)
+    for matchers in sets:
+        good = np.ones(labels.series_count, np.bool_)
+        for matcher in matchers:
+            good &= label_mask(labels, matcher)
+        found |= good
+    return found
+
+
 def _test(symbols: SymbolTable, memory: RegexMemory, matcher: Matcher, ids: Ids) -> Mask:
     """Say of each id whether it satisfies the matcher."""
     if matcher.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):

@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from tsdb.errors import ClosedError, TooManySamplesError
-from tsdb.exemplars import exemplar_columns
+from tsdb.exemplars import exemplar_columns, some_series
 from tsdb.head_view import RowSamples, read_view, take_view
 from tsdb.histogram_buffer import read_histograms, weigh_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
-from tsdb.matching import RegexMemory, check_matchers, match_series
+from tsdb.matching import RegexMemory, check_matchers, match_series, satisfying
 from tsdb.merge import merge_batches, merge_labels
 from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.series_order import series_order
 from tsdb.start_times import companion_selection, has_companions, with_start_times
+from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,16 +196,27 @@ class Reader:
         with head.lock:
             generation = head.generation.array[: head.slot_count]
             found = head.exemplars.of_slots(slots, generation, start_ms, end_ms)
-        owner = (found.refs & 0xFFFFFFFF).astype(np.int32)
+            collected = head.exemplars.collected
+        live = found.refs >= 0
+        kept = live.copy()
+        kept[~live] = satisfying(collected, sets)[-2 - found.refs[~live]]
+        found = found.where(np.flatnonzero(kept))
+        live = found.refs >= 0
+        owner = np.where(live, found.refs & 0xFFFFFFFF, found.refs)
         having, series = np.unique(owner, return_inverse=True)
-        labels = rows.labels(having)
+        parts = [
+            some_series(collected, -2 - having[having < 0]),
+            rows.labels(having[having >= 0].astype(np.int32)),
+        ]
+        # A series that was collected and came back is one.
+        labels, group = merge_labels(parts, SymbolTable())
         order = series_order(labels)
         rank = np.empty(order.size, np.int64)
         rank[order] = np.arange(order.size)
-        of_series = rank[series]
-        # Those of a series came in order: by time, value and labels.
-        by_time = np.argsort(of_series, kind="stable")
-        return exemplar_columns(found, by_time, of_series[by_time], rows.labels(having[order]))
+        of_series = rank[group[series]]
+        # Those of a series came in order, but for what came back.
+        by_time = np.lexsort((found.times, of_series))
+        return exemplar_columns(found, by_time, of_series[by_time], some_series(labels, order))
 
     def series(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int

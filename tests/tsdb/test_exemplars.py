@@ -136,6 +136,68 @@ def test_what_cannot_be_logged_is_not_kept(database, monkeypatch):
     assert put(database, [(0, 2, 1.0, {}), (1, 2, 1.0, {})]) == [STORED, STORED]
 
 
+def collected(database) -> None:
+    """Cut the head until it has forgotten every series: of what is new the first cut does not."""
+    for _ in range(2):
+        database.append(
+            database.resolve(LabelSpans.from_labels([{"__name__": "other"}])),
+            np.array([database.stats().cuts]),
+            np.array([1.0]),
+        )
+        database.flush()
+    assert database.stats().series == 0
+
+
+def test_who_was_collected_is_still_found(database):
+    put(database, [(0, 1, 1.0, {"trace_id": "a"}), (1, 1, 2.0, {}), (0, 2, 3.0, {})])
+    before = read(database)
+    collected(database)
+    assert read(database) == before
+    chosen = (Matcher("n", MatchOp.EQUAL, "0"),)
+    assert read(database, chosen) == [each for each in before if each[0] == 0]
+    assert read(database, (Matcher("n", MatchOp.NOT_MATCHES, "0|1"),)) == []
+    assert read(database, (), (2, 5)) == [(0, 2, 3.0, {})]
+
+
+def test_who_was_collected_and_came_back_is_one_series(database):
+    put(database, [(0, 1, 1.0, {}), (0, 7, 2.0, {})])
+    collected(database)
+    assert put(database, [(0, 5, 3.0, {})]) == [STORED]
+    assert [each[1] for each in read(database)] == [1, 5, 7]
+    assert database.select_exemplars([()], *EVERYTHING).series.series_count == 1
+    collected(database)
+    assert [each[1] for each in read(database)] == [1, 5, 7]
+    assert database.select_exemplars([()], *EVERYTHING).series.series_count == 1
+
+
+def test_who_was_collected_makes_room_like_all_others(database):
+    put(database, [(0, time, 1.0, {}) for time in range(3)])
+    collected(database)
+    put(database, [(1, time, 1.0, {}) for time in range(4)])
+    assert [each[:2] for each in read(database)] == [(0, 2), *((1, time) for time in range(4))]
+    put(database, [(1, 4, 1.0, {})])
+    assert [each[0] for each in read(database)] == [1] * 5
+    collected(database)
+    assert [each[:2] for each in read(database)] == [(1, time) for time in range(5)]
+
+
+def test_who_was_collected_survives_a_restart_and_another_size(tmp_path):
+    database = Database.open(tmp_path, OPTIONS)
+    put(database, [(0, 1, 1.0, {"trace_id": "a"}), (0, 2, 1.0, {}), (1, 3, 1.0, {})])
+    collected(database)
+    before = read(database)
+    database.close()
+    database = Database.open(tmp_path, OPTIONS)
+    assert read(database) == before
+    database.set_limits(
+        retention_ms=None, retention_bytes=None, out_of_order_window_ms=None, exemplars_max=2
+    )
+    assert read(database) == before[1:]
+    put(database, [(1, 4, 1.0, {})])
+    assert [each[:2] for each in read(database)] == [(1, 3), (1, 4)]
+    database.close()
+
+
 exemplar = st.tuples(
     st.integers(0, 2), st.integers(0, 6), st.integers(0, 2), st.sampled_from(LABEL_SETS)
 )
