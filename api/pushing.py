@@ -117,16 +117,25 @@ class PushAppender:
         """The latest time that is taken now."""
         return self.now_ms + AHEAD_MS_MAX
 
-    def floats(self, batch: FloatColumns) -> tuple[Ints, Statuses]:
+    def floats(
+        self, batch: FloatColumns, start_times_ms: Ints | None = None
+    ) -> tuple[Ints, Statuses]:
         """Store floats; return the ref and the `AppendStatus` of every sample.
 
+        `start_times_ms` int64[N]: when what they count began, 0 where nobody knows.
         Raises WriteFailedError, ClosedError.
         """
         if not batch.series_of.size:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
         time_max_ms = self.time_max_ms
         refs = self.storage.resolve(batch.labels)[batch.series_of]
-        statuses = self.storage.append(refs, batch.times_ms, batch.values, time_max_ms=time_max_ms)
+        statuses = self.storage.append(
+            refs,
+            batch.times_ms,
+            batch.values,
+            time_max_ms=time_max_ms,
+            start_times_ms=start_times_ms,
+        )
         for _ in range(RESOLVE_TRIES - 1):
             lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
             if not lost.size:
@@ -134,18 +143,34 @@ class PushAppender:
             refs[lost] = self.storage.resolve(batch.labels)[batch.series_of[lost]]
             statuses = statuses.copy()
             statuses[lost] = self.storage.append(
-                refs[lost], batch.times_ms[lost], batch.values[lost], time_max_ms=time_max_ms
+                refs[lost],
+                batch.times_ms[lost],
+                batch.values[lost],
+                time_max_ms=time_max_ms,
+                start_times_ms=None if start_times_ms is None else start_times_ms[lost],
             )
         return refs, statuses
 
     def histograms(
-        self, labels: LabelSpans, series: Ints, times_ms: Ints, histograms: HistogramColumns
+        self,
+        labels: LabelSpans,
+        series: Ints,
+        times_ms: Ints,
+        histograms: HistogramColumns,
+        start_times_ms: Ints | None = None,
     ) -> Outcome:
-        """Store native histograms; `series` int64[H] numbers those of `labels`."""
+        """Store native histograms; `series` int64[H] numbers those of `labels`.
+
+        `start_times_ms` as for `floats`.
+        """
         refs = self.storage.resolve(labels)
         for _ in range(RESOLVE_TRIES):
             statuses = self.storage.append_histograms(
-                refs[series], times_ms, histograms, time_max_ms=self.time_max_ms
+                refs[series],
+                times_ms,
+                histograms,
+                time_max_ms=self.time_max_ms,
+                start_times_ms=start_times_ms,
             )
             if not (statuses == AppendStatus.UNKNOWN_SERIES).any():
                 break

@@ -143,7 +143,7 @@ class WriteReceiver:
         request: Request | None,
     ) -> WriteOutcome:
         """Store what was decoded; `request` is the whole of a body of 2.0."""
-        refs, statuses = self._pushes.floats(batch)
+        refs, statuses = self._pushes.floats(batch, batch.start_times_ms)
         bad = refused(statuses)
         # By 1.0 a sender hears nothing of these; by 2.0 it hears of whatever is not written.
         repeated = _repeated(refs, batch.times_ms, statuses) if request is None else bad[:0]
@@ -193,6 +193,7 @@ class WriteReceiver:
                 np.array(extras.histogram_series, dtype=np.int64),
                 np.array(extras.histogram_times, dtype=np.int64),
                 columns(extras.histograms),
+                np.array([each.start_ms for each in extras.histograms], dtype=np.int64),
             )
         if extras.exemplar_values:
             exemplars = self._pushes.exemplars(

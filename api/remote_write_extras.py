@@ -72,6 +72,8 @@ class Histogram:
     positive: list[tuple[int, float]]
     negative: list[tuple[int, float]]
     bounds: list[float]
+    start_ms: int = 0
+    """When what it counts began; 0 if nobody knows."""
 
 
 def read_extras(body: bytes) -> Extras:
@@ -227,6 +229,8 @@ def read_histogram(message: bytes) -> tuple[int, Histogram]:
                 time_ms = signed(part)
             case 16:
                 found.bounds += _doubles(part)
+            case 17:
+                found.start_ms = signed(part)
     found.negative = _buckets(spans[8], counts[9], counts[10], found, "negative")
     found.positive = _buckets(spans[11], counts[12], counts[13], found, "positive")
     check_histogram(found)

@@ -3,8 +3,7 @@
 From: `remote_write.py`.   To: `remote_write_v2_kernels.py`; `tsdb.interface`.
 
 Labels and floats are decoded by kernels. Histograms and exemplars are read in plain Python, by
-the bodies' series that have any; metadata once for each family of a body. Start timestamps are
-taken and not stored: PromQL sees resets from the samples themselves.
+the bodies' series that have any; metadata once for each family of a body.
 Source: remote write 2.0 specification.
 """
 
@@ -110,6 +109,7 @@ def decode_request(body: bytes, memo: MetadataMemo | None = None) -> Request:
     spans = np.empty((ref_bytes // 2 + 1, 4), dtype=np.int32)
     first = np.empty(series + 1, dtype=np.int64)
     times, bits = np.empty(samples, dtype=np.int64), np.empty(samples, dtype=np.uint64)
+    starts = np.empty(samples, dtype=np.int64)
     series_of = np.empty(samples, dtype=np.int64)
     refused = np.empty((series, 3), dtype=np.int32)
     with_extras = np.empty((series, 2), dtype=np.int32)
@@ -118,7 +118,7 @@ def decode_request(body: bytes, memo: MetadataMemo | None = None) -> Request:
     traits, refs = np.empty(symbol_count, dtype=np.uint8), np.empty(ref_bytes, dtype=np.int64)
     if (
         read_request(
-            data, places, traits, refs, spans, first, times, bits, series_of, refused,
+            data, places, traits, refs, spans, first, times, starts, bits, series_of, refused,
             with_extras, rows, totals, fault,
         )
         < 0
@@ -136,6 +136,7 @@ def decode_request(body: bytes, memo: MetadataMemo | None = None) -> Request:
         exemplars=exemplars,
         histograms=histograms,
         metadata=described,
+        start_times_ms=starts[:stored] if starts[:stored].any() else None,
     )
     problems = [
         _series_problem(data[start:stop].tobytes(), verdict, symbols)
@@ -186,7 +187,9 @@ def _read_extras(
         pairs = symbols.labels(_refs(message))
         assert pairs is not None, "the kernel has judged it"
         found.series.append(pairs)
-        for number, part in fields(message):
+        parts = list(fields(message))
+        created = next((signed(part) for number, part in reversed(parts) if number == 6), 0)
+        for number, part in parts:
             if number == 4:
                 _read_exemplar(message_of(part), series, symbols, found, problems)
             if number != 3:
@@ -197,6 +200,7 @@ def _read_extras(
                 problems.append(f"{error} for series {_shown(pairs)}")
                 found.refused += 1
                 continue
+            histogram.start_ms = histogram.start_ms or created
             found.histogram_series.append(series)
             found.histogram_times.append(time_ms)
             found.histograms.append(histogram)

@@ -148,15 +148,17 @@ def _read_symbols(data: Bytes, symbols: Spans, traits: Bytes, fault: Ints) -> No
 
 
 @njit(cache=True, nogil=True)
-def _read_sample(data: Bytes, at: Whole, stop: Whole, fault: Ints) -> tuple[Whole, Whole, Whole]:
-    """Return 0 or -1 for a fault, the time, and the value's bits. Its start time is not kept."""
-    time, bits = np.int64(0), _U(0)
+def _read_sample(
+    data: Bytes, at: Whole, stop: Whole, fault: Ints
+) -> tuple[Whole, Whole, Whole, Whole]:
+    """Return 0 or -1 for a fault, the time, the value's bits, and the start time, 0 for none."""
+    time, bits, begin = np.int64(0), _U(0), np.int64(0)
     while at < stop:
         at, field, wire, end = _next_field(data, at, stop, SAMPLE, fault)
         if at < 0:
-            return -1, time, bits
-        if (field == 1 and wire != 1) or (field == 2 and wire != 0):
-            return note_fault(fault, FAULT_WIRE_TYPE, SAMPLE, field, wire), time, bits
+            return -1, time, bits, begin
+        if (field == 1 and wire != 1) or ((field == 2 or field == 3) and wire != 0):
+            return note_fault(fault, FAULT_WIRE_TYPE, SAMPLE, field, wire), time, bits, begin
         if field == 1:
             bits = _U(0)
             for i in range(8):
@@ -164,8 +166,11 @@ def _read_sample(data: Bytes, at: Whole, stop: Whole, fault: Ints) -> tuple[Whol
         elif field == 2:
             _, number = varint(data, at, end)
             time = np.int64(number)
+        elif field == 3:
+            _, number = varint(data, at, end)
+            begin = np.int64(number)
         at = end
-    return 0, time, bits
+    return 0, time, bits, begin
 
 
 @njit(cache=True, nogil=True)
@@ -269,7 +274,21 @@ def _settle_refs(
 
 @njit(
     types.int64(
-        _u8r, _i32_2, _u8, _i64, _i32_2, _i64, _i64, _u64, _i64, _i32_2, _i32_2, _i64_2, _i64, _i64
+        _u8r,
+        _i32_2,
+        _u8,
+        _i64,
+        _i32_2,
+        _i64,
+        _i64,
+        _i64,
+        _u64,
+        _i64,
+        _i32_2,
+        _i32_2,
+        _i64_2,
+        _i64,
+        _i64,
     ),
     cache=True,
     nogil=True,
@@ -282,6 +301,7 @@ def read_request(
     spans: Spans,
     first: Ints,
     times: Ints,
+    starts: Ints,
     value_bits: npt.NDArray[np.uint64],
     series_of: Ints,
     refused: Spans,
@@ -294,7 +314,8 @@ def read_request(
 
     Shapes, from its counts: `symbols` int32[symbols, 2], start and stop; `traits` uint8[symbols],
     its flags; `refs` int64[reference bytes] is scratch; `spans` int32[refs / 2 + 1, 4]
-    to `series_of` as in `read_write_request`; `refused` int32[series, 3], start and stop of the
+    to `series_of` as in `read_write_request`, with `starts` int64[samples], when what a sample
+    counts began, 0 if it does not say; `refused` int32[series, 3], start and stop of the
     messages that are not sound, and the SERIES_ number; `extras` int32[series, 2], start and stop
     of sound messages with histograms or exemplars; `metadata` int64[metadata, 4] of sound series:
     symbols of metric and type, help, unit, without repetitions one after the other; `totals`
@@ -315,7 +336,7 @@ def read_request(
             continue
         start = at
         ref_count, sample_from, metadata_from = np.int64(0), sample, metadata_count
-        extra = False
+        extra, created = False, np.int64(0)
         while at < stop:
             if data[at] == 18 and is_plain(data, at, stop):
                 # A sample just as 1.0 has it: value, time, nothing else.
@@ -329,7 +350,7 @@ def read_request(
                 for i in range(at + 12, end):
                     bits |= _U(data[i] & np.uint8(0x7F)) << shift
                     shift += _U(7)
-                times[sample] = np.int64(bits)
+                times[sample], starts[sample] = np.int64(bits), 0
                 series_of[sample] = kept
                 sample += 1
                 at = end
@@ -350,7 +371,9 @@ def read_request(
                         refs[ref_count] = np.int64(number)
                     ref_count += 1
             elif field == 2:
-                sound, times[sample], value_bits[sample] = _read_sample(data, at, end, fault)
+                sound, times[sample], value_bits[sample], starts[sample] = _read_sample(
+                    data, at, end, fault
+                )
                 if sound < 0:
                     return -1
                 series_of[sample] = kept
@@ -361,7 +384,15 @@ def read_request(
                 if _read_metadata(data, at, end, metadata, metadata_count, fault) < 0:
                     return -1
                 metadata_count += 1
+            elif field == 6 and wire == 0:
+                _, number = varint(data, at, end)
+                created = np.int64(number)
             at = end
+        if created != 0:
+            # Senders before 3.10 say it once for a series.
+            for i in range(sample_from, sample):
+                if starts[i] == 0:
+                    starts[i] = created
         verdict, label_stop, metric = _settle_refs(
             data, symbols, traits, following, refs, ref_count, spans, label
         )

@@ -37,7 +37,7 @@ _FIELDS = {
     (0, 1): "Timeseries", (0, 3): "Metadata",
     (1, 1): "Labels", (1, 2): "Samples", (1, 3): "Exemplars", (1, 4): "Histograms",
     (2, 1): "Name", (2, 2): "Value",
-    (3, 1): "Value", (3, 2): "Timestamp",
+    (3, 1): "Value", (3, 2): "Timestamp", (3, 3): "StartTimestamp",
     (4, 4): "Symbols", (4, 5): "Timeseries",
     (5, 1): "LabelsRefs", (5, 2): "Samples", (5, 3): "Histograms", (5, 4): "Exemplars",
     (5, 5): "Metadata",
@@ -50,6 +50,7 @@ class WriteBatch:
     """A decoded body. `series_of` int64[N] numbers the series of `labels` for each sample.
 
     `refused` int32[R, 2] tells where in the body the messages of refused series stand.
+    `start_times_ms` int64[N] are the start timestamps, 0 for none; None if no sample has one.
     """
 
     labels: LabelSpans
@@ -61,6 +62,7 @@ class WriteBatch:
     exemplars: int
     histograms: int
     metadata: int
+    start_times_ms: Ints | None = None
 
 
 def decode_write_request(body: bytes) -> WriteBatch:

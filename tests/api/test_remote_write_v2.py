@@ -162,6 +162,47 @@ def test_bodies_equal_the_plain_decoder(body):
     assert len(got.problems) == refused
 
 
+@given(body=bodies)
+@settings(max_examples=100, deadline=None)
+def test_start_times_equal_the_plain_decoder(body):
+    """A sample's own counts; else the one that its series says, as senders once did."""
+    wanted = []
+    for number, message in fields(body):
+        if number != 5:
+            continue
+        parts = list(fields(message))
+        if plain_decode(ld(5, message) + b"".join(ld(4, s) for n, s in fields(body) if n == 4))[1]:
+            continue
+        created = dict(parts).get(6, 0)
+        wanted += [signed(dict(fields(leaf)).get(3, 0)) or created for n, leaf in parts if n == 2]
+    found = decode_request(body).batch.start_times_ms
+    assert (found.tolist() if found is not None else [0] * len(wanted)) == wanted
+
+
+def test_start_times_are_stored_with_their_samples(real):
+    histogram = vi(1, 1) + f64(3, 2.0) + vi(6, 1) + vi(15, NOW_MS) + vi(17, NOW_MS - 5)
+    body = request(
+        SYMBOLS,
+        refs(1, 2) + sample(start_ms=NOW_MS - 9) + sample(time_ms=NOW_MS + 10),
+        refs(1, 5) + ld(3, histogram),
+        refs(1, 2, 3, 4) + sample() + vi(6, NOW_MS - 7),
+    )
+    assert send(real, body).status == 204
+    (batch,) = real.storage.select([Selection((), 0, 1 << 60, start_times=True)])
+    known = batch.start_times
+    found = {
+        tuple(_labels(batch, s).values()): list(
+            zip(
+                (known.times[known.first[s] : known.first[s + 1]] - NOW_MS).tolist(),
+                (known.starts[known.first[s] : known.first[s + 1]] - NOW_MS).tolist(),
+                strict=True,
+            )
+        )
+        for s in range(batch.series_count)
+    }
+    assert found == {("up",): [(0, -9)], ("down",): [(0, -5)], ("up", "a"): [(0, -7)]}
+
+
 @given(body=bodies, data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_damaged_bodies_are_decoded_or_refused_as_a_whole(body, data):
