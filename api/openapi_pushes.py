@@ -54,6 +54,8 @@ PUSHES = (
         (PROTOBUF, JSON),
         (PLAIN, PROTOBUF, JSON),
     ),
+    PushEndpoint("/import/prometheus", "Text in Prometheus' exposition formats.", (PLAIN,)),
+    PushEndpoint("/import/graphite", "Graphite's plaintext protocol.", (PLAIN,)),
 )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from api.access import Access
     from api.gate import Gate
+    from api.import_receiver import ImportReceiver
     from api.otlp import OtlpReceiver
     from api.pushing import PushAppender
     from api.remote_write import WriteReceiver
@@ -37,6 +38,7 @@ class Parts:
     pushes: PushAppender
     writes: WriteReceiver
     otlp: OtlpReceiver
+    imports: ImportReceiver
     requests: RequestCounter
     now: Callable[[], float]
     paths: frozenset[str] = frozenset()

@@ -11,9 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from api import admin, federate, lifecycle, otlp, query, relabel_steps, series, status
+from api import (
+    admin,
+    falcon,
+    federate,
+    influx,
+    lifecycle,
+    otlp,
+    query,
+    relabel_steps,
+    series,
+    status,
+)
 from api.features import features
 from api.gate import Gate
+from api.graphite import import_graphite
+from api.import_receiver import ImportReceiver
+from api.import_text import import_text
 from api.lifecycle import when_ready
 from api.openapi import openapi
 from api.otlp import OtlpReceiver
@@ -69,6 +83,8 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (("POST",), "/read", read),
     (("POST",), "/write", write),
     (("POST",), "/otlp/v1/metrics", otlp.metrics),
+    (("POST",), "/import/prometheus", import_text),
+    (("POST",), "/import/graphite", import_graphite),
     (COMMAND, "/admin/tsdb/delete_series", admin.delete_series),
     (COMMAND, "/admin/tsdb/snapshot", admin.snapshot),
     (COMMAND, "/admin/tsdb/clean_tombstones", admin.clean_tombstones),
@@ -86,6 +102,11 @@ OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, "/-/quit", lifecycle.only_post),
     (GET, "/metrics", lifecycle.metrics),
     (GET, "/federate", when_ready(federate.federate)),
+    (("POST",), "/write", when_ready(influx.write)),
+    (("POST",), "/api/v2/write", when_ready(influx.write_v2)),
+    (("GET", "HEAD"), "/ping", when_ready(influx.ping)),
+    (("POST",), "/api/push", when_ready(falcon.push_to_transfer)),
+    (("POST",), "/v1/push", when_ready(falcon.push_to_agent)),
     (GET, "/version", lifecycle.version),
     (("GET", "HEAD"), "/", lifecycle.landing),
     (GET, "/graph", lifecycle.to_landing),
@@ -141,6 +162,7 @@ def make_app(
         pushes=pushes,
         writes=WriteReceiver(pushes),
         otlp=OtlpReceiver(pushes, options.otlp),
+        imports=ImportReceiver(pushes),
         requests=RequestCounter(),
         now=now,
         paths=frozenset(path for _, path, _ in routes if "{" not in path),

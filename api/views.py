@@ -227,6 +227,7 @@ class ApiOptions:
         "prometheus.WriteRequest",
         "io.prometheus.write.v2.Request",
     )
+    enable_import_receivers: bool = False
     enable_otlp_receiver: bool = False
     otlp: Callable[[], OtlpSettings] = OtlpSettings
     """What the configuration says at this moment."""

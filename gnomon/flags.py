@@ -105,6 +105,12 @@ FLAGS = (
         "Accept OpenTelemetry's metrics at /api/v1/otlp/v1/metrics.",
         boolean=True,
     ),
+    Flag(
+        "web.enable-import-receivers",
+        "false",
+        "Accept Prometheus text, InfluxDB's line protocol, Graphite and Open-Falcon over HTTP.",
+        boolean=True,
+    ),
     Flag("storage.tsdb.path", "data/", "The data directory."),
     Flag(
         "storage.tsdb.retention.time",
@@ -216,6 +222,7 @@ class ServeOptions:
     enable_admin_api: bool = False
     enable_remote_write_receiver: bool = False
     enable_otlp_receiver: bool = False
+    enable_import_receivers: bool = False
     remote_write_messages: tuple[str, ...] = REMOTE_WRITE_MESSAGES
     data_path: Path = Path("data/")
     retention_time_ms: int = 0
@@ -303,6 +310,7 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         enable_admin_api=one["web.enable-admin-api"] == "true",
         enable_remote_write_receiver=one["web.enable-remote-write-receiver"] == "true",
         enable_otlp_receiver=one["web.enable-otlp-receiver"] == "true",
+        enable_import_receivers=one["web.enable-import-receivers"] == "true",
         remote_write_messages=tuple(
             message
             for text in texts["web.remote-write-receiver.accepted-protobuf-messages"]

@@ -204,6 +204,7 @@ def api_options(
         remote_write_messages=options.remote_write_messages,
         enable_otlp_receiver=options.enable_otlp_receiver,
         otlp=otlp,
+        enable_import_receivers=options.enable_import_receivers,
         cors_origin=options.cors_origin,
         external_url=external_url,
         route_prefix="/" + prefix.strip("/") if prefix.strip("/") else "",

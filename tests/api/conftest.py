@@ -99,7 +99,7 @@ class ListStorage:
             refs.append(self.refs[key])
         return np.array(refs, dtype=np.int64)
 
-    def append(self, refs, times_ms, values, *, time_max_ms=None):
+    def append(self, refs, times_ms, values, *, time_max_ms=None, start_times_ms=None):
         statuses = []
         for ref, time, value in zip(refs.tolist(), times_ms.tolist(), values.tolist(), strict=True):
             held = self.samples[ref]
@@ -118,7 +118,7 @@ class ListStorage:
                 statuses.append(AppendStatus.STORED)
         return np.array(statuses, dtype=np.uint8)
 
-    def append_histograms(self, refs, times_ms, histograms, *, time_max_ms=None):
+    def append_histograms(self, refs, times_ms, histograms, *, time_max_ms=None, start_times_ms=None):
         ahead = time_max_ms is not None and times_ms > time_max_ms
         status = np.where(ahead, AppendStatus.TOO_FAR_AHEAD, AppendStatus.STORED)
         self.histograms += zip(refs.tolist(), times_ms.tolist(), status.tolist(), strict=True)
