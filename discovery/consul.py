@@ -123,8 +123,7 @@ class _Api:
         return answer, found if found >= index else 0
 
     async def _get(self, url: str, query: list[tuple[str, str]]) -> tuple[Any, int]:
-        loop = asyncio.get_running_loop()
-        arguments = await loop.run_in_executor(None, self._options.for_url, url)
+        arguments, _ = await self._options.arguments(url)
         headers = {"Accept-Encoding": "gzip", **arguments.pop("headers", {})}
         if self._settings.token:
             headers["X-Consul-Token"] = self._settings.token
@@ -133,6 +132,8 @@ class _Api:
             if response.headers.get("Content-Encoding") == "gzip":
                 body = zlib.decompress(body, 31)
             if response.status != 200:
+                if response.status == 401:
+                    self._options.refused(headers)
                 said = body.decode(errors="replace").strip()[:200]
                 raise ValueError(f"Unexpected response code: {response.status} ({said})")
             return orjson.loads(body), int(response.headers.get("X-Consul-Index", "0"))

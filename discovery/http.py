@@ -94,8 +94,7 @@ class HttpDiscovery:
     async def _ask(
         self, session: aiohttp.ClientSession, options: RequestOptions
     ) -> list[TargetGroup]:
-        loop = asyncio.get_running_loop()
-        arguments = await loop.run_in_executor(None, options.for_url, self.url)
+        arguments, _ = await options.arguments(self.url)
         headers = {
             "User-Agent": self.user_agent,
             "Accept": "application/json",
@@ -105,6 +104,8 @@ class HttpDiscovery:
         }
         async with session.get(self.url, headers=headers, **arguments) as response:
             if response.status != 200:
+                if response.status == 401:
+                    options.refused(headers)
                 raise GroupFormatError(f"server returned HTTP status {response.status}")
             content_type = response.headers.get("Content-Type", "")
             if not _is_json(content_type):

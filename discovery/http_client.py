@@ -51,6 +51,25 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth2:
+    """Client credentials that are exchanged for a token.
+
+    The requests for it have TLS and proxy of their own. A file is read anew for each token.
+    """
+
+    client_id: str
+    token_url: str
+    client_secret: str = ""
+    client_secret_file: Path | None = None
+    scopes: tuple[str, ...] = ()
+    endpoint_params: Mapping[str, str] = field(default_factory=dict)
+    tls_config: TlsConfig = field(default_factory=TlsConfig)
+    proxy_url: str = ""
+    no_proxy: str = ""
+    proxy_from_environment: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HttpClientConfig:
     """Everything about the client side of one HTTP relation.
 
@@ -59,6 +78,7 @@ class HttpClientConfig:
 
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
+    oauth2: OAuth2 | None = None
     tls_config: TlsConfig = field(default_factory=TlsConfig)
     follow_redirects: bool = True
     enable_http2: bool = True

@@ -2,16 +2,17 @@
 
 From: `http_client.py`.   To: `scraper/fetch.py`, `http.py`, and whoever else calls out by HTTP.
 
-Credential files are read anew for each request, since they rotate. TLS files are watched by their
+Credential files are read anew for each request, since they rotate; tokens of `oauth2.py` are kept
+while they hold. TLS files are watched by their
 modification times: a handshake context is built again when one of them changes.
 One connection pool serves all sections: credentials and TLS go with the request.
 """
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import ipaddress
-import os
+import math
 import ssl
 import tempfile
 import urllib.request
@@ -22,8 +23,15 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
+from discovery.credentials import CredentialsError as CredentialsError  # for whoever asks here
+from discovery.credentials import base64_text, read_secret
+from discovery.http_client import HttpClientConfig
+from discovery.oauth2 import TokenSource
+
 if TYPE_CHECKING:
-    from discovery.http_client import HttpClientConfig, TlsConfig
+    from collections.abc import Mapping
+
+    from discovery.http_client import OAuth2, TlsConfig
 
 KEEP_ALIVE_S = 300.0
 """Idle connections are kept this long; as in Prometheus."""
@@ -34,10 +42,6 @@ _VERSIONS = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
-
-
-class CredentialsError(Exception):
-    """A file of credentials or certificates cannot be read or used; the request is not made."""
 
 
 def new_session(*, unix_socket: str = "") -> aiohttp.ClientSession:
@@ -63,14 +67,41 @@ def new_session(*, unix_socket: str = "") -> aiohttp.ClientSession:
 
 @dataclass(slots=True)
 class RequestOptions:
-    """What one section adds to each request. Blocking where it reads files; thread-safe.
+    """What one section adds to each request. Ask by `arguments`, within one event loop.
 
+    `for_url` is the part of it that needs no loop: blocking where it reads files, thread-safe.
     Two threads that find a changed TLS file at once both build the same context.
     """
 
     config: HttpClientConfig
+    _tokens: TokenSource | None = field(default=None, init=False, repr=False)
     _context: ssl.SSLContext | bool = field(default=True, init=False, repr=False)
     _context_of: tuple[object, ...] = field(default=(), init=False, repr=False)
+
+    async def arguments(self, url: str) -> tuple[dict[str, Any], float]:
+        """Return what `for_url` does, a token included, and the time until which that holds.
+
+        The time is of the monotonic clock; that files change is not foreseen (see `blocks`).
+        Raises CredentialsError. Getting a token takes as long as its endpoint, at most 30 s.
+        """
+        if self.blocks(url):
+            arguments = await asyncio.to_thread(self.for_url, url)
+        else:
+            arguments = self.for_url(url)
+        if self.config.oauth2 is None:
+            return arguments, math.inf
+        if self._tokens is None:
+            self._tokens = _tokens(self.config.oauth2)
+        token = await self._tokens.token()
+        arguments["headers"]["Authorization"] = token.header
+        return arguments, token.renew_at
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """Note that a request with these headers was refused (401).
+
+        Says whether the next request will carry another token.
+        """
+        return self._tokens is not None and self._tokens.refused(headers.get("Authorization", ""))
 
     def blocks(self, url: str) -> bool:
         """Say whether `for_url` reads files now, and so belongs into a thread.
@@ -105,7 +136,7 @@ class RequestOptions:
             parts = urlsplit(proxy)
             if parts.username is not None:
                 pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-                secret = {"Proxy-Authorization": f"Basic {_base64(pair)}"}
+                secret = {"Proxy-Authorization": f"Basic {base64_text(pair)}"}
                 # A tunnel for TLS is asked for with headers of its own.
                 if url.startswith("https:"):
                     arguments["proxy_headers"] = secret
@@ -122,11 +153,11 @@ class RequestOptions:
     def _headers(self) -> dict[str, str]:
         headers = {}
         if basic := self.config.basic_auth:
-            user = _text(basic.username, basic.username_file)
-            password = _text(basic.password, basic.password_file)
-            headers["Authorization"] = f"Basic {_base64(f'{user}:{password}')}"
+            user = read_secret(basic.username, basic.username_file)
+            password = read_secret(basic.password, basic.password_file)
+            headers["Authorization"] = f"Basic {base64_text(f'{user}:{password}')}"
         elif bearer := self.config.authorization:
-            credentials = _text(bearer.credentials, bearer.credentials_file)
+            credentials = read_secret(bearer.credentials, bearer.credentials_file)
             headers["Authorization"] = f"{bearer.type} {credentials}"
         for name, values in self.config.http_headers.items():
             headers[name] = ", ".join(values)
@@ -200,19 +231,15 @@ def _tls_version(name: str) -> ssl.TLSVersion:
     return _VERSIONS[name]
 
 
-def _text(inline: str, path: Path | None) -> str:
-    """Return a secret given inline or as a file, whose blanks at the ends are not part of it."""
-    if path is None:
-        return inline
-    try:
-        return path.read_text().strip()
-    except (OSError, ValueError) as e:
-        reason = os.strerror(e.errno).lower() if isinstance(e, OSError) and e.errno else str(e)
-        raise CredentialsError(f"unable to read file {path}: open {path}: {reason}") from e
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def _tokens(oauth2: OAuth2) -> TokenSource:
+    """Return the tokens of a section, which are asked for with its own TLS and proxy."""
+    client = HttpClientConfig(
+        tls_config=oauth2.tls_config,
+        proxy_url=oauth2.proxy_url,
+        no_proxy=oauth2.no_proxy,
+        proxy_from_environment=oauth2.proxy_from_environment,
+    )
+    return TokenSource(oauth2, RequestOptions(client).for_url)
 
 
 def _bypassed(host: str, no_proxy: str) -> bool:

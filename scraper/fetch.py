@@ -43,15 +43,15 @@ _MEDIA_TYPES = {
 _ESCAPING = frozenset(("OpenMetricsText1.0.0", "PrometheusText1.0.0"))
 _PROTOCOLS_KNOWN = 5
 _BODY_SIZE = "body size limit exceeded"
-_DEADLINE = "context deadline exceeded"
+DEADLINE = "context deadline exceeded"
 
 
 class FetchError(Exception):
     """There is no body; the text is what `lastError` shows."""
 
-    def __init__(self, reason: str, *, body_too_large: bool = False) -> None:
+    def __init__(self, reason: str, *, body_too_large: bool = False, status: int = 0) -> None:
         super().__init__(reason)
-        self.body_too_large = body_too_large
+        self.body_too_large, self.status = body_too_large, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +103,14 @@ async def fetch_plain(
     try:
         answer = await client.get(request, timeout_s=timeout_s, body_bytes_max=body_bytes_max)
     except LateError as e:
-        raise FetchError(_DEADLINE if e.in_body else f'Get "{url}": {_DEADLINE}') from None
+        raise FetchError(DEADLINE if e.in_body else f'Get "{url}": {DEADLINE}') from None
     except TooLargeError:
         raise FetchError(_BODY_SIZE, body_too_large=True) from None
     except CutShortError:
         raise FetchError("unexpected EOF") from None
     if answer.status != 200:
         status = f"{answer.status} {answer.reason}".rstrip()
-        raise FetchError(f"server returned HTTP status {status}")
+        raise FetchError(f"server returned HTTP status {status}", status=answer.status)
     return Response(answer.body, answer.content_type, answer.content_encoding == "gzip")
 
 
@@ -138,11 +138,12 @@ async def fetch(
             async with session.get(target, headers=merged, **arguments) as response:
                 if response.status != 200:
                     status = f"{response.status} {response.reason or ''}".rstrip()
-                    raise FetchError(f"server returned HTTP status {status}")
+                    text = f"server returned HTTP status {status}"
+                    raise FetchError(text, status=response.status)
                 in_body = True
                 body = await _read(response, body_bytes_max)
     except TimeoutError:
-        raise FetchError(_DEADLINE if in_body else f'Get "{url}": {_DEADLINE}') from None
+        raise FetchError(DEADLINE if in_body else f'Get "{url}": {DEADLINE}') from None
     except (aiohttp.ClientError, OSError, ValueError, CredentialsError) as e:
         reason = describe(e)
         raise FetchError(reason if in_body else f'Get "{url}": {reason}') from e

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from discovery.http_requests import CredentialsError, RequestOptions
 from scraper.duration import format_duration_ms
 from scraper.fetch import (
+    DEADLINE,
     FetchError,
     Response,
     fetch,
@@ -79,6 +80,8 @@ class _Request:
 
     arguments: dict[str, Any]
     plain: PlainRequest | None
+    holds_until: float
+    """When its token ends, by the monotonic clock."""
 
 
 class TargetLoop:
@@ -281,53 +284,71 @@ class TargetLoop:
         """Return the response, or the error that stands for it."""
         if self.forced_error:
             return FetchError(self.forced_error)
-        context, target = self._context, self.target
-        size_max, timeout_s = self.job.limits.body_size_limit, target.timeout_ms / 1000
-        began = time.monotonic()
+        deadline = time.monotonic() + self.target.timeout_ms / 1000
         try:
-            request = self._request
-            if request is None or self._options.blocks(target.url):
-                request = self._request = await self._make_request()
-            if request.plain is not None:
-                try:
-                    return await fetch_plain(
-                        context.plain,
-                        request.plain,
-                        target.url,
-                        timeout_s=timeout_s,
-                        body_bytes_max=size_max,
-                    )
-                except NotPlainError as e:
-                    if e.lasting:
-                        request.plain = None
-            return await fetch(
-                context.session_for(target.unix_socket),
-                target.url,
-                headers=self._headers(),
-                options=request.arguments,
-                timeout_s=max(0.0, timeout_s - (time.monotonic() - began)),
-                body_bytes_max=size_max,
-            )
+            return await self._ask(deadline)
         except CredentialsError as e:
-            return FetchError(f'Get "{target.url}": {e}')
+            return FetchError(f'Get "{self.target.url}": {e}')
+        except FetchError as e:
+            request = self._request
+            if e.status != 401 or request is None:
+                return e
+            self._request = None
+            if not self._options.refused(request.arguments["headers"]):
+                return e
+        # Its token was withdrawn before its time: once more, with another.
+        try:
+            return await self._ask(deadline)
+        except CredentialsError as e:
+            return FetchError(f'Get "{self.target.url}": {e}')
         except FetchError as e:
             return e
 
-    async def _make_request(self) -> _Request:
+    async def _ask(self, deadline: float) -> Response:
+        """Ask the target once. Raises FetchError, CredentialsError."""
+        context, target = self._context, self.target
+        size_max = self.job.limits.body_size_limit
+        request = self._request
+        if (
+            request is None
+            or time.monotonic() >= request.holds_until
+            or self._options.blocks(target.url)
+        ):
+            request = self._request = await self._make_request(deadline)
+        if request.plain is not None:
+            try:
+                return await fetch_plain(
+                    context.plain,
+                    request.plain,
+                    target.url,
+                    timeout_s=deadline - time.monotonic(),
+                    body_bytes_max=size_max,
+                )
+            except NotPlainError as e:
+                if e.lasting:
+                    request.plain = None
+        return await fetch(
+            context.session_for(target.unix_socket),
+            target.url,
+            headers=self._headers(),
+            options=request.arguments,
+            timeout_s=max(0.0, deadline - time.monotonic()),
+            body_bytes_max=size_max,
+        )
+
+    async def _make_request(self, deadline: float) -> _Request:
         """Make what holds for all scrapes to come, unless files are read for it."""
-        target, options = self.target, self._options
-        if options.blocks(target.url):
-            loop = asyncio.get_running_loop()
-            arguments = await loop.run_in_executor(
-                self._context.executor, options.for_url, target.url
-            )
-        else:
-            arguments = options.for_url(target.url)
+        target = self.target
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                arguments, holds_until = await self._options.arguments(target.url)
+        except TimeoutError:
+            raise FetchError(f'Get "{target.url}": {DEADLINE}') from None
         plain = None
         if not target.unix_socket:
             headers = self._headers() | arguments["headers"]
             plain = plain_request(target.url, headers, arguments)
-        return _Request(arguments, plain)
+        return _Request(arguments, plain, holds_until)
 
     def _headers(self) -> dict[str, str]:
         return request_headers(

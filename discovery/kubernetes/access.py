@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from discovery.http_client import Authorization, HttpClientConfig, TlsConfig
 from discovery.http_requests import RequestOptions
@@ -38,18 +38,13 @@ class Connection:
     def __post_init__(self) -> None:
         self._options = RequestOptions(self.client)
 
-    def arguments(self, path: str) -> tuple[str, dict[str, Any]]:
-        """Return the URL of a path and the keyword arguments of a request to it.
-
-        Token files are read anew each time. Raises AccessError, CredentialsError.
-        """
-        url = self.server + path
-        if self.plugin is None:
-            return url, self._options.for_url(url)
-        credential = self.plugin.credential()
-        if credential != self._of:
-            self._options, self._of = RequestOptions(_with(self.client, credential)), credential
-        return url, self._options.for_url(url)
+    def options(self) -> RequestOptions:
+        """Return what makes the arguments of a request; may run a program. Raises AccessError."""
+        if self.plugin is not None:
+            credential = self.plugin.credential()
+            if credential != self._of:
+                self._options, self._of = RequestOptions(_with(self.client, credential)), credential
+        return self._options
 
     def refused(self) -> None:
         """Note that the server did not know who we are (401)."""

@@ -23,6 +23,7 @@ from discovery.kubernetes.kubeconfig import AccessError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from discovery.http_requests import RequestOptions
     from discovery.kubernetes.access import Connection
     from discovery.kubernetes.settings import ApiAccess
 
@@ -111,7 +112,9 @@ class ApiClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Make a request and turn whatever goes wrong, also while reading, into ApiError."""
         try:
-            url, arguments = await asyncio.to_thread(self._arguments, path)
+            server, options = await asyncio.to_thread(self._connected)
+            url = server + path
+            arguments, _ = await options.arguments(url)
             headers = {
                 **arguments.pop("headers", {}),
                 "User-Agent": "gnomon",
@@ -136,11 +139,12 @@ class ApiClient:
         except _FAILURES as e:
             raise ApiError(str(e) or type(e).__name__) from e
 
-    def _arguments(self, path: str) -> tuple[str, dict[str, Any]]:
+    def _connected(self) -> tuple[str, RequestOptions]:
         # Two watches that start at once may both connect; the results are alike.
-        if self._connection is None:
-            self._connection = connect(self._access)
-        return self._connection.arguments(path)
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = connect(self._access)
+        return connection.server, connection.options()
 
     def _refused(self) -> None:
         if self._connection is not None:

@@ -38,11 +38,11 @@ def _entry(item: Section, folder: Path) -> ConsulSettings:
                 "at most one of consul SD configuration username and password and basic auth"
                 " can be configured"
             )
-        if client.authorization is not None:
+        if client.authorization is not None or client.oauth2 is not None:
             item.fail("at most one of basic_auth, oauth2 & authorization must be configured")
         client = replace(client, basic_auth=BasicAuth(username=username, password=password))
     token = item.string("token")
-    if token and client.authorization is not None:
+    if token and (client.authorization is not None or client.oauth2 is not None):
         item.fail("at most one of consul SD token, authorization, or oauth2 can be configured")
     return ConsulSettings(
         server=server,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from discovery.consul_settings import ConsulSettings
     from discovery.dns_settings import DnsSettings
     from discovery.groups import TargetGroup
-    from discovery.http_client import HttpClientConfig
+    from discovery.http_client import HttpClientConfig, OAuth2
     from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.config.model import Config, GlobalConfig, HttpDiscovery, JobConfig, StorageConfig
     from gnomon.forwarding.settings import RemoteWriteSettings
@@ -301,32 +301,58 @@ def _client(config: HttpClientConfig) -> Fields:
             credentials=SECRET if authorization.credentials else "",
             credentials_file=authorization.credentials_file,
         )
-    if config.tls_config != TlsConfig():
-        tls = config.tls_config
-        fields["tls_config"] = _present(
-            ca=tls.ca,
-            ca_file=tls.ca_file,
-            cert=tls.cert,
-            cert_file=tls.cert_file,
-            key=SECRET if tls.key else "",
-            key_file=tls.key_file,
-            server_name=tls.server_name,
-        )
-        fields["tls_config"]["insecure_skip_verify"] = tls.insecure_skip_verify
-        fields["tls_config"] |= _present(min_version=tls.min_version, max_version=tls.max_version)
+    if config.oauth2 is not None:
+        fields["oauth2"] = _oauth2(config.oauth2)
+    fields |= _tls(config.tls_config)
     fields["follow_redirects"] = config.follow_redirects
     fields["enable_http2"] = config.enable_http2
-    fields |= _present(
-        proxy_url=_without_password(config.proxy_url) if config.proxy_url else "",
-        no_proxy=config.no_proxy,
-    )
-    if config.proxy_from_environment:
-        fields["proxy_from_environment"] = True
+    fields |= _proxy(config)
     if config.http_headers:
         fields["http_headers"] = {
             name: _header(values, config.secret_header_counts.get(name, 0))
             for name, values in sorted(config.http_headers.items())
         }
+    return fields
+
+
+def _oauth2(config: OAuth2) -> Fields:
+    fields: Fields = _present(
+        client_id=config.client_id,
+        client_secret=SECRET if config.client_secret else "",
+        client_secret_file=config.client_secret_file,
+    )
+    if config.scopes:
+        fields["scopes"] = list(config.scopes)
+    fields["token_url"] = _without_password(config.token_url)
+    if config.endpoint_params:
+        fields["endpoint_params"] = dict(sorted(config.endpoint_params.items()))
+    return fields | _tls(config.tls_config) | _proxy(config)
+
+
+def _tls(tls: TlsConfig) -> Fields:
+    if tls == TlsConfig():
+        return {}
+    fields: Fields = _present(
+        ca=tls.ca,
+        ca_file=tls.ca_file,
+        cert=tls.cert,
+        cert_file=tls.cert_file,
+        key=SECRET if tls.key else "",
+        key_file=tls.key_file,
+        server_name=tls.server_name,
+    )
+    fields["insecure_skip_verify"] = tls.insecure_skip_verify
+    fields |= _present(min_version=tls.min_version, max_version=tls.max_version)
+    return {"tls_config": fields}
+
+
+def _proxy(config: HttpClientConfig | OAuth2) -> Fields:
+    fields: Fields = _present(
+        proxy_url=_without_password(config.proxy_url) if config.proxy_url else "",
+        no_proxy=config.no_proxy,
+    )
+    if config.proxy_from_environment:
+        fields["proxy_from_environment"] = True
     return fields
 
 

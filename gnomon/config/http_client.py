@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from discovery.http_client import Authorization, BasicAuth, HttpClientConfig, TlsConfig
+from discovery.http_client import Authorization, BasicAuth, HttpClientConfig, OAuth2, TlsConfig
 from gnomon.config.document import go_quote
 
 if TYPE_CHECKING:
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from gnomon.config.document import Section
 
 TLS_VERSIONS = ("TLS10", "TLS11", "TLS12", "TLS13")
+
+CLIENT_CREDENTIALS = "client_credentials"
+
+_OTHER_GRANT = (
+    "client_certificate_key",
+    "client_certificate_key_file",
+    "client_certificate_key_id",
+    "signature_algorithm",
+    "iss",
+    "audience",
+    "claims",
+)
+"""What only the grant of signed assertions uses."""
 
 RESERVED_HEADERS = frozenset(
     {
@@ -57,19 +70,13 @@ RESERVED_HEADERS = frozenset(
 
 def decode_client(section: Section, folder: Path) -> HttpClientConfig:
     """Read the inlined client fields of a section; file names are joined to `folder`."""
-    if section.written("oauth2") and section.has("oauth2"):
-        section.not_yet("oauth2")
-    else:
-        section.ignore("oauth2")
-    if section.empty("proxy_connect_header"):
-        section.ignore("proxy_connect_header")
-    else:
-        section.not_yet("proxy_connect_header")
+    _connect_header(section)
     basic = _basic_auth(section.section("basic_auth", "config.BasicAuth"), folder)
     headers, secret_counts = _headers(section)
     config = HttpClientConfig(
         basic_auth=basic,
         authorization=_authorization(section, folder),
+        oauth2=_oauth2(section.section("oauth2", "config.OAuth2"), folder),
         tls_config=decode_tls(section.section("tls_config", "config.plain"), folder),
         follow_redirects=section.boolean("follow_redirects", True),
         enable_http2=section.boolean("enable_http2", True),
@@ -141,6 +148,47 @@ def _authorization(section: Section, folder: Path) -> Authorization | None:
     return Authorization(kind, credentials, joined(folder, credentials_file))
 
 
+def _oauth2(section: Section | None, folder: Path) -> OAuth2 | None:
+    if section is None:
+        return None
+    grant = section.string("grant_type") or CLIENT_CREDENTIALS
+    if grant != CLIENT_CREDENTIALS:
+        # The other grant signs what it asks with, which takes a library of cryptography.
+        section.not_yet("grant_type", f"oauth2 grant_type {grant}")
+    for name in ("client_secret_ref", "client_certificate_key_ref"):
+        if section.has(name):
+            section.not_yet(name)
+    for name in _OTHER_GRANT:
+        if section.empty(name):
+            section.ignore(name)
+        else:
+            section.not_yet(name)
+    _connect_header(section)
+    if not section.string("client_id"):
+        section.fail("oauth2 client_id must be configured")
+    if not section.string("token_url"):
+        section.fail("oauth2 token_url must be configured")
+    if section.string("client_secret") and section.string("client_secret_file"):
+        section.fail(
+            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be"
+            " configured using grant-type=client_credentials"
+        )
+    config = OAuth2(
+        client_id=section.string("client_id"),
+        token_url=section.string("token_url"),
+        client_secret=section.string("client_secret"),
+        client_secret_file=joined(folder, section.string("client_secret_file")),
+        scopes=section.strings("scopes"),
+        endpoint_params=section.texts("endpoint_params"),
+        tls_config=decode_tls(section.section("tls_config", "config.plain"), folder),
+        proxy_url=section.string("proxy_url"),
+        no_proxy=section.string("no_proxy"),
+        proxy_from_environment=section.boolean("proxy_from_environment", False),
+    )
+    _check_proxy(config, section)
+    return config
+
+
 def decode_tls(section: Section | None, folder: Path) -> TlsConfig:
     """Read a `tls_config`."""
     if section is None:
@@ -185,7 +233,14 @@ def decode_tls(section: Section | None, folder: Path) -> TlsConfig:
     )
 
 
-def _check_proxy(config: HttpClientConfig, section: Section) -> None:
+def _connect_header(section: Section) -> None:
+    if section.empty("proxy_connect_header"):
+        section.ignore("proxy_connect_header")
+    else:
+        section.not_yet("proxy_connect_header")
+
+
+def _check_proxy(config: HttpClientConfig | OAuth2, section: Section) -> None:
     if config.proxy_from_environment and config.proxy_url:
         section.fail("if proxy_from_environment is configured, proxy_url must not be configured")
     if config.proxy_from_environment and config.no_proxy:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from discovery.groups import TargetGroup
-from discovery.http_client import Authorization, HttpClientConfig
+from discovery.http_client import Authorization, HttpClientConfig, OAuth2
 from discovery.static import StaticDiscovery
 from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.pool import Scraper
@@ -403,3 +403,48 @@ def test_a_unix_socket_is_dialled(appender, executor, tmp_path):
 
     asyncio.run(main())
     assert appender.of("a", instance="local")[0][1] == 1
+
+
+def test_scrapes_carry_a_token_and_a_withdrawn_one_costs_no_scrape(appender, executor, monkeypatch):
+    monkeypatch.setattr("discovery.oauth2.RENEWAL_S", 0.0)
+
+    class Guarded(Page):
+        def __init__(self):
+            super().__init__()
+            self.issued = 0
+
+        async def handler(self, request):
+            if request.path == "/token":
+                self.issued += 1
+                return web.json_response({"access_token": f"t{self.issued}"})
+            if request.headers.get("Authorization") != f"Bearer t{self.issued}":
+                return web.Response(status=401)
+            return await super().handler(request)
+
+    page = Guarded()
+
+    async def body(bench):
+        oauth2 = OAuth2("me", f"http://{bench.address}/token")
+        job = replace(JOB, http_client=HttpClientConfig(oauth2=oauth2))
+        await bench.scraper.apply([(job, [bench.at])])
+        await bench.scrapes(2)
+        page.issued += 1  # what is out there counts no longer
+        await bench.scrapes(3)
+        assert page.issued == 3
+        assert {value for _, value in bench.of("up")} == {1.0}
+
+    run(appender, executor, body, page)
+
+
+def test_a_token_that_cannot_be_had_fails_the_scrape_in_its_words(appender, executor):
+    async def body(bench):
+        oauth2 = OAuth2("me", f"http://{bench.address}/token")
+        job = replace(JOB, http_client=HttpClientConfig(oauth2=oauth2))
+        await bench.scraper.apply([(job, [bench.at])])
+        await bench.scrapes(1)
+        (active,) = bench.scraper.targets().active
+        assert active.last_error == (
+            f'Get "http://{bench.address}/metrics": oauth2: server response missing access_token'
+        )
+
+    run(appender, executor, body)

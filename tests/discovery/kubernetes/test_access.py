@@ -173,7 +173,7 @@ def plugin(folder, status, **section):
 
 
 def token(connection):
-    return connection.arguments("/api")[1]["headers"].get("Authorization")
+    return connection.options().for_url("http://x/api")["headers"].get("Authorization")
 
 
 def test_a_plugin_runs_once_until_its_token_ends_or_is_refused(tmp_path):
