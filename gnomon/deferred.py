@@ -77,6 +77,14 @@ class DeferredStorage:
         """See `SeriesReader.label_values`."""
         return self._there.label_values(name, matcher_sets, start_ms, end_ms)
 
+    def change_ticket(self) -> int:
+        """See `ChangeSource.change_ticket`."""
+        return self._there.change_ticket()
+
+    def oldest_change_ms(self, ticket: int) -> int | None:
+        """See `ChangeSource.oldest_change_ms`."""
+        return self._there.oldest_change_ms(ticket)
+
     def resolve(self, labels: LabelSpans) -> Ints:
         """See `Appender.resolve`."""
         return self._there.resolve(labels)

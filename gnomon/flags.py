@@ -246,6 +246,12 @@ def parse_flags(words: Sequence[str]) -> ServeOptions:
         name, value = _take(queue)
         if name in flags:
             given.setdefault(name, []).append(value)
+    Flag(
+        "query.result-cache-size",
+        "64MB",
+        "Memory for finished steps of range queries, for their next refresh; 0B keeps none.",
+        parse_size,
+    ),
             if len(given[name]) > 1 and not flags[name].repeatable:
                 raise _error(f"flag '{name}' cannot be repeated")
             try:
@@ -323,7 +329,8 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         query_timeout_ms=parse_duration(one["query.timeout"]),
         query_concurrency_max=int(one["query.max-concurrency"]),
         query_samples_max=int(one["query.max-samples"]),
-        features=_features(texts["enable-feature"]),
+        result_cache_bytes=parse_size(one["query.result-cache-size"]),
+        features=features,
         log_level=one["log.level"],
         log_format=one["log.format"],
         shown=shown,
@@ -345,3 +352,4 @@ def help_text() -> str:
         value = f"--[no-]{flag.name}" if flag.boolean else f"--{flag.name}={flag.default!r}"
         lines += [f"  {value}", f"      {flag.help}"]
     return "\n".join(lines)
+    result_cache_bytes: int = 64 << 20

@@ -79,7 +79,7 @@ def open(
         features=names & FEATURES,
         delayed_name_removal="promql-delayed-name-removal" in names,
     )
-    return Library(database, Engine(database, engine_options))
+    return Library(database, Engine(database, engine_options, changes=database))
 
 
 class Library:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from promql.engine import Engine
+from promql.result_cache import CacheStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from promql.engine import EngineOptions
     from promql.result import QueryResult
-    from tsdb.interface import SeriesReader
+    from tsdb.interface import ChangeSource, SeriesReader
 
 QUANTILES = (0.5, 0.9, 0.99)
 RECENT_MAX = 1024
@@ -36,6 +37,7 @@ class EngineStats:
     queries: int
     samples: int
     slices: Mapping[str, SliceStats]
+    result_cache: CacheStats
 
 
 @dataclass(slots=True)
@@ -60,8 +62,14 @@ class _Slice:
 class MeasuredEngine(Engine):
     """An engine that counts; its lock guards the counts, never an evaluation."""
 
-    def __init__(self, reader: SeriesReader, options: EngineOptions | None = None) -> None:
-        super().__init__(reader, options)
+    def __init__(
+        self,
+        reader: SeriesReader,
+        options: EngineOptions | None = None,
+        *,
+        changes: ChangeSource | None = None,
+    ) -> None:
+        super().__init__(reader, options, changes=changes)
         self._lock = threading.Lock()
         self._queries = self._samples = 0
         self._slices = {name: _Slice() for name in ("inner_eval", "prepare_time", "result_sort")}
@@ -108,7 +116,8 @@ class MeasuredEngine(Engine):
         """Return all counts."""
         with self._lock:
             slices = {name: part.stats(self._queries) for name, part in self._slices.items()}
-            return EngineStats(self._queries, self._samples, slices)
+            cache = CacheStats() if self.result_cache is None else self.result_cache.stats()
+            return EngineStats(self._queries, self._samples, slices, cache)
 
     def _counted(self, result: QueryResult) -> QueryResult:
         stats = result.stats

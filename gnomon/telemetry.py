@@ -203,6 +203,14 @@ def _writes(out: MetricsText, stats: WriteStats) -> None:
         (
             "gnomon_remote_write_exemplars_total",
             "Exemplars stored from remote write.",
+    cache = engine.result_cache
+    for name, help_text, value in (
+        ("hits", "Range queries whose first steps were known.", cache.hits),
+        ("misses", "Range queries of which no step was known.", cache.misses),
+    ):
+        out.counter(f"gnomon_query_result_cache_{name}_total", help_text, value)
+    out.gauge("gnomon_query_result_cache_bytes", "Memory of kept steps.", cache.bytes_held)
+    out.gauge("gnomon_query_result_cache_entries", "Answers kept.", cache.entries)
             stats.exemplars,
         ),
         (

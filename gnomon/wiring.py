@@ -152,7 +152,9 @@ def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:
     if job.static:
         found.append(StaticDiscovery(job.static))
     found += [
+            result_cache_bytes=options.result_cache_bytes,
         FileDiscovery(
+        changes=storage,
             patterns=tuple(str(path) for path in entry.files),
             refresh_interval_s=entry.refresh_interval_ms / 1000,
         )

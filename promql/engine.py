@@ -3,7 +3,7 @@
 From: `api/gate.py`, rules, the CLI: text and times.   To: `query_run.py`, and back `result.py`.
 
 Limits, deadline and cancellation hold from the start of the call. An engine has no state besides
-its cache of parsed queries; it may be used by many threads at once.
+its caches of parsed queries and of finished steps; it may be used by many threads at once.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from promql.parse import parse
 from promql.plan import QueryTimes
 from promql.query_run import Clock, QueryRun
 from promql.result import QueryResult, QueryStats
+from promql.result_cache import Known, ResultCache, stands_by_itself
 from promql.rows import RowRunner
 from promql.syntax import ValueType
 from promql.value_types import value_type
 
 if TYPE_CHECKING:
+    from promql.result import MatrixResult, ResultValue
     from promql.syntax import Expr
-    from tsdb.interface import SeriesReader
+    from tsdb.interface import ChangeSource, SeriesReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,32 @@ class EngineOptions:
     features: frozenset[str] = frozenset()
     delayed_name_removal: bool = False
     parsed_max: int = 1000
+    result_cache_bytes: int = 64 << 20
+    """What finished steps of range queries may take; 0 keeps none."""
     threads: int = 0
     """Threads for the kernels of all queries together; 0 means one for each core."""
 
 
 class Engine:
-    """Answers queries from one reader. `close()` ends its threads."""
+    """Answers queries from one reader. `close()` ends its threads.
 
-    def __init__(self, reader: SeriesReader, options: EngineOptions | None = None) -> None:
+    With `changes`, the reader's own, steps that were answered once are kept until data of their
+    time changes.
+    """
+
+    def __init__(
+        self,
+        reader: SeriesReader,
+        options: EngineOptions | None = None,
+        *,
+        changes: ChangeSource | None = None,
+    ) -> None:
         self._reader = reader
         self.options = options or EngineOptions()
+        cache_bytes = self.options.result_cache_bytes
+        self.result_cache = (
+            ResultCache(changes, cache_bytes) if changes is not None and cache_bytes else None
+        )
         self._parsed = _ParsedQueries(self.options.parsed_max, self.options.features)
         # The calling thread works too, so one core less needs a helper.
         helpers = (self.options.threads or len(os.sched_getaffinity(0))) - 1
@@ -151,7 +169,13 @@ class Engine:
             budget=budget,
             rows=self._rows,
         )
-        value = run.instant() if instant else run.range()
+        value: ResultValue
+        if instant:
+            value = run.instant()
+        elif self.result_cache is None or not self._parsed.steps_stand_alone(query, expr):
+            value = run.range()
+        else:
+            value = self._with_known_steps(self.result_cache, query, times, run, annotations)
         run_s = clock.lap()
         stats = QueryStats(
             parse_s=parse_s,
@@ -167,12 +191,30 @@ class Engine:
         return QueryResult(value, annotations.warnings, annotations.infos, stats)
 
 
+    def _with_known_steps(
+        self,
+        cache: ResultCache,
+        query: str,
+        times: QueryTimes,
+        run: QueryRun,
+        annotations: Annotations,
+    ) -> MatrixResult:
+        """Evaluate the steps that the cache does not know, and give it the answer."""
+        ticket = cache.ticket()
+        matrix = run.range(cache.find(query, times))
+        # Annotations are of a query as a whole: one that has any is evaluated as a whole.
+        if not (annotations.warnings or annotations.infos):
+            cache.keep(query, times, ticket, Known(matrix, run.cost.samples_per_step))
+        return matrix
+
+
 class _ParsedQueries:
     """The most recent queries, parsed and checked. Nodes are frozen, so threads may share them."""
 
     def __init__(self, parsed_max: int, features: frozenset[str]) -> None:
         self._parsed_max, self._features = parsed_max, features
         self._parsed: OrderedDict[str, Expr] = OrderedDict()
+        self._stand_alone: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def get(self, query: str) -> Expr:
@@ -185,5 +227,16 @@ class _ParsedQueries:
         with self._lock:
             self._parsed[query] = expr
             if len(self._parsed) > self._parsed_max:
-                self._parsed.popitem(last=False)
+                oldest, _ = self._parsed.popitem(last=False)
+                self._stand_alone.pop(oldest, None)
         return expr
+
+    def steps_stand_alone(self, query: str, expr: Expr) -> bool:
+        """Say whether the steps of a query may be answered one without the others."""
+        found = self._stand_alone.get(query)
+        if found is None:
+            found = stands_by_itself(expr)
+            with self._lock:
+                if query in self._parsed:
+                    self._stand_alone[query] = found
+        return found

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from promql.context import Budget
     from promql.plan import QueryTimes
     from promql.result import ResultValue
+    from promql.result_cache import Known
     from promql.rows import RowRunner
     from promql.syntax import Expr
     from tsdb.interface import Selection, SeriesReader
@@ -95,12 +96,18 @@ class QueryRun:
         """Return the answer at the query's only time. Raises QueryErrors."""
         return self._part(np.array([self._times.start_ms], dtype=np.int64), instant=True)
 
-    def range(self) -> MatrixResult:
-        """Return the answer at all steps. Raises QueryErrors."""
+    def range(self, known: Known | None = None) -> MatrixResult:
+        """Return the answer at all steps, the first of which may be known. Raises QueryErrors."""
         times = self._times
         count = max(0, (times.end_ms - times.start_ms) // times.step_ms + 1)
         self._budget.reserve(count)
-        return self._steps(times.start_ms + times.step_ms * np.arange(count, dtype=np.int64))
+        steps_ms = times.start_ms + times.step_ms * np.arange(count, dtype=np.int64)
+        if known is None:
+            return self._steps(steps_ms)
+        self._budget.take(int(np.count_nonzero(known.matrix.present)))
+        self.cost.samples_per_step += known.samples_per_step
+        rest = steps_ms[known.matrix.steps_ms.size :]
+        return join_steps(known.matrix, self._steps(rest)) if rest.size else known.matrix
 
     def _steps(self, steps_ms: Ints) -> MatrixResult:
         try:

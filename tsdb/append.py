@@ -9,12 +9,14 @@ crash all of it is there or none. If the log cannot be written, nothing has happ
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsdb.change_log import ChangeLog
 from tsdb.companions import Companions
 from tsdb.errors import ClosedError
 from tsdb.head_deletion import any_covers
@@ -28,7 +30,7 @@ from tsdb.start_zeros import places_after, zero_histograms, zero_places
 from tsdb.wal import choose_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -100,8 +102,10 @@ class BatchAppender:
         out_of_order_window_ms: int | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
         start_use: StartUse | None = None,
+        changes: ChangeLog | None = None,
     ) -> None:
         self.head = head
+        self._changes = changes or ChangeLog()
         self._start_use = start_use or StartUse()
         self._clock_ms = clock_ms
         self.wal = wal
@@ -155,7 +159,7 @@ class BatchAppender:
         bits = np.ascontiguousarray(values, np.float64).view(np.uint64)
         while True:
             starts = self._start_batch(refs, start_times_ms)
-            with self.head.lock:
+            with self._changing(times, start_times_ms), self.head.lock:
                 self._check_open()
                 if starts is not None and not self._companions.live(starts):
                     continue
@@ -192,7 +196,7 @@ class BatchAppender:
         digest = digests(columns, self.head.digest_keys)
         while True:
             starts = self._start_batch(refs, start_times_ms)
-            with self.head.lock:
+            with self._changing(times, start_times_ms), self.head.lock:
                 self._check_open()
                 if starts is not None and not self._companions.live(starts):
                     continue
@@ -316,6 +320,21 @@ class BatchAppender:
             self._late_histograms,
             tuple(self._exemplars_by_status.tolist()),
         )
+
+    @contextlib.contextmanager
+    def _changing(self, times: Ints, start_times_ms: Ints | None) -> Iterator[None]:
+        """Say from which time on data changes: before it can be read, and once it can."""
+        if not times.size:
+            yield
+            return
+        oldest_ms = int(times.min())
+        if start_times_ms is not None and self._start_use.zeros:
+            oldest_ms = min(oldest_ms, int(start_times_ms.min()))
+        self._changes.note(oldest_ms)
+        try:
+            yield
+        finally:
+            self._changes.note(oldest_ms)
 
     def _check_open(self) -> None:
         if self.closed:

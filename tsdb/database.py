@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from tsdb.append import BatchAppender, StartUse, wall_clock_ms
 from tsdb.block_writer import remove_leftovers
 from tsdb.cardinality import Cardinality, count_cardinality
+from tsdb.change_log import ChangeLog
 from tsdb.directory_lock import DirectoryLock
 from tsdb.head import NEVER_MS, Head
 from tsdb.head_snapshot import read_snapshot, write_snapshot
@@ -167,6 +168,7 @@ class Database:
             exemplars_max=options.exemplars_max,
         )
         self._reader = Reader(self._head)
+        self._changes = ChangeLog()
         self._appender = BatchAppender(
             self._head,
             None,
@@ -176,10 +178,11 @@ class Database:
             start_use=StartUse(
                 options.start_times_stored, options.start_zeros, options.min_block_ms // 2
             ),
+            changes=self._changes,
         )
         self._wal: WalWriter | None = None
         self._lock_file: DirectoryLock | None = None
-        self._maintenance = Maintenance(path, options, self._head, self._reader)
+        self._maintenance = Maintenance(path, options, self._head, self._reader, self._changes)
         self._replayed = ReplayReport()
         self._replay_duration_s = 0.0
         self.replay_progress = ReplayProgress()
@@ -312,6 +315,14 @@ class Database:
     ) -> list[str]:
         """Return the values of one label; see `interface.SeriesReader`."""
         return self._reader.label_values(name, matcher_sets, start_ms, end_ms)
+
+    def change_ticket(self) -> int:
+        """Return a mark of now; see `interface.ChangeSource`."""
+        return self._changes.ticket()
+
+    def oldest_change_ms(self, ticket: int) -> int | None:
+        """Return where data changed since; see `interface.ChangeSource`."""
+        return self._changes.oldest_since(ticket)
 
     def resolve(self, labels: LabelSpans) -> Ints:
         """Return a ref for each series; see `interface.Appender`."""

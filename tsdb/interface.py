@@ -483,7 +483,32 @@ class MetadataStorage(Protocol):
         ...
 
 
+ALL_TIMES_MS = -(1 << 63)
+"""A time before all others."""
+
+
+class ChangeSource(Protocol):
+    """Storage that tells where its data changed, for those who keep answers. Thread-safe."""
+
+    def change_ticket(self) -> int:
+        """Return a mark of now. Take it before reading what an answer is made of."""
+        ...
+
+    def oldest_change_ms(self, ticket: int) -> int | None:
+        """Return the oldest time at which data changed since a ticket; None where there is none.
+
+        What was read of earlier times is still so. May be `ALL_TIMES_MS`: nothing is certain.
+        """
+        ...
+
+
 class Storage(
-    SeriesReader, Appender, HistogramAppender, ExemplarStorage, MetadataStorage, Protocol
+    SeriesReader,
+    Appender,
+    HistogramAppender,
+    ExemplarStorage,
+    MetadataStorage,
+    ChangeSource,
+    Protocol,
 ):
     """Both sides, as an opened database offers them."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from tsdb.change_log import ChangeLog
     from tsdb.database import DatabaseOptions
     from tsdb.head import Head
     from tsdb.histogram_run import Run
@@ -74,7 +75,12 @@ class Maintenance:
     """The blocks of one directory and the work on them. `path` None: a database in memory."""
 
     def __init__(
-        self, path: Path | None, options: DatabaseOptions, head: Head, reader: Reader
+        self,
+        path: Path | None,
+        options: DatabaseOptions,
+        head: Head,
+        reader: Reader,
+        changes: ChangeLog,
     ) -> None:
         self.path = path
         self.options = options
@@ -84,6 +90,7 @@ class Maintenance:
         self.counts = MaintenanceCounts()
         self._head = head
         self._reader = reader
+        self._changes = changes
 
     def run(self, now_ms: int | None) -> None:
         """Do all that is due; see `Database.maintain`."""
@@ -106,22 +113,27 @@ class Maintenance:
         with self.lock:
             for matchers in matcher_sets:
                 check_matchers(matchers)
-            # Start timestamps before their samples: what a crash leaves of them means nothing.
-            started = self._reader.has_start_times()
-            also = map(companion_matchers, matcher_sets) if started else ()
-            for matchers in (*also, *matcher_sets):
-                for block in self._reader.blocks:
-                    if block.meta.overlaps(start_ms, end_ms):
-                        block.delete(matchers, start_ms, end_ms)
-                self._reader.in_head(matchers)  # regular expressions are tried before the lock
-                with self._head.lock:
-                    stop = min(end_ms, self._head.newest_ms)
-                    if start_ms > stop:
-                        continue
-                    tombstone = Tombstone(tuple(matchers), start_ms, stop)
-                    if self.wal is not None:
-                        self.wal.write_tombstone(tombstone)
-                    self.delete_from_head(tombstone)
+            self._changes.note(start_ms)
+            try:
+                # Start timestamps before their samples: what a crash leaves of them means nothing.
+                started = self._reader.has_start_times()
+                also = map(companion_matchers, matcher_sets) if started else ()
+                for matchers in (*also, *matcher_sets):
+                    for block in self._reader.blocks:
+                        if block.meta.overlaps(start_ms, end_ms):
+                            block.delete(matchers, start_ms, end_ms)
+                    self._reader.in_head(matchers)  # regular expressions are tried before the lock
+                    with self._head.lock:
+                        stop = min(end_ms, self._head.newest_ms)
+                        if start_ms > stop:
+                            continue
+                        tombstone = Tombstone(tuple(matchers), start_ms, stop)
+                        if self.wal is not None:
+                            self.wal.write_tombstone(tombstone)
+                        self.delete_from_head(tombstone)
+            finally:
+                # What failed half-way has deleted something.
+                self._changes.note(start_ms)
 
     def delete_from_head(self, tombstone: Tombstone) -> None:
         """Delete what the head holds now. The caller holds its lock, or replays the log."""
@@ -316,7 +328,9 @@ class Maintenance:
         if dropped.ulids:
             self.counts.time_retentions += bool(dropped.by_time)
             self.counts.size_retentions += bool(dropped.by_size)
+            self._changes.note_everything()
             self._replace_blocks([b for b in blocks if b.meta.ulid in dropped.ulids], [])
+            self._changes.note_everything()
 
     def _replace_blocks(self, old: list[Block], new: list[Block]) -> None:
         """Show the new blocks instead of the old, at once, then delete the old."""
