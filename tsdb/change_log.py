@@ -1,7 +1,7 @@
 """Which times the data changed at, for those who keep what they worked out of it.
 
-From: `append.py`, `maintenance.py`: every batch that is stored, every deletion.   To: result caches,
-through `interface.ChangeSource`.
+From: `append.py`, `maintenance.py`: every batch that is stored, every deletion.
+To: caches of answers, through `interface.ChangeSource`.
 Invariant: what a reader sees of times before `oldest_since(ticket)` is what it saw, or would have
 seen, when the ticket was given out. To keep it, a change is noted before it can be read and again
 afterwards: whoever took a ticket in between is told as well.
