@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 class FlagError(ValueError):
     """The command line makes no sense; the text is the whole line for stderr."""
 
+    exit_code = 1
+
+
+class ModeError(FlagError):
+    """Flags of a server given to an agent, or the other way round."""
+
+    exit_code = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Flag:
@@ -43,6 +51,21 @@ def _positive(text: str) -> int:
     return value
 
 
+def _whole(text: str) -> int:
+    # Go's flags of numbers take 5e7 for 50000000.
+    value = float(text)
+    if not value.is_integer() or value < 0:
+        raise ValueError(f"must be a whole number from 0 on, got {text}")
+    return int(value)
+
+
+def _block_duration(text: str) -> int:
+    value = parse_duration(text)
+    if value < BLOCK_MS_MIN:
+        raise ValueError(f"must be at least {format_duration(BLOCK_MS_MIN)}, got {text}")
+    return value
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if text not in choices:
@@ -59,6 +82,13 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+BLOCK_MS_MIN = 60_000
+"""Shorter blocks would be cut faster than maintenance comes round."""
+
+BLOCK_MS_MAX = 31 * 86_400_000
+RETENTION_DEFAULT_MS = 15 * 86_400_000
+"""What holds where nothing is said."""
+
 REMOTE_WRITE_MESSAGES = ("prometheus.WriteRequest", "io.prometheus.write.v2.Request")
 
 
@@ -71,8 +101,22 @@ def _remote_write_messages(text: str) -> tuple[str, ...]:
     return messages
 
 
+PAGE_TITLE = "Prometheus Time Series Collection and Processing Server"
+
 FLAGS = (
     Flag("config.file", "gnomon.yml", "The configuration file."),
+    Flag(
+        "config.auto-reload",
+        "false",
+        "Apply changes of the configuration file by itself.",
+        boolean=True,
+    ),
+    Flag(
+        "config.auto-reload-interval",
+        "30s",
+        "How often to look for changes of the configuration file, 1s at least.",
+        parse_duration,
+    ),
     Flag(
         "web.listen-address",
         "0.0.0.0:9090",
@@ -81,6 +125,25 @@ FLAGS = (
         repeatable=True,
     ),
     Flag("web.config.file", "", "File with TLS, users and headers of the server's own port."),
+    Flag(
+        "web.read-timeout",
+        "5m",
+        "How long a client may take to send a request, and may stay idle.",
+        parse_duration,
+    ),
+    Flag(
+        "web.max-connections",
+        "512",
+        "How many connections may be open at once, over all addresses.",
+        _whole,
+    ),
+    Flag(
+        "web.max-notifications-subscribers",
+        "16",
+        "How many clients may follow /api/v1/notifications/live at once.",
+        _whole,
+    ),
+    Flag("web.page-title", PAGE_TITLE, "The title of the page of links."),
     Flag("web.external-url", "", "The URL under which clients reach this server."),
     Flag("web.route-prefix", "", "Prefix of all paths; by default the path of the external URL."),
     Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers."),
@@ -124,6 +187,56 @@ FLAGS = (
         "How many bytes blocks may take, for instance 512MB; 0 is no limit.",
         parse_size,
     ),
+    Flag("agent", "false", "Only scrape and forward: no queries, no blocks.", boolean=True),
+    Flag("storage.agent.path", "data-agent/", "The data directory of an agent."),
+    Flag(
+        "storage.remote.flush-deadline",
+        "1m",
+        "How long a stop waits for remote_write to deliver what was read.",
+        parse_duration,
+    ),
+    Flag(
+        "storage.remote.backlog-size",
+        "8GB",
+        "How many bytes of log are kept for remote_write beyond what storage itself needs.",
+        parse_size,
+    ),
+    Flag(
+        "storage.tsdb.min-block-duration",
+        "2h",
+        "The range of time of the blocks that are cut first.",
+        _block_duration,
+    ),
+    Flag(
+        "storage.tsdb.max-block-duration",
+        "",
+        "The longest range of a compacted block; a tenth of the retention by default.",
+        lambda text: text and _block_duration(text),
+    ),
+    Flag(
+        "storage.tsdb.no-lockfile",
+        "false",
+        "Do not lock the data directory.",
+        boolean=True,
+    ),
+    Flag(
+        "storage.remote.read-sample-limit",
+        "50000000",
+        "How many samples a remote read may return; 0 is no limit.",
+        _whole,
+    ),
+    Flag(
+        "storage.remote.read-concurrent-limit",
+        "10",
+        "How many remote reads may run at once; 0 is no limit.",
+        _whole,
+    ),
+    Flag(
+        "storage.remote.read-max-bytes-in-frame",
+        "1048576",
+        "How large a frame of a streamed remote read may become.",
+        _positive,
+    ),
     Flag(
         "query.lookback-delta",
         "5m",
@@ -133,6 +246,12 @@ FLAGS = (
     Flag("query.timeout", "2m", "How long a query may take.", parse_duration),
     Flag("query.max-concurrency", "20", "How many queries may run at once.", _positive),
     Flag("query.max-samples", "50000000", "How many samples a query may hold.", _positive),
+    Flag(
+        "query.result-cache-size",
+        "64MB",
+        "Memory for finished steps of range queries, for their next refresh; 0B keeps none.",
+        parse_size,
+    ),
     Flag(
         "enable-feature",
         "",
@@ -149,41 +268,36 @@ PROMQL_FEATURES = (
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
+    "use-start-timestamps",
 )
 """What `--enable-feature` may name."""
 
 RECEIVER_FEATURES = ("otlp-native-delta-ingestion",)
 """What else it may name."""
 
+START_ZEROS = "created-timestamp-zero-ingestion"
+START_STORAGE = "st-storage"
+START_FEATURES = (START_ZEROS, START_STORAGE)
+"""What becomes of start timestamps: zero samples, or stored beside their samples."""
+
+AUTO_RELOAD = "auto-reload-config"
+"""How older versions of Prometheus call `--config.auto-reload`."""
+
 HARMLESS_FEATURES = ("promql-at-modifier", "promql-negative-offset", "expand-external-labels")
 """Features of older Prometheus versions that are always on."""
 
 UNBUILT_FLAGS = {
-    "config.auto-reload": "false",
-    "config.auto-reload-interval": "30s",
-    "web.read-timeout": "5m",
-    "web.max-connections": "512",
-    "web.max-notifications-subscribers": "16",
     "web.user-assets": "",
-    "web.page-title": "Prometheus Time Series Collection and Processing Server",
     "web.console.templates": "consoles",
     "web.console.libraries": "console_libraries",
     "storage.tsdb.retention": "0s",
-    "storage.tsdb.no-lockfile": "false",
     "storage.tsdb.wal-compression": "true",
     "storage.tsdb.wal-compression-type": "",
     "storage.tsdb.wal-segment-size": "0B",
     "storage.tsdb.head-chunks-write-queue-size": "0",
     "storage.tsdb.samples-per-chunk": "120",
     "storage.tsdb.allow-overlapping-blocks": "true",
-    "storage.tsdb.min-block-duration": "2h",
-    "storage.tsdb.max-block-duration": "2h",
     "storage.tsdb.delay-compact-file.path": "",
-    "storage.agent.path": "data-agent/",
-    "storage.remote.flush-deadline": "1m",
-    "storage.remote.read-sample-limit": "50000000",
-    "storage.remote.read-concurrent-limit": "10",
-    "storage.remote.read-max-bytes-in-frame": "1048576",
     "rules.alert.for-outage-tolerance": "1h",
     "rules.alert.for-grace-period": "10m",
     "rules.alert.resend-delay": "1m",
@@ -198,7 +312,6 @@ UNBUILT_FLAGS = {
     "auto-gomemlimit": "true",
     "auto-gomemlimit.ratio": "0.9",
     "auto-gomaxprocs": "true",
-    "agent": "false",
 }
 """Flags of Prometheus that are not built, with their defaults, at which they are accepted."""
 
@@ -214,7 +327,13 @@ class ServeOptions:
 
     config_file: Path = Path("gnomon.yml")
     listen: tuple[tuple[str, int], ...] = (("0.0.0.0", 9090),)
+    auto_reload: bool = False
+    auto_reload_interval_ms: int = 30_000
     web_config_file: Path | None = None
+    read_timeout_ms: int = 300_000
+    connections_max: int = 512
+    notification_subscribers_max: int = 16
+    page_title: str = PAGE_TITLE
     external_url: str = ""
     route_prefix: str = ""
     cors_origin: str = ".*"
@@ -225,12 +344,22 @@ class ServeOptions:
     enable_import_receivers: bool = False
     remote_write_messages: tuple[str, ...] = REMOTE_WRITE_MESSAGES
     data_path: Path = Path("data/")
+    agent: bool = False
+    flush_deadline_ms: int = 60_000
+    backlog_bytes: int = 8 << 30
     retention_time_ms: int = 0
     retention_size_bytes: int = 0
+    min_block_ms: int = 7_200_000
+    max_block_ms: int | None = None
+    no_lockfile: bool = False
+    read_samples_max: int = 50_000_000
+    read_concurrency_max: int = 10
+    read_frame_bytes_max: int = 1 << 20
     lookback_ms: int = 300_000
     query_timeout_ms: int = 120_000
     query_concurrency_max: int = 20
     query_samples_max: int = 50_000_000
+    result_cache_bytes: int = 64 << 20
     features: frozenset[str] = frozenset()
     log_level: str = "info"
     log_format: str = "logfmt"
@@ -246,12 +375,6 @@ def parse_flags(words: Sequence[str]) -> ServeOptions:
         name, value = _take(queue)
         if name in flags:
             given.setdefault(name, []).append(value)
-    Flag(
-        "query.result-cache-size",
-        "64MB",
-        "Memory for finished steps of range queries, for their next refresh; 0B keeps none.",
-        parse_size,
-    ),
             if len(given[name]) > 1 and not flags[name].repeatable:
                 raise _error(f"flag '{name}' cannot be repeated")
             try:
@@ -265,7 +388,24 @@ def parse_flags(words: Sequence[str]) -> ServeOptions:
                 )
         else:
             raise _error(f"unknown long flag '--{name}'")
+    _check_mode(given, agent=given.get("agent", ["false"])[-1] == "true")
     return _options(flags, given)
+
+
+_SERVER_ONLY = ("storage.tsdb.", "storage.remote.read-", "rules.", "alertmanager.", "query.")
+
+
+def _check_mode(given: dict[str, list[str]], *, agent: bool) -> None:
+    """Refuse what the other mode has, as Prometheus does."""
+    if agent:
+        wrong = [name for name in given if name.startswith(_SERVER_ONLY)]
+        text = "The following flag(s) can not be used in agent mode"
+    else:
+        wrong = [name for name in given if name.startswith("storage.agent.")]
+        text = "The following flag(s) can only be used in agent mode"
+    if wrong:
+        quoted = " ".join(f'"--{name}"' for name in wrong)
+        raise ModeError(f"{text}: [{quoted}]")
 
 
 def _error(text: str) -> FlagError:
@@ -300,15 +440,35 @@ def _take(queue: list[str]) -> tuple[str, str]:
 def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOptions:
     texts = {name: given.get(name, [flag.default]) for name, flag in flags.items()}
     one = {name: values[-1] for name, values in texts.items()}
+    agent = one["agent"] == "true"
     retention_ms = parse_duration(one["storage.tsdb.retention.time"])
     retention_bytes = parse_size(one["storage.tsdb.retention.size"])
+    features = _features(texts["enable-feature"])
+    min_block_ms = parse_duration(one["storage.tsdb.min-block-duration"])
+    longest = one["storage.tsdb.max-block-duration"]
+    max_block_ms = parse_duration(longest) if longest else None
+    if max_block_ms is not None and max_block_ms < min_block_ms:
+        raise _error(
+            "flag '--storage.tsdb.max-block-duration': must not be shorter than "
+            "--storage.tsdb.min-block-duration"
+        )
     shown = {name: ",".join(value for value in values if value) for name, values in texts.items()}
+    if max_block_ms is None:
+        kept_ms = retention_ms or (0 if retention_bytes else RETENTION_DEFAULT_MS)
+        longest_ms = min(kept_ms // 10 or BLOCK_MS_MAX, BLOCK_MS_MAX)
+        shown["storage.tsdb.max-block-duration"] = format_duration(longest_ms)
     shown["storage.tsdb.retention.time"] = format_duration(retention_ms)
     shown["storage.tsdb.retention.size"] = format_size(retention_bytes)
     return ServeOptions(
         config_file=Path(one["config.file"]),
         listen=tuple(_address(text) for text in texts["web.listen-address"]),
+        auto_reload=one["config.auto-reload"] == "true" or AUTO_RELOAD in features,
+        auto_reload_interval_ms=max(1000, parse_duration(one["config.auto-reload-interval"])),
         web_config_file=Path(one["web.config.file"]) if one["web.config.file"] else None,
+        read_timeout_ms=parse_duration(one["web.read-timeout"]),
+        connections_max=_whole(one["web.max-connections"]),
+        notification_subscribers_max=_whole(one["web.max-notifications-subscribers"]),
+        page_title=one["web.page-title"],
         external_url=one["web.external-url"],
         route_prefix=one["web.route-prefix"],
         cors_origin=one["web.cors.origin"],
@@ -322,9 +482,18 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
             for text in texts["web.remote-write-receiver.accepted-protobuf-messages"]
             for message in _remote_write_messages(text)
         ),
-        data_path=Path(one["storage.tsdb.path"]),
+        data_path=Path(one["storage.agent.path" if agent else "storage.tsdb.path"]),
+        agent=agent,
+        flush_deadline_ms=parse_duration(one["storage.remote.flush-deadline"]),
+        backlog_bytes=parse_size(one["storage.remote.backlog-size"]),
         retention_time_ms=retention_ms,
         retention_size_bytes=retention_bytes,
+        min_block_ms=min_block_ms,
+        max_block_ms=max_block_ms,
+        no_lockfile=one["storage.tsdb.no-lockfile"] == "true",
+        read_samples_max=_whole(one["storage.remote.read-sample-limit"]),
+        read_concurrency_max=_whole(one["storage.remote.read-concurrent-limit"]),
+        read_frame_bytes_max=int(one["storage.remote.read-max-bytes-in-frame"]),
         lookback_ms=parse_duration(one["query.lookback-delta"]),
         query_timeout_ms=parse_duration(one["query.timeout"]),
         query_concurrency_max=int(one["query.max-concurrency"]),
@@ -339,8 +508,9 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
 
 def _features(values: list[str]) -> frozenset[str]:
     names = {name.strip() for value in values for name in value.split(",") if name.strip()}
+    known = (*PROMQL_FEATURES, *RECEIVER_FEATURES, *START_FEATURES, AUTO_RELOAD, *HARMLESS_FEATURES)
     for name in sorted(names):
-        if name not in (*PROMQL_FEATURES, *RECEIVER_FEATURES, *HARMLESS_FEATURES):
+        if name not in known:
             raise _error(f"feature '{name}' is not supported by Gnomon yet")
     return frozenset(names)
 
@@ -352,4 +522,3 @@ def help_text() -> str:
         value = f"--[no-]{flag.name}" if flag.boolean else f"--{flag.name}={flag.default!r}"
         lines += [f"  {value}", f"      {flag.help}"]
     return "\n".join(lines)
-    result_cache_bytes: int = 64 << 20

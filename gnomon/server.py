@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from api.listening import Connections, Site
 from api.routes import RUNNER_OPTIONS, make_app
 from discovery.kubernetes.watches import Watches
 from gnomon import wiring
+from gnomon.agent import check_config, refuse_queries
 from gnomon.compiled import load_remaining_kernels, release_compiler
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
@@ -91,15 +93,24 @@ class Server:
             ),
             access=self._web.access if self._web else None,
         )
+        if options.agent:
+            refuse_queries(app, wiring.api_options(options, {}).route_prefix)
         view.attach(app)
         runner = web.AppRunner(app, shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
         self._watch_signals()
         code, watching = 1, None
         try:
             await runner.setup()
+            assert runner.server is not None
+            self._state.connections = Connections(
+                runner.server,
+                connections_max=options.connections_max,
+                read_timeout_s=options.read_timeout_ms / 1000,
+            )
             watching = asyncio.create_task(self._web.watch()) if self._web else None
             if await self._listen(runner) and await self._open_storage():
                 if not self._state.stop_requested.is_set():
+                    await self._forward(self._config)
                     # The parser makes its tables when it is first used: not in a user's query.
                     await asyncio.to_thread(engine.instant, "vector(1)", 0)
                     await self._scrape(began)
@@ -124,6 +135,8 @@ class Server:
             _log.info("Loading configuration file", extra={"fields": {"filename": path}})
             try:
                 config = await asyncio.to_thread(load_file, path)
+                if self._options.agent:
+                    check_config(path)
             except (ConfigError, OSError) as error:
                 state.reload_success, state.reload_failed_s = False, time.time()
                 text = f"couldn't load configuration (--config.file={str(path)!r}): {error}"
@@ -134,6 +147,8 @@ class Server:
                 await asyncio.to_thread(self._web.refresh)
             if state.database is not None:
                 wiring.apply_storage(state.database, self._options, config)
+            if state.database is not None:
+                await self._forward(config)
             if state.scraper is not None:
                 await state.scraper.apply(wiring.jobs(config, self._watches))
             state.config, state.config_text = config, effective_yaml(config)
@@ -168,11 +183,12 @@ class Server:
 
     async def _listen(self, runner: web.AppRunner) -> bool:
         for host, port in self._options.listen:
-            site = web.TCPSite(
+            assert self._state.connections is not None
+            site = Site(
                 runner,
+                self._state.connections,
                 host or None,
                 port,
-                backlog=1024,
                 ssl_context=self._web.context if self._web else None,
             )
             try:
@@ -217,6 +233,16 @@ class Server:
         )
         return True
 
+    async def _forward(self, config: Config) -> None:
+        """Have the queues that a configuration asks for; they begin before anything comes in."""
+        state = self._state
+        assert state.database is not None
+        if state.forwarder is None and config.remote_write:
+            state.forwarder = wiring.forwarder(self._options, state)
+        if state.forwarder is not None:
+            labels = config.global_config.external_labels
+            await state.forwarder.apply(config.remote_write, labels)
+
     async def _scrape(self, began: float) -> None:
         self._threads = wiring.scrape_threads()
         scraper = wiring.scraper(self._storage, self._threads, self._config)
@@ -244,9 +270,14 @@ class Server:
             await self._state.scraper.stop(self._watches.close)
             await asyncio.to_thread(self._threads.shutdown)
         _log.info("Stopping requests...")
+        if self._state.connections is not None:
+            self._state.connections.close()
         await runner.cleanup()
 
     async def _close_storage(self) -> None:
+        if self._state.forwarder is not None:
+            _log.info("Stopping remote storage...")
+            await self._state.forwarder.stop(self._options.flush_deadline_ms / 1000)
         if self._state.database is not None:
             _log.info("Closing storage...")
             await asyncio.to_thread(self._state.database.close)

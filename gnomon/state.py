@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from tsdb.replay import ReplayProgress
 
 if TYPE_CHECKING:
+    from api.listening import Connections
     from gnomon.config.model import Config
+    from gnomon.forwarding.forwarder import Forwarder
     from gnomon.wiring import Retention
     from scraper.thread import ScraperThread
     from tsdb.database import Database
@@ -36,4 +38,6 @@ class ServerState:
     replay: ReplayProgress = field(default_factory=ReplayProgress)
     database: Database | None = None
     scraper: ScraperThread | None = None
+    connections: Connections | None = None
+    forwarder: Forwarder | None = None
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gnomon.discovery_telemetry import write_discovery
+from gnomon.forwarding_telemetry import write_forwarding
 from gnomon.metrics_text import MetricsText
 from gnomon.storage_telemetry import storage_metrics
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from api.gate import GateStats
+    from api.listening import ConnectionStats
     from api.remote_write import WriteStats
     from api.request_stats import RequestStats
+    from gnomon.forwarding.stats import QueueCounts
     from gnomon.measured import EngineStats
     from gnomon.process_stats import ProcessStats
     from scraper.stats import ScrapeStats
@@ -36,12 +39,14 @@ class Snapshot:
     """
 
     process: ProcessStats
+    connections: ConnectionStats | None
     requests: RequestStats
     gate: GateStats
     writes: WriteStats
     engine: EngineStats
     scrape: ScrapeStats | None
     discovery: Mapping[str, Sequence[object]]
+    forwarding: Sequence[QueueCounts]
     storage: DatabaseStats | None
     ready: bool
     reload_success: bool
@@ -55,6 +60,8 @@ def metrics_text(snapshot: Snapshot) -> bytes:
     _build(out)
     _process(out, snapshot.process)
     _server(out, snapshot)
+    if snapshot.connections is not None:
+        _connections(out, snapshot.connections)
     _requests(out, snapshot.requests)
     _queries(out, snapshot.engine, snapshot.gate)
     if snapshot.remote_write_enabled:
@@ -62,6 +69,7 @@ def metrics_text(snapshot: Snapshot) -> bytes:
     if snapshot.scrape is not None:
         _scrapes(out, snapshot.scrape)
     write_discovery(out, [part for stats in snapshot.discovery.values() for part in stats])
+    write_forwarding(out, snapshot.forwarding, snapshot.storage)
     if snapshot.storage is not None:
         storage_metrics(out, snapshot.storage)
     return out.text()
@@ -116,6 +124,27 @@ def _server(out: MetricsText, snapshot: Snapshot) -> None:
         "prometheus_config_last_reload_success_timestamp_seconds",
         "Timestamp of the last successful configuration reload.",
         snapshot.reload_success_time_s,
+    )
+
+
+def _connections(out: MetricsText, stats: ConnectionStats) -> None:
+    labels = {"listener_name": "http"}
+    out.family(
+        "net_conntrack_listener_conn_accepted_total",
+        "counter",
+        "Total number of connections opened to the listener of a given name.",
+        [(labels, stats.accepted)],
+    )
+    out.family(
+        "net_conntrack_listener_conn_closed_total",
+        "counter",
+        "Total number of connections closed that were made to the listener of a given name.",
+        [(labels, stats.closed)],
+    )
+    out.counter(
+        "gnomon_http_connections_cut_off_total",
+        "Connections ended because the client was too slow, or its headers too large.",
+        stats.cut_off,
     )
 
 
@@ -174,6 +203,14 @@ def _queries(out: MetricsText, engine: EngineStats, gate: GateStats) -> None:
         ("timed_out_waiting", "Queries that waited too long for a slot.", gate.timed_out_waiting),
     ):
         out.counter(f"gnomon_queries_{name}_total", help_text, value)
+    cache = engine.result_cache
+    for name, help_text, value in (
+        ("hits", "Range queries whose first steps were known.", cache.hits),
+        ("misses", "Range queries of which no step was known.", cache.misses),
+    ):
+        out.counter(f"gnomon_query_result_cache_{name}_total", help_text, value)
+    out.gauge("gnomon_query_result_cache_bytes", "Memory of kept steps.", cache.bytes_held)
+    out.gauge("gnomon_query_result_cache_entries", "Answers kept.", cache.entries)
 
 
 def _writes(out: MetricsText, stats: WriteStats) -> None:
@@ -203,14 +240,6 @@ def _writes(out: MetricsText, stats: WriteStats) -> None:
         (
             "gnomon_remote_write_exemplars_total",
             "Exemplars stored from remote write.",
-    cache = engine.result_cache
-    for name, help_text, value in (
-        ("hits", "Range queries whose first steps were known.", cache.hits),
-        ("misses", "Range queries of which no step was known.", cache.misses),
-    ):
-        out.counter(f"gnomon_query_result_cache_{name}_total", help_text, value)
-    out.gauge("gnomon_query_result_cache_bytes", "Memory of kept steps.", cache.bytes_held)
-    out.gauge("gnomon_query_result_cache_entries", "Answers kept.", cache.entries)
             stats.exemplars,
         ),
         (

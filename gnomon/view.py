@@ -231,6 +231,7 @@ class ServerView:
         state, scraper = self._state, self._state.scraper
         return Snapshot(
             process=process_stats(),
+            connections=state.connections.stats() if state.connections else None,
             requests=parts.requests.stats(),
             gate=parts.gate.stats(),
             writes=parts.writes.stats(),
@@ -240,6 +241,7 @@ class ServerView:
                 job: [part.stats() for part in parts if hasattr(part, "stats")]
                 for job, parts in (scraper.discoverers() if scraper else {}).items()
             },
+            forwarding=state.forwarder.stats() if state.forwarder else [],
             storage=state.database.stats() if state.database else None,
             ready=self.ready(),
             reload_success=state.reload_success,

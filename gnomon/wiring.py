@@ -25,6 +25,7 @@ from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
 from gnomon.config.model import EXEMPLARS_DEFAULT, RETENTION_DEFAULT_MS
+from gnomon.flags import START_STORAGE, START_ZEROS
 from gnomon.measured import MeasuredEngine
 from gnomon.units import format_duration, format_size
 from promql.engine import EngineOptions
@@ -40,10 +41,16 @@ if TYPE_CHECKING:
     from gnomon.config.model import Config, JobConfig
     from gnomon.deferred import DeferredStorage
     from gnomon.flags import ServeOptions
+    from gnomon.forwarding.forwarder import Forwarder
+    from gnomon.state import ServerState
     from scraper.job import ScrapeJob
     from tsdb.replay import ReplayProgress
 
 DELAYED_NAME_REMOVAL = "promql-delayed-name-removal"
+
+
+AGENT_WINDOW_MS = 30 * 60_000
+"""How much an agent's head holds before the log is shortened: no block has to be two hours long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +87,26 @@ def retention(options: ServeOptions, config: Config) -> Retention:
 def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:
     """Return how storage behaves under these flags and this file."""
     kept = retention(options, config)
+    configured = config.storage.exemplars_max
+    exemplars_max = EXEMPLARS_DEFAULT if configured is None else configured
+    if options.agent:
+        return DatabaseOptions(
+            retention_ms=None,
+            min_block_ms=AGENT_WINDOW_MS,
+            out_of_order_window_ms=config.storage.out_of_order_time_window_ms,
+            exemplars_max=exemplars_max,
+            keep_blocks=False,
+        )
     return DatabaseOptions(
         retention_ms=kept.time_ms,
         retention_bytes=kept.size_bytes,
+        min_block_ms=options.min_block_ms,
+        max_block_ms=options.max_block_ms,
+        no_lockfile=options.no_lockfile,
         out_of_order_window_ms=config.storage.out_of_order_time_window_ms,
-        exemplars_max=(
-            EXEMPLARS_DEFAULT
-            if config.storage.exemplars_max is None
-            else config.storage.exemplars_max
-        ),
+        exemplars_max=exemplars_max,
+        start_times_stored=START_STORAGE in options.features,
+        start_zeros=START_ZEROS in options.features,
     )
 
 
@@ -101,6 +119,26 @@ def open_database(
     return Database.open(
         options.data_path, database_options(options, config), on_progress=on_progress
     )
+
+
+def forwarder(options: ServeOptions, state: ServerState) -> Forwarder:
+    """Make what forwards by remote write; `apply` gives it its queues. Raises OSError."""
+    # Not at the top: most servers forward nothing, and need not load it.
+    from gnomon.forwarding.forwarder import Forwarder
+    from tsdb.interface import MetricMetadata
+
+    def metadata() -> list[MetricMetadata]:
+        """Return what was pushed and what targets say; the latter counts where both do."""
+        assert state.database is not None
+        found = {entry.metric: entry for entry in state.database.metadata()}
+        for _, families in state.scraper.metadata() if state.scraper else ():
+            for family in families:
+                found[family.family] = MetricMetadata(
+                    family.family, family.type, family.unit, family.help
+                )
+        return [*found.values()]
+
+    return Forwarder(options.data_path, metadata, backlog_bytes=options.backlog_bytes)
 
 
 def apply_storage(database: Database, options: ServeOptions, config: Config) -> None:
@@ -124,7 +162,9 @@ def engine(options: ServeOptions, storage: DeferredStorage) -> MeasuredEngine:
             lookback_ms=options.lookback_ms,
             features=options.features & FEATURES,
             delayed_name_removal=DELAYED_NAME_REMOVAL in options.features,
+            result_cache_bytes=options.result_cache_bytes,
         ),
+        changes=storage,
     )
 
 
@@ -152,9 +192,7 @@ def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:
     if job.static:
         found.append(StaticDiscovery(job.static))
     found += [
-            result_cache_bytes=options.result_cache_bytes,
         FileDiscovery(
-        changes=storage,
             patterns=tuple(str(path) for path in entry.files),
             refresh_interval_s=entry.refresh_interval_ms / 1000,
         )

@@ -91,6 +91,8 @@ class DatabaseOptions:
     maintenance_interval_s: float = 60.0
     clock_ms: Callable[[], int] = wall_clock_ms
     exemplars_max: int = 100_000
+    keep_blocks: bool = True
+    """Whether what is cut from the head becomes blocks; else it is gone: the log was all for it."""
     start_times_stored: bool = True
     start_zeros: bool = False
 

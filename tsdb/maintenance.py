@@ -225,7 +225,7 @@ class Maintenance:
                 self._write(
                     self.path, first, stop_ms, head.frozen_late.runs, head.frozen_histograms.runs
                 )
-                if first < stop_ms
+                if first < stop_ms and self.options.keep_blocks
                 else []
             )
             blocks = [Block.open(path) for path in written]

@@ -37,9 +37,9 @@ def run(words: Sequence[str]) -> int:
         options = parse_flags(words)
     except FlagError as error:
         print(error, file=sys.stderr)
-        return 1
+        return error.exit_code
     logs.set_up(options.log_level, options.log_format)
-    config = _load(options.config_file)
+    config = _load(options.config_file, agent=options.agent)
     if config is None:
         return BAD_CONFIG
     # Not at the top: a mistyped flag or file should not wait for the compiled parts to load.
@@ -58,10 +58,15 @@ def run(words: Sequence[str]) -> int:
     return asyncio.run(serve())
 
 
-def _load(path: Path) -> Config | None:
+def _load(path: Path, *, agent: bool) -> Config | None:
     """Load the configuration file; None, and a line in the log, where it cannot be used."""
     try:
         config = load_file(path)
+        if agent:
+            # Not at the top: it knows HTTP, which takes a while to load.
+            from gnomon.agent import check_config
+
+            check_config(path)
     except (ConfigError, OSError) as error:
         _log.error(
             "Error loading config (--config.file=%s)",

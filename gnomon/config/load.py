@@ -24,6 +24,7 @@ from gnomon.config.model import (
     StorageConfig,
 )
 from gnomon.config.otlp import decode_otlp
+from gnomon.config.remote_write import decode_remote_writes
 from gnomon.config.scrape import (
     decode_escaping,
     decode_job,
@@ -75,6 +76,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
             top.fail(f"invalid scrape config file path {go_quote(name)}", "scrape_config_files")
     jobs = _jobs(top, defaults, folder)
     utf8 = defaults.metric_name_validation_scheme == "utf8"
+    remote_write = decode_remote_writes(top, folder, utf8=utf8)
     otlp = decode_otlp(top.section("otlp", "config.OTLPConfig"), utf8=utf8)
     problems.raise_if_any()
     _check_names(top, jobs)
@@ -83,6 +85,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
         jobs=tuple(jobs),
         scrape_config_files=tuple(folder / name for name in files),
         storage=storage,
+        remote_write=remote_write,
         otlp=otlp,
         gogc=gogc,
         warnings=tuple(warnings),
@@ -138,7 +141,7 @@ def _refuse_unbuilt(top: Section) -> None:
     for name in top.strings("rule_files") if top.has("rule_files") else ():
         if _PATH_PATTERN.fullmatch(name) is None:
             top.fail(f"invalid rule file path {go_quote(name)}", "rule_files")
-    for name in ("alerting", "rule_files", "remote_write", "remote_read", "tracing"):
+    for name in ("alerting", "rule_files", "remote_read", "tracing"):
         if top.empty(name):
             top.ignore(name)
         else:

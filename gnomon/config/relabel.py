@@ -37,9 +37,14 @@ _EQUALITY = frozenset({RelabelAction.KEEP_EQUAL, RelabelAction.DROP_EQUAL})
 _BY_NAME = frozenset({RelabelAction.LABELDROP, RelabelAction.LABELKEEP})
 
 
-def decode_rules(section: Section, name: str, kind: str, *, utf8: bool) -> tuple[RelabelRule, ...]:
-    """Read one list of rules. `kind` is how a message names them; `utf8`: any label name goes."""
-    null_text = f"empty or null {kind} relabeling rule in scrape config"
+def decode_rules(
+    section: Section, name: str, kind: str, *, utf8: bool, null_text: str = ""
+) -> tuple[RelabelRule, ...]:
+    """Read one list of rules. `kind` is how a message names them; `utf8`: any label name goes.
+
+    `null_text` is the whole message of a null rule outside of scrape configs.
+    """
+    null_text = null_text or f"empty or null {kind} relabeling rule in scrape config"
     items = section.sections(name, "relabel.plain", null_text=null_text)
     return tuple(_rule(item, utf8=utf8) for item in items)
 

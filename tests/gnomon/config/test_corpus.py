@@ -19,7 +19,6 @@ ENVIRONMENT = {"TEST": "TestValue"}
 UNBUILT = {
     "alerting",
     "rule_files",
-    "remote_write",
     "remote_read",
     "tracing",
     "convert_classic_histograms_to_nhcb",

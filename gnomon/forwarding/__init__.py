@@ -1,0 +1,1 @@
+"""Forwarding: what the log holds is sent on to other storage, by remote write."""
