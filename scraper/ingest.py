@@ -36,6 +36,7 @@ from scraper.native import NativeSamples, part_native, stale_histograms
 from scraper.new_series import TypesInEffect, find_new
 from scraper.protobuf import ProtobufExposition, parse_protobuf
 from scraper.series_cache import SeriesCache
+from scraper.start_times import CreatedLines
 from scraper.tokens import ParseError, series_labels
 from tsdb.interface import (
     Appender,
@@ -134,6 +135,8 @@ class _Batch:
     series_added: int = 0
     shown: int = 0
     duplicates: int = 0
+    starts: Ints | None = None
+    """The start timestamp of each sample of the exposition, 0 for none."""
 
 
 class _Thread(threading.local):
@@ -163,6 +166,7 @@ class TargetIngest:
         # Those that were native histograms in the last good scrape: so are their markers.
         self._native_refs = _NO_REFS
         self._exemplars = TargetExemplars()
+        self._created = CreatedLines() if labelling.job.start_times else None
 
     def relabelled(self, labelling: Labelling, *, timeout_ms: int) -> TargetIngest:
         """Return a successor that labels differently and knows which series were live."""
@@ -197,7 +201,13 @@ class TargetIngest:
         stale, stale_native = self._part_native(self._vanished(batch))
         report = self._report(error, elapsed_s(), batch, body_bytes)
         refs, times, values = self._rows(batch, stale, report, time_ms)
-        statuses = self._appender.append(refs, times, values, time_max_ms=time_ms + FUTURE_MS_MAX)
+        statuses = self._appender.append(
+            refs,
+            times,
+            values,
+            time_max_ms=time_ms + FUTURE_MS_MAX,
+            start_times_ms=_starts_of_rows(batch, refs.size),
+        )
         counts = np.bincount(statuses, minlength=len(AppendStatus)).tolist()
         if counts[AppendStatus.STORED] != statuses.size:
             counts = self._look_again(batch, statuses, stale.size, report, time_ms)
@@ -257,8 +267,13 @@ class TargetIngest:
     def _store_native(self, batch: _Batch, native: NativeSamples, time_ms: int) -> list[int]:
         """Append the native histograms of a scrape; return the count of each `AppendStatus`."""
         limit = time_ms + FUTURE_MS_MAX
+        starts = batch.starts
         statuses = self._appender.append_histograms(
-            native.refs, native.times_ms, native.histograms, time_max_ms=limit
+            native.refs,
+            native.times_ms,
+            native.histograms,
+            time_max_ms=limit,
+            start_times_ms=None if starts is None else starts[native.samples],
         )
         lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
         if lost.size:
@@ -266,7 +281,11 @@ class TargetIngest:
             refs = self._resolve_again(batch, again.samples)
             statuses = statuses.copy()
             statuses[lost] = self._appender.append_histograms(
-                refs, again.times_ms, again.histograms, time_max_ms=limit
+                refs,
+                again.times_ms,
+                again.histograms,
+                time_max_ms=limit,
+                start_times_ms=None if starts is None else starts[again.samples],
             )
         counts: list[int] = np.bincount(statuses, minlength=len(AppendStatus)).tolist()
         return counts
@@ -341,6 +360,7 @@ class TargetIngest:
             counts,
         )
         count = counts.tolist()
+        starts, scraped = self._start_times(exposition)
         native, size = None, count[STORED]
         if isinstance(exposition, ProtobufExposition):
             native, size = part_native(exposition, columns, size)
@@ -351,12 +371,32 @@ class TargetIngest:
             live=live,
             gone=count[GONE],
             exposition=exposition,
-            scraped=exposition.sample_count,
+            scraped=scraped,
+            starts=starts,
             post_relabelling=count[KEPT],
             series_added=count[ADDED],
             shown=count[SHOWN],
             duplicates=count[REPEATED],
         )
+
+    def _start_times(self, exposition: Exposition) -> tuple[Ints | None, int]:
+        """Return the starts of all samples, None for none, and how many samples there are.
+
+        `_created` lines are none. Raises ParseError.
+        """
+        if self._created is None:
+            return None, exposition.sample_count
+        if isinstance(exposition, ProtobufExposition):
+            return exposition.start_times_ms(), exposition.sample_count
+        entries = exposition.entries.astype(np.int64)
+        lines = int(np.count_nonzero(self._created.created[entries]))
+        starts = self._created.starts(entries, exposition.values)
+        return starts, exposition.sample_count - lines
+
+    def _keep(self, order: Ints) -> None:
+        self.cache.keep(order)
+        if self._created is not None:
+            self._created.keep(order)
 
     def _learn(self, exposition: Exposition) -> None:
         """Find the series of samples without an entry; fills `entries` in place.
@@ -365,6 +405,14 @@ class TargetIngest:
         not create series.
         """
         new = find_new(exposition, self.labelling, self.metadata, self.cache.refs)
+        group, created = _NO_REFS, _NONE_LIVE
+        if self._created is not None:
+            types = TypesInEffect(exposition, self.metadata)
+            kinds = [types.at(sample) for sample in new.first.tolist()]
+            if not exposition.openmetrics:
+                kinds = [""] * len(kinds)
+            group, created = self._created.look_at(exposition, new.first, kinds)
+            new.leave_out(created)
         self._check_sample_limit(exposition, new)
         if not new.first.size:
             return
@@ -376,6 +424,8 @@ class TargetIngest:
             new.resolve(self._appender),
         )
         exposition.entries[new.samples] = added[new.numbers]
+        if self._created is not None:
+            self._created.add(group, created)
 
     def _check_sample_limit(self, exposition: Exposition, new: NewSeries) -> None:
         limit = self.labelling.job.limits.sample_limit
@@ -460,13 +510,13 @@ class TargetIngest:
         if failed:
             # A target whose labels vary in scrapes that fail would grow the cache without end.
             if cache.count > 2 * self._good_count + 1000:
-                cache.keep(np.flatnonzero(cache.seen == self._good_generation))
+                self._keep(np.flatnonzero(cache.seen == self._good_generation))
             return
         self._good_generation = generation
         self._native_refs = _NO_REFS
         exposition = batch.exposition
         if exposition is None:
-            cache.keep(_NO_REFS)
+            self._keep(_NO_REFS)
         else:
             if batch.native is not None:
                 self._native_refs = cache.refs[exposition.entries[batch.native.samples]]
@@ -476,7 +526,7 @@ class TargetIngest:
             if drift * _DRIFT > cache.count:
                 order = exposition.entries[(exposition.flags & DUPLICATE) == 0].astype(np.int64)
                 if not np.array_equal(order, np.arange(cache.count)):
-                    cache.keep(order)
+                    self._keep(order)
                 self._good_count = cache.count
         self.metadata.end_scrape()
 
@@ -514,13 +564,15 @@ class TargetIngest:
         columns = batch.columns
         assert columns is not None
         lost = np.flatnonzero(statuses == AppendStatus.UNKNOWN_SERIES)
-        refs = self._resolve_again(batch, columns.out_samples[lost])
+        samples, starts = columns.out_samples[lost], batch.starts
+        refs = self._resolve_again(batch, samples)
         statuses = statuses.copy()
         statuses[lost] = self._appender.append(
             refs,
             columns.out_times[lost],
             columns.out_values[lost],
             time_max_ms=time_ms + FUTURE_MS_MAX,
+            start_times_ms=None if starts is None else starts[samples],
         )
         return statuses
 
@@ -538,6 +590,15 @@ class TargetIngest:
             labels.append(self.labelling.stored_labels(exposed, types.at(sample)) or {})
         self.cache.refs[entries] = self._appender.resolve(LabelSpans.from_labels(labels))
         return self.cache.refs[exposition.entries[samples]]
+
+
+def _starts_of_rows(batch: _Batch, rows: int) -> Ints | None:
+    """Return the start of each row that is appended: samples first, then what has none."""
+    if batch.starts is None or batch.columns is None:
+        return None
+    starts = np.zeros(rows, np.int64)
+    starts[: batch.size] = batch.starts[batch.columns.out_samples[: batch.size]]
+    return starts
 
 
 def _exceeded(error: ParseError) -> str:

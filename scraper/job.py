@@ -91,6 +91,8 @@ class ScrapeJob:
     always_scrape_classic_histograms: bool = False
     native_histogram_bucket_limit: int = 0
     native_histogram_min_bucket_factor: float = 0.0
+    start_times: bool = False
+    """Start timestamps are read; `_created` lines of OpenMetrics are not series then."""
     metric_name_validation_scheme: str = "utf8"
     metric_name_escaping_scheme: str = "allow-utf-8"
     limits: ScrapeLimits = field(default_factory=ScrapeLimits)

@@ -58,6 +58,23 @@ class NewSeries:
     spans: LabelSpans | None
     others: list[dict[str, str]]
 
+    def leave_out(self, skipped: Mask) -> None:
+        """Drop some of the texts, as if relabelling had: bool[K]."""
+        if not (skipped & self.kept).any():
+            return
+        plain = np.flatnonzero(self.plain & self.kept)
+        if self.spans is not None:
+            left = np.flatnonzero(~skipped[plain])
+            begin, sizes = self.spans.first[left], np.diff(self.spans.first)[left]
+            first = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+            rows = np.arange(first[-1]) + np.repeat(begin - first[:-1], sizes)
+            spans = np.ascontiguousarray(self.spans.spans[rows])
+            self.spans = LabelSpans(self.spans.data, spans, first) if left.size else None
+        others = np.flatnonzero(~self.plain & self.kept).tolist()
+        pairs = zip(others, self.others, strict=True)
+        self.others = [labels for number, labels in pairs if not skipped[number]]
+        self.kept = self.kept & ~skipped
+
     def resolve(self, appender: Appender) -> Ints:
         """Return the ref of each text, DROPPED where it is not kept: int64[K]."""
         refs = np.full(self.first.size, DROPPED, np.int64)

@@ -44,6 +44,7 @@ from scraper.protobuf_kernels import (
 )
 from scraper.resolution import limit_buckets, schema_of_factor
 from scraper.series_cache import HASH_KEYS, SeriesCache
+from scraper.start_time_kernels import read_starts
 from scraper.text_kernels import PADDING
 from scraper.tokens import METRIC_NAME, ParseError, go_quote, is_utf8
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, HistogramColumns, ResetHint
@@ -104,6 +105,16 @@ class ProtobufExposition(Exposition):
             number = normal_float(repr(float(self.bounds[sample])))
             pairs = [*pairs, (label, number.encode())]
         return _text(name, pairs)
+
+    def start_times_ms(self) -> npt.NDArray[np.int64] | None:
+        """Return when each sample began to count, 0 where it does not say; None if none does.
+
+        Raises ParseError.
+        """
+        starts = np.empty(self.sample_count, np.int64)
+        if read_starts(self.body, self.where, self.families, starts) >= 0:
+            raise ParseError("proto: a start timestamp is damaged")
+        return starts if starts.any() else None
 
     def teach(self, metadata: TargetMetadata) -> None:
         """Tell the metadata of the target what the families say of themselves."""

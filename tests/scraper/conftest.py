@@ -26,6 +26,8 @@ class FakeAppender:
         self.forgotten = set()
         self.histograms = {}
         self.exemplars = []
+        self.starts = {}
+        """Start timestamps by (ref, time)."""
         self.resolved = 0
 
     def resolve(self, labels):
@@ -43,10 +45,11 @@ class FakeAppender:
                 self.resolved += 1
         return np.array(out, np.int64)
 
-    def append(self, refs, times_ms, values, *, time_max_ms=None):
+    def append(self, refs, times_ms, values, *, time_max_ms=None, start_times_ms=None):
         assert refs.size == times_ms.size == values.size
         statuses = np.zeros(refs.size, np.uint8)
         with self.lock:
+            self._keep_starts(refs, times_ms, start_times_ms)
             self.batches.append((refs.copy(), times_ms.copy(), values.copy()))
             for n, (ref, time, value) in enumerate(
                 zip(refs.tolist(), times_ms.tolist(), values, strict=True)
@@ -65,10 +68,21 @@ class FakeAppender:
                     of_series[time] = value
         return statuses
 
-    def append_histograms(self, refs, times_ms, histograms, *, time_max_ms=None):
+    def _keep_starts(self, refs, times_ms, start_times_ms):
+        if start_times_ms is None:
+            return
+        assert start_times_ms.size == refs.size
+        for row in zip(refs.tolist(), times_ms.tolist(), start_times_ms.tolist(), strict=True):
+            if row[2]:
+                self.starts[row[:2]] = row[2]
+
+    def append_histograms(
+        self, refs, times_ms, histograms, *, time_max_ms=None, start_times_ms=None
+    ):
         """Keep each as columns of one, by ref and time."""
         assert refs.size == times_ms.size == histograms.histogram_count
         with self.lock:
+            self._keep_starts(refs, times_ms, start_times_ms)
             for n, (ref, time) in enumerate(zip(refs.tolist(), times_ms.tolist(), strict=True)):
                 one = take(histograms, np.array([n]))
                 self.histograms.setdefault(ref, {})[time] = one
