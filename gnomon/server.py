@@ -150,7 +150,7 @@ class Server:
             if state.database is not None:
                 await self._forward(config)
             if state.scraper is not None:
-                await state.scraper.apply(wiring.jobs(config, self._watches))
+                await state.scraper.apply(wiring.jobs(self._options, config, self._watches))
             state.config, state.config_text = config, effective_yaml(config)
             state.retention = wiring.retention(self._options, config)
             state.external_labels.clear()
@@ -247,7 +247,7 @@ class Server:
         self._threads = wiring.scrape_threads()
         scraper = wiring.scraper(self._storage, self._threads, self._config)
         self._state.scraper = scraper
-        await scraper.apply(wiring.jobs(self._state.config, self._watches))
+        await scraper.apply(wiring.jobs(self._options, self._state.config, self._watches))
         self._state.ready = True
         _log.info(
             "Server is ready to receive web requests.",

@@ -37,6 +37,25 @@ def test_the_defaults_are_prometheus():
             ["--storage.tsdb.retention.size=512MB"], "retention_size_bytes", 2**29, id="a size"
         ),
         pytest.param(["--query.timeout=90s"], "query_timeout_ms", 90_000, id="a duration"),
+        pytest.param(["--web.read-timeout", "0s"], "read_timeout_ms", 0, id="no read timeout"),
+        pytest.param(
+            ["--storage.remote.read-sample-limit=5e7"],
+            "read_samples_max",
+            50_000_000,
+            id="a number as Go writes it",
+        ),
+        pytest.param(
+            ["--enable-feature=auto-reload-config"],
+            "auto_reload",
+            True,
+            id="the feature that became a flag",
+        ),
+        pytest.param(
+            ["--storage.tsdb.min-block-duration=30m", "--storage.tsdb.max-block-duration=90m"],
+            "max_block_ms",
+            5_400_000,
+            id="the length of blocks",
+        ),
         pytest.param(["--query.max-samples=7"], "query_samples_max", 7, id="a number"),
         pytest.param(
             ["--enable-feature=promql-delayed-name-removal,promql-at-modifier"],
@@ -45,7 +64,7 @@ def test_the_defaults_are_prometheus():
             id="features",
         ),
         pytest.param(
-            ["--storage.tsdb.min-block-duration=2h", "--web.read-timeout", "5m"],
+            ["--storage.tsdb.wal-compression", "--rules.alert.resend-delay", "1m"],
             "config_file",
             Path("gnomon.yml"),
             id="what is not built, at its default",
@@ -68,11 +87,23 @@ def test_flags_are_read(words, member, value):
         (["--config.file=a", "--config.file=b"], "flag 'config.file' cannot be repeated"),
         (["--query.timeout=x"], "flag '--query.timeout': not a valid duration string: \"x\""),
         (["--query.max-samples=0"], "flag '--query.max-samples': must be positive, got 0"),
+        (
+            ["--web.max-connections=1.5"],
+            "flag '--web.max-connections': must be a whole number from 0 on, got 1.5",
+        ),
+        (
+            ["--storage.tsdb.min-block-duration=1s"],
+            "flag '--storage.tsdb.min-block-duration': must be at least 1m, got 1s",
+        ),
+        (
+            ["--storage.tsdb.max-block-duration=1h"],
+            "flag '--storage.tsdb.max-block-duration': must not be shorter than",
+        ),
         (["--log.level=loud"], "flag '--log.level': must be one of debug, info, warn, error,"),
         (["--web.listen-address=9090"], "flag '--web.listen-address': '9090' is not host:port"),
         (
-            ["--web.page-title=x"],
-            "flag '--web.page-title' is known to Prometheus but not supported by Gnomon yet",
+            ["--web.user-assets=x"],
+            "flag '--web.user-assets' is known to Prometheus but not supported by Gnomon yet",
         ),
         (
             ["--agent"],

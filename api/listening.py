@@ -1,0 +1,324 @@
+"""Listening sockets -> connections that aiohttp serves, so many at once and none for ever.
+
+From: `gnomon/server.py`.   To: aiohttp's request handlers.
+
+A connection beyond the limit waits in the kernel, unaccepted, as behind Go's LimitListener; all
+sites of one `Connections` share the limit. A TLS handshake runs beside accepting. A sweep over the
+open connections cuts off who sends or reads too slowly: no request pays for a timer of its own.
+Source: Prometheus' flags --web.max-connections and --web.read-timeout; Go, net/http.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from api.routes import RUNNER_OPTIONS
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+logger = logging.getLogger(__name__)
+
+HEAD_BYTES_MAX = (1 << 20) + 4096
+"""Request line and headers together, what Go allows."""
+
+HANDSHAKE_S_MAX = 60.0
+"""How long a TLS handshake may take, whatever the read timeout."""
+
+STALL_S_MAX = 60.0
+"""How long a client may leave a reply unread without taking a byte of it."""
+
+SWEEP_S_MAX = 1.0
+ACCEPTS_AT_ONCE = 64
+"""Connections taken in a row: requests on open connections must have their turn."""
+
+PAUSE_S = 0.5
+"""How long to wait when the process is out of file descriptors."""
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+    b"431 Request Header Fields Too Large"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStats:
+    """Connections at this moment, and counts so far; `cut_off` were too slow or too large."""
+
+    open: int
+    accepted: int
+    closed: int
+    cut_off: int
+
+
+class Connection(RequestHandler):
+    """One connection: aiohttp's handler, with eyes for what is overdue."""
+
+    __slots__ = ("_connections", "_head_bytes", "_since", "_state", "_wire")
+
+    def __init__(self, connections: Connections, server: web.Server, read_timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, keepalive_timeout=read_timeout_s, **RUNNER_OPTIONS)
+        self._connections = connections
+        self._wire: asyncio.Transport | None = None
+        self._head_bytes = 0
+        self._state: object = None
+        self._since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve."""
+        # aiohttp forgets the transport when it asks for its end, which a stalled reader prevents.
+        self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for the next connection."""
+        super().connection_lost(exc)
+        self._wire = None
+        self._connections.lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a head beyond all bounds ends the connection before memory does."""
+        super().data_received(data)
+        if self._waiter is None or self._messages:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES_MAX and self._wire is not None:
+            self._connections.cut_off += 1
+            self._wire.write(_TOO_LARGE)
+            self.force_close()
+
+    def overdue(self, now_s: float, read_timeout_s: float, stall_s: float) -> bool:
+        """Whether the peer has let us wait for too long. Asked every now and then.
+
+        Waiting for a request, idle or in the middle of its head, is timed by aiohttp itself.
+        """
+        wire, request = self._wire, self._current_request
+        if wire is None:
+            return False
+        unread = wire.get_write_buffer_size()
+        state: object
+        if unread or wire.is_closing():
+            state, limit_s = unread, stall_s
+        elif request is not None and not request.content.is_eof():
+            state, limit_s = request, read_timeout_s
+        else:
+            self._state = None
+            return False
+        if state is not self._state and state != self._state:
+            self._state, self._since = state, now_s
+        return now_s - self._since >= limit_s
+
+    def abort(self) -> None:
+        """End it without waiting for the peer."""
+        if self._wire is not None:
+            self._wire.abort()
+
+
+class Connections:
+    """All connections of a server, over all its sites. Used from one event loop.
+
+    `close` ends the sweep; the connections themselves are ended by the runner's cleanup.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        connections_max: int = 512,
+        read_timeout_s: float = 300.0,
+        stall_s: float = STALL_S_MAX,
+    ) -> None:
+        """Take limits; times and counts of 0 or less are none, as in Go."""
+        self._server = server
+        self._connections_max = connections_max
+        self._read_timeout_s = read_timeout_s
+        self._stall_s = stall_s
+        self._open: set[Connection] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._full: set[Callable[[], None]] = set()
+        self._accepted = self._closed = self.cut_off = 0
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def stats(self) -> ConnectionStats:
+        """Return counts at this moment."""
+        return ConnectionStats(len(self._open), self._accepted, self._closed, self.cut_off)
+
+    @property
+    def open(self) -> AbstractSet[Connection]:
+        """The connections that have been accepted and not ended."""
+        return self._open
+
+    @property
+    def full(self) -> bool:
+        """Whether the next connection has to wait."""
+        return len(self._open) >= self._connections_max > 0
+
+    def when_free(self, resume: Callable[[], None]) -> None:
+        """Call `resume`, once, when a connection has ended."""
+        self._full.add(resume)
+
+    def forget(self, resume: Callable[[], None]) -> None:
+        """Do not call `resume` any more."""
+        self._full.discard(resume)
+
+    def serve(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Serve an accepted connection."""
+        connection = Connection(self, self._server, max(self._read_timeout_s, 0.0))
+        self._accepted += 1
+        self._open.add(connection)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._connect(connection, accepted, context))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(self._sweep_s, self._sweep)
+
+    def lost(self, connection: Connection) -> None:
+        """Count a connection out, and accept those who waited for it."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
+        self._closed += 1
+        waiting, self._full = self._full, set()
+        for resume in waiting:
+            resume()
+
+    def close(self) -> None:
+        """Break off handshakes and stop looking."""
+        for task in self._serving:
+            task.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
+    @property
+    def _sweep_s(self) -> float:
+        shortest = min(self._stall_s, self._read_timeout_s if self._read_timeout_s > 0 else 1e9)
+        return min(SWEEP_S_MAX, shortest / 8)
+
+    async def _connect(
+        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None
+    ) -> None:
+        handshake_s = None
+        if context is not None:
+            limit_s = self._read_timeout_s if self._read_timeout_s > 0 else HANDSHAKE_S_MAX
+            handshake_s = min(HANDSHAKE_S_MAX, limit_s)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, accepted, ssl=context, ssl_handshake_timeout=handshake_s
+            )
+        except BaseException as error:
+            accepted.close()
+            self.lost(connection)
+            if not isinstance(error, (OSError, TimeoutError)):  # ssl.SSLError is an OSError
+                raise
+            logger.debug("connection ended before its first request: %s", error)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        read_timeout_s = self._read_timeout_s if self._read_timeout_s > 0 else float("inf")
+        for connection in list(self._open):
+            if connection.overdue(now_s, read_timeout_s, self._stall_s):
+                self.cut_off += 1
+                connection.abort()
+        if self._open:
+            self._sweeping = loop.call_later(self._sweep_s, self._sweep)
+
+
+class Site(web.BaseSite):
+    """One address that is listened at; `web.TCPSite` with `Connections`' limits."""
+
+    __slots__ = ("_connections", "_host", "_listeners", "_port", "_retry")
+
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        connections: Connections,
+        host: str | None,
+        port: int,
+        *,
+        backlog: int = 1024,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(runner, backlog=backlog, ssl_context=ssl_context)
+        self._connections, self._host, self._port = connections, host, port
+        self._listeners: list[socket.socket] = []
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        """The address as a URL."""
+        scheme = "https" if self._ssl_context else "http"
+        return f"{scheme}://{self._host or '0.0.0.0'}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        await super().start()
+        # asyncio knows how to resolve, bind and listen; only accepting is ours.
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol,
+            self._host,
+            self._port,
+            backlog=self._backlog,
+            start_serving=False,
+        )
+        self._server = server
+        for shown in server.sockets:
+            listener = socket.fromfd(shown.fileno(), shown.family, shown.type)
+            listener.setblocking(False)
+            listener.listen(self._backlog)
+            self._listeners.append(listener)
+        self._resume()
+
+    async def stop(self) -> None:
+        """Stop listening; connections go on."""
+        self._pause()
+        self._connections.forget(self._resume)
+        if self._retry is not None:
+            self._retry.cancel()
+        while self._listeners:
+            self._listeners.pop().close()
+        await super().stop()
+
+    def _resume(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._retry = None
+        for listener in self._listeners:
+            loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _pause(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.remove_reader(listener.fileno())
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            if self._connections.full:
+                self._pause()
+                self._connections.when_free(self._resume)
+                return
+            try:
+                accepted, _address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                logger.error("cannot accept connections: %s", error)
+                self._pause()
+                self._retry = asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
+                return
+            accepted.setblocking(False)
+            self._connections.serve(accepted, self._ssl_context)
