@@ -25,11 +25,12 @@ from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
 from gnomon.config.model import EXEMPLARS_DEFAULT, RETENTION_DEFAULT_MS
-from gnomon.flags import START_STORAGE, START_ZEROS
+from gnomon.flags import START_FEATURES, START_STORAGE, START_ZEROS
 from gnomon.measured import MeasuredEngine
 from gnomon.units import format_duration, format_size
 from promql.engine import EngineOptions
 from promql.parse import FEATURES
+from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST
 from scraper.thread import ScraperThread
 from tsdb.database import Database, DatabaseOptions
 
@@ -96,6 +97,8 @@ def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:
             out_of_order_window_ms=config.storage.out_of_order_time_window_ms,
             exemplars_max=exemplars_max,
             keep_blocks=False,
+            start_times_stored=START_STORAGE in options.features,
+            start_zeros=START_ZEROS in options.features,
         )
     return DatabaseOptions(
         retention_ms=kept.time_ms,
@@ -178,12 +181,28 @@ def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Confi
     return ScraperThread(storage, threads, external_labels=config.global_config.external_labels)
 
 
-def jobs(config: Config, watches: Watches) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:
+def jobs(
+    options: ServeOptions, config: Config, watches: Watches
+) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:
     """Return every job with its discoverers, as `Scraper.apply` takes them.
 
     `watches` are shared by all jobs, and by the configurations before and after a reload.
     """
-    return [(job.job, discoverers(job, watches)) for job in config.jobs]
+    start_times = not options.features.isdisjoint(START_FEATURES)
+    return [
+        (with_start_times(job.job) if start_times else job.job, discoverers(job, watches))
+        for job in config.jobs
+    ]
+
+
+def with_start_times(job: ScrapeJob) -> ScrapeJob:
+    """Return a job that reads start timestamps; protobuf is the better way to have them."""
+    asked = job.scrape_protocols
+    return replace(
+        job,
+        start_times=True,
+        scrape_protocols=PROTOBUF_FIRST if asked == DEFAULT_PROTOCOLS else asked,
+    )
 
 
 def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:

@@ -44,12 +44,37 @@ def test_retention(tmp_path, flags, text, expected, shown):
     assert kept.text() == shown
 
 
+@pytest.mark.parametrize(
+    ("features", "written", "expected"),
+    [
+        pytest.param([], "", (False, False), id="not asked for"),
+        pytest.param(["created-timestamp-zero-ingestion"], "", (True, True), id="as zeros"),
+        pytest.param(["st-storage"], "", (True, True), id="stored"),
+        pytest.param(
+            ["st-storage"], ", scrape_protocols: [PrometheusText0.0.4]", (True, False),
+            id="what a file says of protocols holds",
+        ),
+    ],
+)  # fmt: skip
+def test_start_timestamps(tmp_path, features, written, expected):
+    options = parse_flags([f"--enable-feature={name}" for name in features])
+    text = f"scrape_configs: [{{job_name: a, static_configs: [{{targets: ['h:1']}}]{written}}}]"
+    ((job, _),) = wiring.jobs(options, config(text, tmp_path), Watches())
+    assert (job.start_times, job.scrape_protocols[0] == "PrometheusProto") == expected
+    made = wiring.database_options(options, config(text, tmp_path))
+    assert made.start_zeros == ("created-timestamp-zero-ingestion" in features)
+    assert made.start_times_stored == ("st-storage" in features)
+
+
 def test_equal_sections_make_equal_discoverers(tmp_path):
     text = (
         "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}],"
         " file_sd_configs: [{files: ['t.yml']}], http_sd_configs: [{url: 'http://h/'}]}]"
     )
-    (_, first), (_, second) = (wiring.jobs(config(text, tmp_path), Watches())[0] for _ in range(2))
+    options = parse_flags([])
+    (_, first), (_, second) = (
+        wiring.jobs(options, config(text, tmp_path), Watches())[0] for _ in range(2)
+    )
     assert first == second
     assert [type(each) for each in first[:2]] == [StaticDiscovery, FileDiscovery]
     assert first[1].patterns == (str(tmp_path / "t.yml"),)
