@@ -1,6 +1,6 @@
 """Compiled loops of streamed remote read: columns of samples to Prometheus' chunks, and to frames.
 
-From: `remote_read_chunks.py`.
+From: `sample_chunks.py`, `remote_read_chunks.py`.
 Source: Prometheus documentation of its chunk formats and of streamed remote read.
 """
 
@@ -99,11 +99,12 @@ def _varint_size(number: Word) -> Whole:
 @njit(cache=True, nogil=True)
 def _bits_of(word: Word) -> Whole:
     """Return how many bits a word needs."""
-    size = 0
-    while word != _U(0):
-        word >>= _U(1)
-        size += 1
-    return size
+    size = np.int64(0)
+    for step in (32, 16, 8, 4, 2, 1):
+        if word >> _U(step) != _U(0):
+            word >>= _U(step)
+            size += step
+    return size + np.int64(word != _U(0))
 
 
 @njit(cache=True, nogil=True)
@@ -323,7 +324,8 @@ def encode_histograms(
         needed = CHUNK_BYTES_MAX + 20 * width + 9 * bounds_count[h] + count[c] * (9 + 10 * width)
         room = np.zeros(needed, np.uint8)
         room[0], room[1] = count[c] >> 8, count[c] & 255
-        room[2] = 0xC0 if hint[h] == 3 else 0
+        # What a reader takes the first for: a gauge, the first after a reset, or not known.
+        room[2] = 0xC0 if hint[h] == 3 else 0x80 if hint[h] == 1 else 0
         bit = _put_threshold(room, np.int64(24), threshold[h], threshold_words[h])
         bit = _put_signed(room, bit, np.int64(schema[h]))
         bit = _put_spans(room, bit, positive_index, positive_start[h], positive_start[h + 1])

@@ -184,9 +184,9 @@ def _with_samples(batch: SeriesBatch) -> SeriesBatch | None:
 
 
 def take_series(batch: SeriesBatch, series: Ints) -> SeriesBatch:
-    """Return some series of a batch, with its pools, and without columns that became empty."""
+    """Return some series of a batch, in that order, with its pools, without emptied columns."""
     labels = batch.labels
-    if series.size != batch.series_count:
+    if not np.array_equal(series, np.arange(batch.series_count)):
         ids = labels.ids[:, series]
         used = np.atleast_1d(ids.any(axis=1))
         names = tuple(n for n, keep in zip(labels.names, used.tolist(), strict=True) if keep)

@@ -153,8 +153,7 @@ def _export(options: argparse.Namespace) -> int:
             database, options.target, matchers, options.min_time, options.max_time
         )
     _print_blocks(options, [block_line(path) for path in report.blocks])
-    if report.histograms:
-        print(f"note: {report.histograms} native histograms left out", file=sys.stderr)
+    print(f"{report.floats} floats, {report.histograms} native histograms", file=sys.stderr)
     return 0
 
 

@@ -1,7 +1,8 @@
 """A store as blocks in Prometheus' own format, for promtool, Thanos, and a way back.
 
 From: a database opened for reading, window by window. To: a directory of blocks.
-Floats only: native histograms are counted and left out.
+Floats and native histograms of all kinds; the chunks are those of remote read. What writers said of
+counter resets goes into headers of chunks, from which Prometheus learns of gauges, not of resets.
 A block is whole or absent: written beside, synced, renamed.
 """
 
@@ -15,11 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gnomon.prometheus.chunk_encode_kernels import (
-    CHUNK_BYTES_MAX,
-    SAMPLE_BYTES_MAX,
-    encode_chunks,
-)
+from api.sample_chunks import chunks_of
+from gnomon.prometheus.chunk_framing_kernels import FRAME_BYTES, frame_chunks
 from gnomon.prometheus.index_writer import SeriesEntry, write_index
 from gnomon.tsdb_tools.stored_batches import stored_batches
 from tsdb.block_meta import new_ulid
@@ -30,10 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tsdb.database import Database
-    from tsdb.interface import Ints, Matcher, SeriesBatch
+    from tsdb.interface import Matcher, SeriesBatch
 
 WINDOW_MS = 2 * 3_600_000
-CHUNK_SAMPLES = 120
+BATCH_SAMPLES_MAX = 1_000_000
+"""Samples whose chunks are made at once: some tens of megabytes."""
 SEGMENT_BYTES_MAX = 512 << 20
 _SEGMENT_HEADER = b"\x85\xbd\x40\xdd\x01\x00\x00\x00"
 _TOMBSTONES = b"\x01\x30\xba\x30\x01\x00\x00\x00\x00"
@@ -41,10 +40,10 @@ _TOMBSTONES = b"\x01\x30\xba\x30\x01\x00\x00\x00\x00"
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was written. `histograms` were left out."""
+    """What was written; `histograms` are not among the `floats`."""
 
     blocks: tuple[Path, ...]
-    samples: int
+    floats: int
     histograms: int
 
 
@@ -55,24 +54,26 @@ def export_blocks(
     start_ms: int,
     end_ms: int,
 ) -> ExportReport:
-    """Write a block for each two hours that have floats in [start_ms, end_ms]. Raises OSError."""
+    """Write a block for each two hours that have samples in [start_ms, end_ms]. Raises OSError."""
     blocks = []
-    samples = histograms = 0
+    floats = histograms = 0
     target.mkdir(parents=True, exist_ok=True)
     for low, high in _windows(database, start_ms, end_ms):
         writer = _BlockWriter(target)
         try:
-            for batch in stored_batches(database, matcher_sets, low, high):
+            for batch in stored_batches(
+                database, matcher_sets, low, high, samples_max=BATCH_SAMPLES_MAX
+            ):
                 writer.add(batch)
             path = writer.finish()
         except BaseException:
             shutil.rmtree(writer.directory, ignore_errors=True)
             raise
-        histograms += writer.histograms
         if path is not None:
-            samples += writer.samples
+            floats += writer.floats
+            histograms += writer.histograms
             blocks.append(path)
-    return ExportReport(tuple(blocks), samples, histograms)
+    return ExportReport(tuple(blocks), floats, histograms)
 
 
 def _windows(database: Database, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
@@ -104,33 +105,30 @@ class _BlockWriter:
         self._entries: list[SeriesEntry] = []
         self._segment, self._segment_bytes = 0, 0
         self._low, self._high = 2**62, -(2**62)
-        self.samples = self.histograms = self._chunks = 0
+        self.floats = self.histograms = self._chunks = 0
 
     def add(self, batch: SeriesBatch) -> None:
         """Write the chunks of one batch. Raises OSError."""
+        chunks = chunks_of(batch)
+        if not chunks.series.size:
+            return
+        framed = np.empty(chunks.data.size + FRAME_BYTES * chunks.series.size, np.uint8)
+        start = np.empty(chunks.series.size, np.int64)
+        size = frame_chunks(chunks.data, chunks.start, framed, start)
+        refs = self._append(framed[:size].tobytes()) + start
+        order = np.lexsort((chunks.first_ms, chunks.series))
+        series, first = np.unique(chunks.series[order], return_index=True)
+        low, high = chunks.first_ms[order], chunks.last_ms[order]
+        pieces = list(zip(low.tolist(), high.tolist(), refs[order].tolist(), strict=True))
+        edges = [*first.tolist(), len(pieces)]
+        for s, row in enumerate(series.tolist()):
+            labels = sorted(batch.labels.row(row).items(), key=lambda pair: pair[0].encode())
+            entry = SeriesEntry(tuple(labels), tuple(pieces[edges[s] : edges[s + 1]]))
+            self._entries.append(entry)
+        self.floats += int(batch.count.sum())
         if batch.histograms is not None:
             self.histograms += int(batch.histograms.count.sum())
-        rows = np.flatnonzero(batch.count)
-        if not rows.size:
-            return
-        # Chunks cut each series' samples evenly into pieces of at most 120.
-        count = batch.count[rows]
-        pieces = -(-count // CHUNK_SAMPLES)
-        series = np.repeat(np.arange(rows.size), pieces)
-        nth = np.arange(series.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        first = count[series] * nth // pieces[series]
-        size = count[series] * (nth + 1) // pieces[series] - first
-        low = batch.times[batch.time_start[rows][series] + first]
-        high = batch.times[batch.time_start[rows][series] + first + size - 1]
-        refs = self._write_chunks(batch, rows[series], first, size)
-        edges = np.concatenate(([0], np.cumsum(pieces))).tolist()
-        chunks = list(zip(low.tolist(), high.tolist(), refs.tolist(), strict=True))
-        for s, row in enumerate(rows.tolist()):
-            labels = sorted(batch.labels.row(row).items(), key=lambda pair: pair[0].encode())
-            entry = SeriesEntry(tuple(labels), tuple(chunks[edges[s] : edges[s + 1]]))
-            self._entries.append(entry)
-        self.samples += int(count.sum())
-        self._chunks += series.size
+        self._chunks += len(pieces)
         self._low, self._high = min(self._low, int(low.min())), max(self._high, int(high.max()))
 
     def finish(self) -> Path | None:
@@ -146,7 +144,9 @@ class _BlockWriter:
             "minTime": self._low,
             "maxTime": self._high + 1,
             "stats": {
-                "numSamples": self.samples,
+                "numSamples": self.floats + self.histograms,
+                "numFloatSamples": self.floats,
+                "numHistogramSamples": self.histograms,
                 "numSeries": len(self._entries),
                 "numChunks": self._chunks,
             },
@@ -163,29 +163,6 @@ class _BlockWriter:
         self.directory.rename(block)
         sync_directory(self._target)
         return block
-
-    def _write_chunks(self, batch: SeriesBatch, row: Ints, first: Ints, size: Ints) -> Ints:
-        """Write chunks, some at a time; return their refs."""
-        refs = np.empty(row.size, np.int64)
-        step = 1 << 13
-        for at in range(0, row.size, step):
-            part = slice(at, at + step)
-            ends = np.cumsum(size[part])
-            begins = ends - size[part]
-            inside = np.arange(int(ends[-1])) - np.repeat(begins, size[part])
-            times = batch.times[
-                np.repeat(batch.time_start[row[part]] + first[part], size[part]) + inside
-            ]
-            values = batch.values[
-                np.repeat(batch.value_start[row[part]] + first[part], size[part]) + inside
-            ]
-            room = ends[-1] * SAMPLE_BYTES_MAX + CHUNK_BYTES_MAX * begins.size
-            out, start = np.empty(room, np.uint8), np.empty(begins.size, np.int64)
-            length = encode_chunks(
-                times, values.view(np.uint64), begins, size[part].copy(), out, start
-            )
-            refs[part] = self._append(out[:length].tobytes()) + start
-        return refs
 
     def _append(self, content: bytes) -> int:
         """Append to the newest chunk file, or begin one; return the ref of its first byte."""

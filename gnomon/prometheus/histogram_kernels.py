@@ -43,7 +43,6 @@ FLOAT_ENCODING = 3
 _STALE = np.uint64(0x7FF0000000000002)
 _CUSTOM = -53
 _HINT_GAUGE = 3
-_HINT_NOT_RESET = 2
 _BOOLS = types.Array(types.bool_, 1, "C")
 _INT8S = types.Array(types.int8, 1, "C")
 _INT32S = types.Array(types.int32, 1, "C")
@@ -389,11 +388,8 @@ def decode_histograms(
                     room, at, sum_word, sum_leading, sum_trailing
                 )
             times[row], schema[row] = time, own_schema
-            hint[row] = 0
-            if header == 3:
-                hint[row] = _HINT_GAUGE
-            elif n > 0:
-                hint[row] = _HINT_NOT_RESET
+            # Of counters a header says nothing for sure, as Prometheus reads it.
+            hint[row] = _HINT_GAUGE if header == 3 else 0
             raw_total[row] = sum_word
             zero_threshold[row] = threshold
             if sum_word == _STALE:

@@ -9,7 +9,14 @@ from tests.tsdb.block_models import bits, from_batch, models, ranges, to_batch
 from tsdb.errors import CorruptFileError
 from tsdb.interface import Matcher, MatchOp
 from tsdb.symbols import SymbolTable
-from tsdb.tombstones import DeletedRange, Tombstone, mask_deleted, read_tombstones, write_tombstones
+from tsdb.tombstones import (
+    DeletedRange,
+    Tombstone,
+    mask_deleted,
+    read_tombstones,
+    take_series,
+    write_tombstones,
+)
 
 TOMBSTONES = (
     Tombstone((Matcher("job", MatchOp.MATCHES, 'a"\n.*'),), -5, 10),
@@ -62,3 +69,17 @@ def test_series_that_lose_the_same_range_still_share_their_times():
     result = mask_deleted(batch, [DeletedRange(np.arange(10), 5, 9)])
     assert np.unique(result.time_start).size == 2
     assert np.unique(result.count).tolist() == [25, 30]
+
+
+@settings(max_examples=50, deadline=None)
+@given(models(), st.data())
+def test_series_taken_in_any_order_keep_their_labels(model, data):
+    batch = to_batch(model, SymbolTable())
+    chosen = data.draw(st.lists(st.sampled_from(range(batch.series_count)), unique=True)) if (
+        batch.series_count
+    ) else []  # fmt: skip
+    taken = take_series(batch, np.array(chosen, np.int64))
+    rows = [frozenset(batch.labels.row(series).items()) for series in chosen]
+    assert [frozenset(taken.labels.row(at).items()) for at in range(len(chosen))] == rows
+    wanted = {labels: kept for labels, kept in model.items() if frozenset(labels) in rows}
+    assert from_batch(taken) == wanted
