@@ -35,7 +35,7 @@ def zero_places(head: Head, refs: Ints, times: Ints, starts: Ints, *, age_ms: in
         floor = max(floor, head.max_time_ms - age_ms)
     inside = (starts != 0) & (starts < times) & (starts >= floor)
     inside &= (refs >= 0) & ((refs & _SLOT_MASK) < head.slot_count)
-    at = np.flatnonzero(inside)
+    at: Ints = np.flatnonzero(inside)
     if not at.size:
         return at
     slots = refs[at] & _SLOT_MASK
@@ -43,7 +43,8 @@ def zero_places(head: Head, refs: Ints, times: Ints, starts: Ints, *, age_ms: in
     at = at[live & (starts[at] > head.newest_time.array[slots])]
     if not at.size:
         return at
-    return at[starts[at] > _newest_before(refs, times, at)]
+    chosen: Ints = at[starts[at] > _newest_before(refs, times, at)]
+    return chosen
 
 
 def _newest_before(refs: Ints, times: Ints, at: Ints) -> Ints:
