@@ -3,7 +3,7 @@
 From: `block_writer.py`, which hands over the arrays of a block's index.
 To:   `block.py`, which gets them back as views of the map.
 
-A fixed header, one table entry for each array, then the arrays, each at a multiple of 8 bytes.
+A fixed header, the arrays, each at a multiple of 8 bytes, and a table with an entry for each.
 FORMAT.md has the byte table. The header's checksum is checked on opening; those of the arrays when
 the caller asks, since that reads the whole file.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAGIC = b"GNMARRAY"
 VERSION = 1
 _HEADER = np.dtype(
-    [("magic", "S8"), ("version", "<u4"), ("count", "<u4"), ("crc", "<u4"), ("", "<u4")]
+    [("magic", "S8"), ("version", "<u4"), ("count", "<u4"), ("crc", "<u4"), ("table", "<u4")]
 )
 _ENTRY = np.dtype(
     [
@@ -44,6 +44,9 @@ _ENTRY = np.dtype(
 )
 _KINDS = {kind: np.dtype(kind) for kind in ("<u1", "<u2", "<u4", "<u8", "<i8", "<f8")}
 
+_RESIDENT_BYTES = 16 << 20
+"""What a check of a file leaves mapped at most."""
+
 
 def narrow(array: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
     """Return the same numbers in the narrowest unsigned type that holds them.
@@ -55,32 +58,61 @@ def narrow(array: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedint
     return array.astype(np.min_scalar_type(largest))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array], *, sync: bool = True) -> int:
-    """Write and fsync the file, one-dimensional arrays by name; return its size in bytes."""
-    entries = np.zeros(len(arrays), dtype=_ENTRY)
-    offset = _HEADER.itemsize + entries.nbytes
-    bodies: list[memoryview[int] | bytes] = []
-    for entry, (name, array) in zip(entries, arrays.items(), strict=True):
+class ArrayWriter:
+    """Writes an array file one array at a time, so that they need not be in memory together.
+
+    The table comes last and the header is completed when everything else is there: a file that
+    was not finished does not open. To be used in a `with` statement.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file, or empty it. Raises OSError."""
+        self._file = path.open("wb")
+        self._file.write(bytes(_HEADER.itemsize))
+        self._entries: list[tuple[bytes, bytes, int, int, int, int]] = []
+        self.size_bytes = _HEADER.itemsize
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, name: str, array: Array) -> None:
+        """Write one array of one dimension. Raises OSError."""
         # numpy spells byte arrays |u1; in the file every kind names its byte order.
         kind = "<" + array.dtype.str[1:]
         assert kind in _KINDS
         assert array.ndim == 1
         body = np.ascontiguousarray(array).view(np.uint8).data
-        entry["name"], entry["kind"] = name.encode(), kind.encode()
-        entry["offset"], entry["bytes"], entry["crc"] = offset, len(body), zlib.crc32(body)
+        entry = (name.encode(), kind.encode(), self.size_bytes, len(body), zlib.crc32(body), 0)
+        self._entries.append(entry)
         padding = -len(body) % 8
-        bodies += (body, bytes(padding))
-        offset += len(body) + padding
-    header = np.zeros(1, dtype=_HEADER)
-    header["magic"], header["version"], header["count"] = MAGIC, VERSION, len(arrays)
-    header["crc"] = zlib.crc32(entries.tobytes())
-    with path.open("wb") as file:
-        file.write(header.tobytes() + entries.tobytes())
-        file.writelines(bodies)
-        file.flush()
+        self._file.write(body)
+        self._file.write(bytes(padding))
+        self.size_bytes += len(body) + padding
+
+    def finish(self, *, sync: bool = True) -> int:
+        """Write table and header, fsync; return the size of the file in bytes. Raises OSError."""
+        table = np.array(self._entries, dtype=_ENTRY).tobytes()
+        header = np.zeros(1, dtype=_HEADER)
+        header["magic"], header["version"], header["count"] = MAGIC, VERSION, len(self._entries)
+        header["crc"], header["table"] = zlib.crc32(table), self.size_bytes // 8
+        self._file.write(table)
+        self._file.seek(0)
+        self._file.write(header.tobytes())
+        self._file.flush()
         if sync:
-            os.fsync(file.fileno())
-    return offset
+            os.fsync(self._file.fileno())
+        return self.size_bytes + len(table)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> int:
+    """Write and fsync the file, one-dimensional arrays by name; return its size in bytes."""
+    with ArrayWriter(path) as out:
+        for name, array in arrays.items():
+            out.add(name, array)
+        return out.finish()
 
 
 class Arrays(Protocol):
@@ -127,11 +159,12 @@ class ArrayFile:
         if header["magic"] != MAGIC or header["version"] != VERSION:
             raise CorruptFileError(path, 0, "not an array file of version 1")
         count = int(header["count"])
-        if _HEADER.itemsize + count * _ENTRY.itemsize > self.size_bytes:
+        offset = max(8 * int(header["table"]), _HEADER.itemsize)
+        if offset + count * _ENTRY.itemsize > self.size_bytes:
             raise CorruptFileError(path, 12, "too short for its table")
-        table = np.frombuffer(self._map, _ENTRY, count, offset=_HEADER.itemsize)
+        table = np.frombuffer(self._map, _ENTRY, count, offset=offset)
         if zlib.crc32(table.tobytes()) != header["crc"]:
-            raise CorruptFileError(path, _HEADER.itemsize, "checksum mismatch in the table")
+            raise CorruptFileError(path, offset, "checksum mismatch in the table")
         self._entries = {
             name.decode(): (kind.decode(), offset, size, crc)
             for name, kind, offset, size, crc, _ in table.tolist()
@@ -154,6 +187,15 @@ class ArrayFile:
     def verify(self) -> None:
         """Check every array against its checksum. Raises `CorruptFileError`."""
         whole = memoryview(self._map)
+        looked_at = 0
         for name, (_, offset, size, crc) in self._entries.items():
             if offset + size > self.size_bytes or zlib.crc32(whole[offset : offset + size]) != crc:
                 raise CorruptFileError(self.path, offset, f"checksum mismatch in array {name!r}")
+            looked_at += size
+            if looked_at > _RESIDENT_BYTES:
+                looked_at = 0
+                self.let_go()
+
+    def let_go(self) -> None:
+        """Count no more as memory of this process what was read; it is read again if needed."""
+        self._map.madvise(mmap.MADV_DONTNEED)

@@ -28,7 +28,7 @@ from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.change_log import ChangeLog
 from tsdb.directory_lock import DirectoryLock
 from tsdb.head import NEVER_MS, Head
-from tsdb.head_snapshot import read_snapshot, write_snapshot
+from tsdb.head_snapshot import has_snapshot, log_end, read_snapshot, write_snapshot
 from tsdb.kernels import NO_TIME
 from tsdb.maintenance import Maintenance
 from tsdb.replay import ReplayProgress, ReplayReport, replay
@@ -61,8 +61,8 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 _RESERVED_SLOTS = 1 << 24
 """Address space for 16 M series; beyond that columns grow by copying."""
-_LATE_SAMPLES_MAX = 2_000_000
-"""Late samples that wait for the next cut at most: 40 MB."""
+_HEAD_SAVE_INTERVAL_S = 1.0
+"""How often the size of the log is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class DatabaseOptions:
     `background` runs maintenance in a thread, every `maintenance_interval_s`. `clock_ms` bounds
     what counts as the newest time, from which retention, cuts and the window of late samples are
     counted: a sample from the future does not push out those of today. `exemplars_max` are kept.
+    The head is saved whenever the log has grown by `head_save_wal_bytes` and by as much as that
+    takes: a start after a crash replays only what came later.
     Start timestamps that come with samples are stored beside them if `start_times_stored`, and as
     zero samples (at most half a block behind the newest sample) if `start_zeros`.
     """
@@ -84,6 +86,7 @@ class DatabaseOptions:
     max_block_ms: int | None = None
     out_of_order_window_ms: int | None = None
     wal_segment_bytes: int = 128 << 20
+    head_save_wal_bytes: int = 32 << 20
     wal_fsync_interval_s: float | None = None
     no_lockfile: bool = False
     read_only: bool = False
@@ -146,6 +149,8 @@ class DatabaseStats:
     retention_bytes: int | None
     reloads: int
     reloads_failed: int
+    head_saves: int
+    head_save_s: float
     clean_start: int
 
 
@@ -258,8 +263,10 @@ class Database:
             segment_bytes=options.wal_segment_bytes,
         )
         self._appender.wal = self._maintenance.wal = self._wal
+        self._maintenance.unsaved_bytes = self._replayed.bytes
         if options.background:
             self._start("tsdb-maintenance", options.maintenance_interval_s, self._maintain_quietly)
+            self._start("tsdb-head-save", _HEAD_SAVE_INTERVAL_S, self._save_head_quietly)
         if options.wal_fsync_interval_s:
             self._start("tsdb-sync", options.wal_fsync_interval_s, self._sync_quietly)
 
@@ -277,20 +284,30 @@ class Database:
 
     def _abandon(self, *, save: bool = False) -> None:
         """Give back files and the lock; `save` the head, so that the next start is quick."""
-        saved = False
         try:
             if self._wal is not None:
                 self._wal.close()
                 self._wal = None
                 if save and self.path is not None:
-                    saved = write_snapshot(self._head, self.path / "head", self.path / "wal")
+                    self._save_head(self.path)
         finally:
-            self._head.close(keep_files=saved)
+            kept = self.path is not None and has_snapshot(self.path / "head")
+            self._head.close(keep_files=kept)
             for block in self._reader.blocks:
                 block.close()
             if self._lock_file is not None:
                 self._lock_file.release()
                 self._lock_file = None
+
+    def _save_head(self, path: Path) -> None:
+        """Save the head of a database that nobody writes to any more."""
+        end = log_end(path / "wal")
+        if end is None:
+            return
+        try:
+            write_snapshot(self._head, path / "head", lambda: end, lambda: None)
+        except OSError as error:
+            _log.warning("the head is not saved, the next start replays the log: %s", error)
 
     # Storage
 
@@ -421,6 +438,13 @@ class Database:
         """
         self._maintenance.snapshot(Path(target), skip_head=skip_head)
 
+    def save_head(self) -> None:
+        """Write what the head holds to a file, so that a start after a crash replays little.
+
+        Done in the background as the log grows. It only makes starts quicker: a failure is logged.
+        """
+        self._maintenance.save_head()
+
     def flush(self) -> None:
         """Write what the head holds up to now into blocks, and shorten the log."""
         self._maintenance.flush()
@@ -498,6 +522,8 @@ class Database:
             retention_bytes=options.retention_bytes,
             reloads=counts.reloads,
             reloads_failed=counts.reloads_failed,
+            head_saves=counts.head_saves,
+            head_save_s=counts.head_save_s,
             clean_start=clean,
         )
 
@@ -517,6 +543,12 @@ class Database:
         except Exception:  # noqa: BLE001  # a background thread must outlive any failure
             self._maintenance.counts.compactions_failed += 1
             _log.exception("maintenance failed")
+
+    def _save_head_quietly(self) -> None:
+        try:
+            self._maintenance.save_head_if_due()
+        except Exception:  # noqa: BLE001  # a background thread must outlive any failure
+            _log.exception("saving the head failed")
 
     def _sync_quietly(self) -> None:
         try:

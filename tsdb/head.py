@@ -21,7 +21,9 @@ from tsdb.errors import CorruptFileError
 from tsdb.exemplars import ExemplarRing
 from tsdb.head_deletion import DeletedSlots
 from tsdb.head_pages import PageStore
+from tsdb.head_slots import CopiedSlots, TimeBlocks
 from tsdb.histogram_buffer import HistogramBuffer
+from tsdb.histogram_run import HistogramRun
 from tsdb.histogram_seal import restored, seal
 from tsdb.kernels import (
     BLOCKS,
@@ -32,6 +34,7 @@ from tsdb.kernels import (
     NO_TIME,
     PAGES,
     SLAB,
+    STAGED,
     STATE_SIZE,
     admit,
     place,
@@ -44,12 +47,12 @@ from tsdb.series_index import SeriesIndex
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from tsdb.histogram_run import HistogramRun
+    from tsdb.head_slots import OpenSamples
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
@@ -438,94 +441,142 @@ class Head:
         buffers += self.exemplars.size_bytes + 20 * (self.late.count + self.frozen_late.count)
         return row * self.slot_count + (8 * SLAB + 28) * self.time_block_count + buffers
 
-    def save(self) -> dict[str, Any]:
-        """Return everything that the head knows, for `restore`. No cut is being written."""
-        saved: dict[str, Any] = {
+    def save_series(self) -> dict[str, Any]:
+        """Return which series there are now, and what goes with them; part one of a saved head.
+
+        The caller holds the lock, and no cut happens before `save_rest`. What is returned does not
+        change, though series may come.
+        """
+        return {
             "head.window_ms": self._window_ms,
-            "head.windows": sorted(self.windows),
             "head.slot_count": self.slot_count,
-            "head.floor_ms": self.floor_ms,
-            "head.readable_ms": self.readable_ms,
             "head.symbols_kept": self._symbols_kept,
             "head.digest_keys": self.digest_keys,
-            "head.free": np.concatenate([self._free, self._resting]),
-            "head.state": self._state,
-            "head.free_blocks": self._free_blocks.array[: self._state[FREE_BLOCKS]],
-            "head.deleted": [each.start_ms for each in self.deleted],
-        }
-        for number, column in enumerate(self._slot_columns):
-            saved[f"slot.{number}"] = column.array[: self.slot_count]
-        for number, column in enumerate(self._block_columns):
-            saved[f"block.{number}"] = column.array[: self.time_block_count]
-        for number, each in enumerate(self.deleted):
-            saved[f"deleted.{number}.slots"] = each.slots
-            saved[f"deleted.{number}.end"] = each.end_ms
-        return {
-            **saved,
-            **self.pages.save(),
             **self.symbols.save(),
             **self.index.save(self.slot_count),
             **self.rows.save(),
-            **self.late.save(),
-            **self.histograms.save(),
             **self.exemplars.save(),
             **self.metadata.save(),
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> bool:
-        """Become the head that was saved; False, and nothing has changed, if that cannot be."""
+    def copy_slots(self, first: int, stop: int) -> tuple[CopiedSlots, list[npt.NDArray[Any]]]:
+        """Return a copy of some slots' open samples and other columns; part two, for all slots.
+
+        The caller holds the lock.
+        """
+        rows = slice(first, stop)
+        copied = CopiedSlots.of(rows, self.fill, self.block_of, self.open_bits, self.block_times)
+        return copied, [column.array[rows].copy() for column in self._saved_columns]
+
+    def save_rest(self) -> dict[str, Any]:
+        """Return what else there is, after all slots were copied; the caller holds the lock.
+
+        Sealed pages and buffers hold all that slots have had: what came since the slots were
+        copied may be in it or not.
+        """
+        assert not self._state[STAGED]
+        return {
+            "head.windows": sorted(self.windows),
+            "head.floor_ms": self.floor_ms,
+            "head.readable_ms": self.readable_ms,
+            "head.state": self._state.copy(),
+            "head.deleted": [each.start_ms for each in self.deleted],
+            **{f"deleted.{n}.slots": each.slots for n, each in enumerate(self.deleted)},
+            **{f"deleted.{n}.end": each.end_ms for n, each in enumerate(self.deleted)},
+            **self.pages.save(),
+            **self.late.save(),
+            **self.histograms.save(),
+        }
+
+    def restore(
+        self,
+        saved: Mapping[str, Any],
+        slots: Iterator[tuple[int, OpenSamples, list[npt.NDArray[Any]]]],
+    ) -> bool:
+        """Become the head that was saved; False, and nothing has changed, if that cannot be.
+
+        `slots` yields first slot, open samples and other columns, as they were copied.
+        """
         if saved["head.window_ms"] != self._window_ms:
             return False
         if not self.pages.restore(saved, saved["head.state"]):
             return False
         self.windows = set(saved["head.windows"])
-        self.slot_count = saved["head.slot_count"]
         self.floor_ms = max(self.floor_ms, saved["head.floor_ms"])
         self.readable_ms = saved["head.readable_ms"]
         self._symbols_kept = saved["head.symbols_kept"]
         self.digest_keys = saved["head.digest_keys"].copy()
-        self._free = saved["head.free"].copy()
+        self.symbols.restore(saved)
+        self.rows.restore(saved)
+        self.index.restore(saved, self.rows.slots)
         self._state[:] = saved["head.state"]
-        self._free_blocks.ensure(self.time_block_count)
-        self._free_blocks.restore(saved["head.free_blocks"])
-        for number, column in enumerate(self._slot_columns):
-            column.restore(saved[f"slot.{number}"])
-        for number, column in enumerate(self._block_columns):
-            column.restore(saved[f"block.{number}"])
+        self._restore_slots(saved["head.slot_count"], slots)
         self.deleted = tuple(
             DeletedSlots(
-                saved[f"deleted.{number}.slots"].copy(),
-                start,
-                saved[f"deleted.{number}.end"].copy(),
+                saved[f"deleted.{n}.slots"].copy(), start, saved[f"deleted.{n}.end"].copy()
             )
-            for number, start in enumerate(saved["head.deleted"])
+            for n, start in enumerate(saved["head.deleted"])
         )
-        self.symbols.restore(saved)
-        self.index.restore(saved)
-        self.rows.restore(saved)
         self.late.restore(saved)
         self.histograms = restored(saved)
+        self._repair_buffers()
         self.metadata.restore(saved)
         self.exemplars.restore(saved, self.generation.array[: self.slot_count])
         self.series_created = len(self.rows)
         return True
 
-    @property
-    def _slot_columns(self) -> tuple[GrowingColumn, ...]:
-        return (
-            self.generation,
-            self.newest_time,
-            self.newest_bits,
-            self.open_bits,
-            self.fill,
-            self.block_of,
-            self.version,
-            self.page_head,
-        )
+    def _restore_slots(
+        self, count: int, slots: Iterator[tuple[int, OpenSamples, list[npt.NDArray[Any]]]]
+    ) -> None:
+        self.slot_count = count
+        for column in self._slot_columns:
+            column.ensure(count)
+        blocks = TimeBlocks()
+        for first, samples, columns in slots:
+            rows = slice(first, first + samples.fill.size)
+            for column, part in zip(self._saved_columns, columns, strict=True):
+                column.array[rows] = part
+            self.fill.array[rows] = samples.fill
+            self.block_of.array[rows] = blocks.enter(samples)
+            samples.restore(self.open_bits.array[rows])
+        times, fill, users = blocks.columns()
+        none = np.full(fill.size, -1, np.int32)
+        self.block_times.restore(times)
+        self._block_run.restore(none.astype(np.int64))
+        self._free_blocks.ensure(fill.size)
+        for column, rows_of in zip(self._block_facts, (fill, users, none, none), strict=True):
+            column.restore(rows_of)
+        self._state[BLOCKS], self._state[FREE_BLOCKS], self._state[FRESH] = fill.size, 0, -1
+        is_member = np.zeros(count, np.bool_)
+        is_member[self.rows.slots] = True
+        self._free = np.flatnonzero(~is_member).astype(np.int32)
+
+    def _repair_buffers(self) -> None:
+        """Bring saved buffers to what was saved before them: slots, and before those, series.
+
+        The log has it again: what belongs to later series comes with these, and a histogram that
+        is here already is told by its slot's newest time.
+        """
+        for buffer in self.buffers:
+            later = np.setdiff1d(buffer.slots(), self.rows.slots).astype(np.int32)
+            if later.size:
+                buffer.remove(later)
+        newest_time, newest_bits = self.newest_time.array, self.newest_bits.array
+        for run in self.histograms.runs:
+            if isinstance(run, HistogramRun):  # nothing is sealed while a head is saved
+                last = np.flatnonzero(np.append(run.slots[1:] != run.slots[:-1], True))
+                last = last[run.times[last] > newest_time[run.slots[last]]]
+                newest_time[run.slots[last]] = run.times[last]
+                newest_bits[run.slots[last]] = run.digests[last]
 
     @property
-    def _block_columns(self) -> tuple[GrowingColumn, ...]:
-        return (self.block_times, self._block_run, *self._block_facts)
+    def _saved_columns(self) -> tuple[GrowingColumn, ...]:
+        """What is saved of each slot, beside its open samples."""
+        return (self.generation, self.newest_time, self.newest_bits, self.page_head)
+
+    @property
+    def _slot_columns(self) -> tuple[GrowingColumn, ...]:
+        return (*self._saved_columns, self.open_bits, self.fill, self.block_of, self.version)
 
     def close(self, *, keep_files: bool = False) -> None:
         """Give back files; `keep_files` leaves sealed pages to a head that was saved."""

@@ -3,9 +3,10 @@
 From: `kernels.place` (fills the staging area). To: `head_view.py` (walks the chains).
 
 Pages are written with `pwrite`, so they cost page cache and not memory of this process until a
-query reads them. Segments are scratch: the WAL brings the pages back after a crash, so the
-directory is emptied on open, but for segments that a saved head (`head_snapshot.py`) names and that
-pass their checksums. Without a directory, or when the disk is full, they lie in memory.
+query reads them. Segments are scratch: the log brings the pages back, so the directory is emptied
+on open, but for segments that a saved head (`head_snapshot.py`) names and that pass their
+checksums: as far as it names them they never change. Without a directory, or when the disk is
+full, they lie in memory.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 STAGING_WORDS = 1 << 16
 """Words staged at most between two writes: 512 KiB."""
+_CHECKED_AT_ONCE = 8 << 20
 
 
 class PageStore:
@@ -45,6 +47,7 @@ class PageStore:
         self._newest_time: dict[int, int] = {}
         self._used_words: dict[int, int] = {}
         self._crc: dict[int, int] = {}
+        self._dropped: list[int] = []
         self._file: int | None = None
         self._memory: mmap.mmap | None = None
         self._open_number = -1
@@ -80,27 +83,33 @@ class PageStore:
         open_number = int(state[STAGE_BASE]) // SEGMENT_WORDS
         for number, used, newest_time, crc in saved["pages.segments"]:
             try:
-                self._take_over(self._path(self.directory, number), number, open_number)
-            except (OSError, ValueError):
-                self.close()
-                return False
-            words = self._segments[number][:used]
-            if zlib.crc32(words.view(np.uint8).data) != crc:
+                path = self._path(self.directory, number)
+                self._take_over(path, number, used, crc, keep_open=number == open_number)
+            except (OSError, ValueError) as error:
+                _log.warning("sealed pages of the head cannot be used: %s", error)
                 self.close()
                 return False
             self._used_words[number], self._newest_time[number] = used, newest_time
             self._crc[number] = crc
         return True
 
-    def _take_over(self, path: Path, number: int, open_number: int) -> None:
+    def _take_over(self, path: Path, number: int, used: int, crc: int, *, keep_open: bool) -> None:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             mapped = mmap.mmap(file, 8 * SEGMENT_WORDS, access=mmap.ACCESS_READ)
+            found = 0
+            with memoryview(mapped)[: 8 * used] as data:
+                for at in range(0, len(data), _CHECKED_AT_ONCE):
+                    found = zlib.crc32(data[at : at + _CHECKED_AT_ONCE], found)
+                    # What was looked at is page cache, not memory of this process.
+                    mapped.madvise(mmap.MADV_DONTNEED)
+            if found != crc:
+                raise ValueError(f"checksum mismatch in {path}")
         except BaseException:
             os.close(file)
             raise
         self._segments[number] = np.frombuffer(mapped, np.uint64)
-        if number == open_number:
+        if keep_open:
             self._file, self._open_number = file, number
         else:
             os.close(file)
@@ -137,13 +146,22 @@ class PageStore:
                 state[STAGE_BASE] += count
 
     def drop_before(self, time: int) -> None:
-        """Drop the segments whose pages all end before `time`; never the one being written."""
+        """Drop the segments whose pages all end before `time`; never the one being written.
+
+        Their files stay until `unlink_dropped`.
+        """
         for number in [n for n, newest in self._newest_time.items() if newest < time]:
             if number == self._open_number:
                 continue
             del self._segments[number], self._newest_time[number], self._used_words[number]
             del self._crc[number]
-            if self.directory is not None:
+            self._dropped.append(number)
+
+    def unlink_dropped(self) -> None:
+        """Delete the files of dropped segments; no saved head names them any more."""
+        dropped, self._dropped = self._dropped, []
+        if self.directory is not None:
+            for number in dropped:
                 self._path(self.directory, number).unlink(missing_ok=True)
 
     def close(self, *, keep_files: bool = False) -> None:
@@ -151,6 +169,7 @@ class PageStore:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        self.unlink_dropped()
         if self.directory is not None and not keep_files:
             for number in self._segments:
                 self._path(self.directory, number).unlink(missing_ok=True)
@@ -208,3 +227,23 @@ class PageStore:
     @staticmethod
     def _path(directory: Path, number: int) -> Path:
         return directory / f"{number:06d}"
+
+
+def check_pages(directory: Path, saved: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the files that `PageStore.save` named; nothing is changed."""
+    problems = []
+    for number, used, _, crc in saved["pages.segments"]:
+        path = directory / f"{number:06d}"
+        try:
+            with path.open("rb") as file:
+                found, left = 0, 8 * used
+                while left and (data := file.read(min(left, 1 << 22))):
+                    found, left = zlib.crc32(data, found), left - len(data)
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error}")
+            continue
+        if left:
+            problems.append(f"{path} is cut off")
+        elif found != crc:
+            problems.append(f"{path} at byte 0: checksum mismatch")
+    return problems

@@ -3,9 +3,11 @@
 From: `database.py`, whose background thread and administration call it.
 To:   `head_cut.py`, `compaction.py`, `retention.py` decide or write; here it takes effect.
 
-One thread at a time, under `lock`. Readers and writers see each step at once, under the head's
-lock, or not at all. A crash anywhere loses nothing: blocks are renamed before the head forgets what
-they hold, and the log is shortened last.
+One thread at a time, under `lock`; the head is saved (`head_snapshot.py`) beside, but by
+`head_lock` not while it is cut or samples of it are deleted. Readers and writers see each step at
+once, under the head's lock, or not at all. A crash anywhere loses nothing: blocks are renamed
+before the head forgets what they hold, then the head is saved without it, and the log is shortened
+last.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from typing import TYPE_CHECKING
 from tsdb import compaction
 from tsdb.block import Block
 from tsdb.block_meta import is_ulid
-from tsdb.errors import CorruptFileError
+from tsdb.errors import CorruptFileError, WriteFailedError
 from tsdb.head import NEVER_MS
 from tsdb.head_cut import write_windows
+from tsdb.head_snapshot import write_snapshot
 from tsdb.histogram_buffer import HistogramBuffer
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
@@ -68,6 +71,8 @@ class MaintenanceCounts:
     size_retentions: int = 0
     reloads: int = 0
     reloads_failed: int = 0
+    head_saves: int = 0
+    head_save_s: float = 0.0
     failed_ulids: set[str] = field(default_factory=set)
 
 
@@ -86,6 +91,11 @@ class Maintenance:
         self.options = options
         self.wal: WalWriter | None = None
         self.lock = threading.Lock()
+        self.head_lock = threading.Lock()
+        """For what cannot go on beside saving the head. Taken after `lock`."""
+        self.unsaved_bytes = 0
+        """Bytes of the log that the saved head does not stand for, as of the start."""
+        self._saved_bytes = 0
         self.stop = threading.Event()
         self.counts = MaintenanceCounts()
         self._head = head
@@ -95,8 +105,10 @@ class Maintenance:
     def run(self, now_ms: int | None) -> None:
         """Do all that is due; see `Database.maintain`."""
         with self.lock:
-            self._cut_if_due()
-            self._head.seal_histograms()
+            with self.head_lock:
+                self._cut_if_due()
+                self._head.seal_histograms()
+            self.save_head_if_due()
             self._compact_due()
             self._drop_old(now_ms)
             if self.wal is not None:
@@ -104,7 +116,7 @@ class Maintenance:
 
     def flush(self) -> None:
         """Write what the head holds up to now into blocks, and shorten the log."""
-        with self.lock:
+        with self.lock, self.head_lock:
             if self._head.newest_ms != NO_TIME:
                 self._cut(self._present_ms(self._head.newest_ms) + 1)
 
@@ -123,7 +135,7 @@ class Maintenance:
                         if block.meta.overlaps(start_ms, end_ms):
                             block.delete(matchers, start_ms, end_ms)
                     self._reader.in_head(matchers)  # regular expressions are tried before the lock
-                    with self._head.lock:
+                    with self.head_lock, self._head.lock:
                         stop = min(end_ms, self._head.newest_ms)
                         if start_ms > stop:
                             continue
@@ -139,6 +151,48 @@ class Maintenance:
         """Delete what the head holds now. The caller holds its lock, or replays the log."""
         slots = self._reader.in_head(tombstone.matchers)
         self._head.delete(slots, tombstone.start_ms, tombstone.end_ms)
+
+    def save_head_if_due(self) -> None:
+        """Save the head if the log has grown enough for it since the last time."""
+        wal = self.wal
+        if wal is None:
+            return
+        grown = self.unsaved_bytes + wal.written_bytes
+        # Saving writes no more than the log does, all in all.
+        if grown > max(self.options.head_save_wal_bytes, self._saved_bytes):
+            self.save_head()
+
+    def save_head(self) -> None:
+        """Save the head now; see `Database.save_head`."""
+        with self.head_lock:
+            self._save_head()
+
+    def _save_head(self) -> None:
+        """Save the head; the caller holds `head_lock`. If that fails, the last one is still there.
+
+        What a start would have to replay is then only what comes to the log from now on.
+        """
+        wal = self.wal
+        if wal is None or self.path is None:
+            return
+        begin, written = time.perf_counter(), wal.written_bytes
+
+        def begin_segment() -> tuple[int, int]:
+            size = wal.segment_bytes
+            return wal.rotate() - 1, size
+
+        try:
+            size = write_snapshot(self._head, self.path / "head", begin_segment, wal.sync)
+        except (OSError, WriteFailedError) as error:
+            _log.warning("the head cannot be saved, a start has to replay more: %s", error)
+            size = None
+        # Where it failed it is not tried again at once either.
+        self.unsaved_bytes = -written
+        if size is not None:
+            self._saved_bytes = size
+            self._head.pages.unlink_dropped()
+            self.counts.head_saves += 1
+            self.counts.head_save_s += time.perf_counter() - begin
 
     def clean_tombstones(self) -> None:
         """Rewrite every block that has tombstones without what they delete."""
@@ -247,10 +301,12 @@ class Maintenance:
             head.compact_symbols()
         self.counts.cuts += 1
         if self.wal is not None and segment is not None:
+            self._save_head()
             write_checkpoint(
                 self.path / "wal", segment, keep_from_ms=stop_ms, is_live=self._is_live
             )
             self.wal.remove_before(segment)
+            self._head.pages.unlink_dropped()
         self.counts.cut_s += time.perf_counter() - begin
         _log.info("cut the head at %d into %d blocks", stop_ms, len(blocks))
 

@@ -319,22 +319,25 @@ class SeriesRows:
         other.add(keep, names, values, first)
 
     def save(self) -> dict[str, Any]:
-        """Return everything, for `restore`; symbols are saved by their table."""
+        """Return everything, for `restore`; symbols are saved by their table.
+
+        The caller holds the head's lock. What is added later does not change what is returned.
+        """
         used, shapes = self._counts.tolist()
         rows = int(self.slots.max(initial=-1)) + 1
-        metrics = min(len(self.symbols), self._metric_newest.array.size)
+        metrics, size = self.metrics()
         first = self._shape_first.array[: shapes + 1]
         return {
             "rows.shape_of": self._shape_of.array[:rows],
             "rows.start": self._row_start.array[:rows],
             "rows.pool": self._pool.array[:used],
             "rows.next": self._next_in_metric.array[:rows],
-            "rows.newest": self._metric_newest.array[:metrics],
-            "rows.size": self._metric_size.array[:metrics],
+            "rows.metrics": metrics,
+            "rows.newest": self._metric_newest.array[metrics],
+            "rows.size": size,
             "rows.shape_first": first,
             "rows.shape_names": self._shape_names.array[: first[-1]],
-            "rows.shape_table": self._shape_table,
-            "rows.counts": self._counts,
+            "rows.counts": self._counts.copy(),
             "rows.members": self.slots,
         }
 
@@ -345,17 +348,19 @@ class SeriesRows:
             (self._row_start, "start"),
             (self._pool, "pool"),
             (self._next_in_metric, "next"),
-            (self._metric_newest, "newest"),
-            (self._metric_size, "size"),
             (self._shape_first, "shape_first"),
             (self._shape_names, "shape_names"),
             (self._members, "members"),
         ):
             column.restore(saved[f"rows.{name}"])
+        metrics = saved["rows.metrics"]
+        for column, name in ((self._metric_newest, "newest"), (self._metric_size, "size")):
+            column.ensure(len(self.symbols))
+            column.array[metrics] = saved[f"rows.{name}"]
         self._metric_label = self.symbols.intern(METRIC_NAME)
-        self._shape_table = saved["rows.shape_table"].copy()
         self._counts[:] = saved["rows.counts"]
         self._member_count = saved["rows.members"].size
+        self._rebuild_shape_table(self._shape_table.size)
 
     def _places_of(self, label: int) -> Slots:
         """For each shape the place of a label among its names, or -1. Grows with the shapes."""
@@ -377,6 +382,12 @@ class SeriesRows:
         self._shape_first.ensure(shapes + 2)
         self._shape_names.ensure(int(self._shape_first.array[shapes]) + labels)
         if 2 * (shapes + 1) > self._shape_table.size:
-            table = np.full(2 * self._shape_table.size, EMPTY, np.int32)
-            rebuild_shape_table(self._shape_first.array, self._shape_names.array, shapes, table)
-            self._shape_table = table
+            self._rebuild_shape_table(2 * self._shape_table.size)
+
+    def _rebuild_shape_table(self, size: int) -> None:
+        shapes = int(self._counts[1])
+        while size < 2 * (shapes + 1):
+            size *= 2
+        table = np.full(size, EMPTY, np.int32)
+        rebuild_shape_table(self._shape_first.array, self._shape_names.array, shapes, table)
+        self._shape_table = table

@@ -78,9 +78,10 @@ class ReplayProgress:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What a replay found. `next_segment` is the first number not in use."""
+    """What a replay found. `next_segment` is the first number not in use; `bytes` were read."""
 
     next_segment: int = 0
+    bytes: int = 0
     records: int = 0
     samples: int = 0
     unknown_series_samples: int = 0
@@ -133,6 +134,7 @@ def replay(
         _log.warning("%d samples of the log belong to series that it does not know", report.unknown)
     return ReplayReport(
         max(numbers, default=-1) + 1,
+        sum(path.stat().st_size for _, path in files if path.exists()),
         report.records,
         report.samples,
         report.unknown,

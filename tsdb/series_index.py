@@ -80,22 +80,24 @@ class SeriesIndex:
         self._table, self._count = table, slots.size
 
     def save(self, slot_count: int) -> dict[str, Any]:
-        """Return everything of the first slots, for `restore`."""
+        """Return the hashes of the first slots, for `restore`.
+
+        Later changes concern only slots that are free now.
+        """
         return {
             "index.keys": self._keys,
             "index.low": self._low.array[:slot_count],
             "index.high": self._high.array[:slot_count],
-            "index.table": self._table,
-            "index.count": self._count,
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Become the index that was saved."""
+    def restore(self, saved: Mapping[str, Any], slots: Slots) -> None:
+        """Become the index that was saved, of the given slots."""
         self._keys = saved["index.keys"].copy()
         self._low.restore(saved["index.low"])
         self._high.restore(saved["index.high"])
-        self._table = saved["index.table"].copy()
-        self._count = saved["index.count"]
+        self._table, self._count = np.full(128, EMPTY, np.int32), slots.size
+        self._make_room(0, slots.size)
+        rebuild_series_table(slots, self._low.array, self._table)
 
     def _make_room(self, slots: int, series: int) -> None:
         self._low.ensure(slots)

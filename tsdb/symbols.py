@@ -153,16 +153,16 @@ class SymbolTable:
                 self._make_room(int(stops[done] - starts[done]))
 
     def save(self) -> dict[str, Any]:
-        """Return everything, for `restore`."""
-        count = len(self)
-        return {
-            "symbols.key": self._key,
-            "symbols.text": self._text.array[: self.text_bytes],
-            "symbols.offsets": self._offsets.array[: count + 1],
-            "symbols.hashes": self._hashes.array[:count],
-            "symbols.table": self._table,
-            "symbols.count": count,
-        }
+        """Return everything, for `restore`; what is added later does not change it."""
+        with self._lock:
+            count = len(self)
+            return {
+                "symbols.key": self._key,
+                "symbols.text": self._text.array[: self.text_bytes],
+                "symbols.offsets": self._offsets.array[: count + 1],
+                "symbols.hashes": self._hashes.array[:count],
+                "symbols.count": count,
+            }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Become the table that was saved. Nobody has an id yet."""
@@ -170,8 +170,11 @@ class SymbolTable:
         self._text.restore(saved["symbols.text"])
         self._offsets.restore(saved["symbols.offsets"])
         self._hashes.restore(saved["symbols.hashes"])
-        self._table = saved["symbols.table"].copy()
-        self._counts[0] = saved["symbols.count"]
+        count = self._counts[0] = saved["symbols.count"]
+        size = self._table.size
+        while size < 2 * (count + 1):
+            size *= 2
+        self._rebuild_table(size)
         self._cache.clear()
 
     def _make_room(self, text_bytes: int) -> None:
@@ -181,6 +184,9 @@ class SymbolTable:
         self._offsets.ensure(count + 2)
         self._hashes.ensure(count + 1)
         if 2 * (count + 1) > self._table.size:
-            table = np.full(2 * self._table.size, EMPTY, np.int32)
-            rebuild_symbol_table(self._text.array, self._offsets.array, count, self._key, table)
-            self._table = table
+            self._rebuild_table(2 * self._table.size)
+
+    def _rebuild_table(self, size: int) -> None:
+        table = np.full(size, EMPTY, np.int32)
+        rebuild_symbol_table(self._text.array, self._offsets.array, len(self), self._key, table)
+        self._table = table

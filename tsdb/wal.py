@@ -131,6 +131,16 @@ class WalWriter:
         self._written += size
         self._records += 1
 
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of records written since the start."""
+        return self._written
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size of the newest segment."""
+        return self._size
+
     def rotate(self) -> int:
         """Begin the next segment and return its number; the old one is synced by `sync`."""
         try:

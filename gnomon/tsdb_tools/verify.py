@@ -1,8 +1,9 @@
 """Check every checksum and every order invariant of a data directory; nothing is changed.
 
 From: `commands/tsdb.py`. To: sentences, for a human.
-Blocks check themselves (`Block.verify`); here every record of the log is unpacked and read as well,
-and its samples must belong to series that the log made known before.
+Blocks check themselves (`Block.verify`), as does the saved head (`head_snapshot.py`); here every
+record of the log is unpacked and read as well, and its samples must belong to series that the log
+made known before.
 A directory may be in use: what a server deletes meanwhile is passed over, and the record that it is
 just writing is a note, not damage.
 """
@@ -19,6 +20,7 @@ from tsdb.block_meta import is_ulid
 from tsdb.block_writer import TMP_SUFFIX
 from tsdb.compaction import superseded
 from tsdb.errors import CorruptFileError
+from tsdb.head_snapshot import check_snapshot
 from tsdb.histogram_record import read_histograms
 from tsdb.segment_reader import DamagedError, read_chunks, unpacked
 from tsdb.wal import (
@@ -57,7 +59,7 @@ class Verdict:
 
 
 def verify_directory(directory: Path) -> Verdict:
-    """Check all blocks and the log. Raises OSError if the directory itself cannot be read."""
+    """Check blocks, log and saved head. Raises OSError if the directory cannot be read."""
     verdict = Verdict()
     metas = []
     for path in sorted(directory.iterdir()):
@@ -73,6 +75,8 @@ def verify_directory(directory: Path) -> Verdict:
     ]
     if (directory / "wal").is_dir():
         _verify_log(directory / "wal", verdict)
+    if (directory / "head").is_dir():
+        verdict.problems += check_snapshot(directory / "head")
     return verdict
 
 

@@ -3,7 +3,7 @@
 Run as: writer.py DIRECTORY SERIES FIRST_BATCH. Prints a line for each acknowledged batch.
 Batch k has one sample of every series, at time k * 1000 with value k; each seventh batch brings a
 late sample of series 0 as well. Before each batch comes a histogram of the same time. Maintenance
-runs all the time, over windows of two minutes.
+runs all the time, over windows of two minutes, and so does saving the head.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ OPTIONS = DatabaseOptions(
     max_block_ms=1_200_000,
     background=False,
     wal_segment_bytes=1 << 16,
+    head_save_wal_bytes=1 << 12,
 )
 LATE_MS = 500
 
@@ -59,7 +60,12 @@ def main() -> None:
         while True:
             database.maintain()
 
+    def save() -> None:
+        while True:
+            database.save_head()
+
     threading.Thread(target=maintain, daemon=True).start()
+    threading.Thread(target=save, daemon=True).start()
     for batch in range(begin, begin + 1_000_000):
         refs = database.resolve(LabelSpans.from_labels(labels))
         histogram_refs = database.resolve(histogram_labels)

@@ -22,6 +22,7 @@ OPTIONS = DatabaseOptions(
     max_block_ms=9000,
     background=False,
     wal_segment_bytes=2000,
+    head_save_wal_bytes=1000,
 )
 SERIES = [
     {"__name__": "up", "job": "a"},
@@ -133,6 +134,10 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         self.database.flush()
+
+    @rule()
+    def save_head(self) -> None:
+        self.database.save_head()
 
     @rule()
     def maintain(self) -> None:

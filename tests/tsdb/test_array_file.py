@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -32,16 +34,18 @@ def test_arrays_come_back_as_they_were(tmp_path):
     ("damage", "reason"),
     [
         pytest.param(lambda data: data[:10], "too short for its header", id="cut in the header"),
-        pytest.param(lambda data: data[:40], "too short for its table", id="cut in the table"),
+        pytest.param(lambda data: data[:-8], "too short for its table", id="cut in the table"),
         pytest.param(lambda data: b"X" + data[1:], "not an array file", id="another file"),
         pytest.param(
-            lambda data: data[:30] + b"X" + data[31:],
+            lambda data: data[:-1] + b"X",
             "in the table",
             id="a flipped byte in the table",
         ),
-        pytest.param(lambda data: data[:-8], "checksum mismatch", id="the last array is cut off"),
+        pytest.param(lambda data: bytes(24) + data[24:], "not an array file", id="unfinished"),
         pytest.param(
-            lambda data: data[:-1] + b"X", "checksum mismatch", id="a flipped byte in an array"
+            lambda data: data[:25] + b"X" + data[26:],
+            "checksum mismatch",
+            id="a flipped byte in an array",
         ),
     ],
 )
@@ -53,9 +57,32 @@ def test_damage_is_found(tmp_path, damage, reason):
         ArrayFile(path).verify()
 
 
+def in_front(data: bytes) -> bytes:
+    """The same file with its table before the arrays, as another writer may choose."""
+    header, entries = data[:24], bytearray(data[-56 * len(ARRAYS) :])
+    for at in range(0, len(entries), 56):
+        offset = int.from_bytes(entries[at + 32 : at + 40], "little") + len(entries)
+        entries[at + 32 : at + 40] = offset.to_bytes(8, "little")
+    crc = zlib.crc32(entries).to_bytes(4, "little")
+    return header[:16] + crc + bytes(4) + entries + data[24 : -56 * len(ARRAYS)]
+
+
+def test_the_table_may_stand_in_front(tmp_path):
+    path = tmp_path / "file"
+    write_arrays(path, ARRAYS)
+    path.write_bytes(in_front(path.read_bytes()))
+    file = ArrayFile(path)
+    file.verify()
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(file.array(name), array)
+
+
 def test_an_array_that_is_cut_off_is_not_handed_out(tmp_path):
     path = tmp_path / "file"
     write_arrays(path, ARRAYS)
-    path.write_bytes(path.read_bytes()[:-8])
+    path.write_bytes(in_front(path.read_bytes())[:-8])
+    file = ArrayFile(path)
     with pytest.raises(CorruptFileError, match="cut off"):
-        ArrayFile(path).array("wide")
+        file.array("wide")
+    with pytest.raises(CorruptFileError, match="checksum mismatch"):
+        file.verify()

@@ -69,6 +69,24 @@ def test_a_flipped_byte_in_the_log_is_found(directory, part):
     assert verify_directory(directory).problems
 
 
+@pytest.mark.parametrize("name", ["snapshot", "000000"])
+def test_a_flipped_byte_in_the_saved_head_is_found(directory, name):
+    database = Database.open(directory, DatabaseOptions(background=False, retention_ms=None))
+    refs = database.resolve(LabelSpans.from_labels([{"__name__": "sealed"}]))
+    times = 4 * HOUR_MS + np.arange(100) * 1000
+    assert not database.append(np.repeat(refs, 100), times, np.arange(100.0)).any()
+    database.close()
+    assert verify_directory(directory).problems == []
+    path = directory / "head" / name
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    (problem,) = verify_directory(directory).problems
+    assert str(path) in problem
+    path.unlink()
+    assert len(verify_directory(directory).problems) == (0 if name == "snapshot" else 1)
+
+
 def test_a_cut_off_block_is_found(directory):
     path = block_of(directory) / "pages"
     path.write_bytes(path.read_bytes()[:-1])
