@@ -116,7 +116,7 @@ async def landing(request: web.Request) -> web.Response:
     version_text = html.escape(build.gnomon_version)
     page = f"""<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><title>Gnomon</title></head>
+<head><meta charset="utf-8"><title>{html.escape(parts.options.page_title)}</title></head>
 <body>
 <h1>Gnomon {version_text}</h1>
 <p>A time-series database that speaks Prometheus' API. In Grafana, add a Prometheus data source

@@ -8,6 +8,8 @@ Source: Prometheus remote read documentation; the answers of 3.5.3.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from api.body_decoding import BODY_BYTES_MAX, BodyError, decode
 from api.float_kernels import SLACK_BYTES
 from api.parts import PARTS
 from api.read_labels import read_labels
-from api.remote_read_chunks import frames
+from api.remote_read_chunks import FRAME_BYTES_MAX, frames
 from api.remote_read_histograms import with_histograms
 from api.remote_read_kernels import series_sizes, write_series
 from api.replies import text
@@ -30,10 +32,8 @@ from tsdb.interface import Matcher, MatchOp, Selection
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from api.views import ApiOptions
     from tsdb.interface import SeriesBatch, SeriesReader
-
-SAMPLES_MAX = 50_000_000
-"""Prometheus' default of --storage.remote.read-sample-limit."""
 
 STREAM_TYPE = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
 
@@ -117,12 +117,15 @@ def _matcher(message: bytes) -> Matcher:
 
 
 def samples_response(
-    reader: SeriesReader, request: ReadRequest, external_labels: Mapping[str, str]
+    reader: SeriesReader,
+    request: ReadRequest,
+    external_labels: Mapping[str, str],
+    samples_max: int | None = None,
 ) -> bytes:
     """Return the ReadResponse message: one QueryResult a selection, series sorted by labels."""
     # As in Prometheus, no time and no matcher at all select nothing.
     asked = [s for s in request.selections if _selects(s)]
-    batches = iter(reader.select(asked, samples_max=SAMPLES_MAX) if asked else ())
+    batches = iter(reader.select(asked, samples_max=samples_max) if asked else ())
     parts: list[bytes] = []
     for selection in request.selections:
         some = _selects(selection)
@@ -132,14 +135,18 @@ def samples_response(
 
 
 def chunks_response(
-    reader: SeriesReader, request: ReadRequest, external_labels: Mapping[str, str]
+    reader: SeriesReader,
+    request: ReadRequest,
+    external_labels: Mapping[str, str],
+    samples_max: int | None = None,
+    frame_bytes_max: int = FRAME_BYTES_MAX,
 ) -> bytes:
     """Return the frames of all queries, in their order."""
     asked = [(n, s) for n, s in enumerate(request.selections) if _selects(s)]
     selections = [selection for _, selection in asked]
-    batches = reader.select(selections, samples_max=SAMPLES_MAX) if asked else []
+    batches = reader.select(selections, samples_max=samples_max) if asked else []
     return b"".join(
-        frames(batch, read_labels(batch, external_labels), number)
+        frames(batch, read_labels(batch, external_labels), number, frame_bytes_max)
         for (number, _), batch in zip(asked, batches, strict=True)
     )
 
@@ -183,6 +190,15 @@ def query_result(batch: SeriesBatch, external_labels: Mapping[str, str]) -> byte
     return with_histograms(message, batch.histograms, order)
 
 
+SLOTS: web.AppKey[asyncio.Semaphore] = web.AppKey("SLOTS", asyncio.Semaphore)
+"""How many remote reads may run; the others wait, as in Prometheus."""
+
+
+def install(app: web.Application, options: ApiOptions) -> None:
+    """Give an application its limit on remote reads at once."""
+    app[SLOTS] = asyncio.Semaphore(options.read_concurrency_max or sys.maxsize)
+
+
 async def read(request: web.Request) -> web.Response:
     """Answer /api/v1/read."""
     parts = request.app[PARTS]
@@ -191,18 +207,22 @@ async def read(request: web.Request) -> web.Response:
         body += chunk
         if len(body) > BODY_BYTES_MAX:
             return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
-    external = parts.options.external_labels
+    external, options = parts.options.external_labels, parts.options
+    samples_max = options.read_samples_max or None
 
     def answer() -> tuple[bytes, dict[str, str]]:
         wanted = decode_read_request(decode(bytes(body), "snappy"), external)
         if _response_type(wanted.accepted) == STREAMED_XOR_CHUNKS:
-            return chunks_response(parts.storage, wanted, external), {"Content-Type": STREAM_TYPE}
-        message = samples_response(parts.storage, wanted, external)
+            limits = samples_max, options.read_frame_bytes_max
+            frames_of_all = chunks_response(parts.storage, wanted, external, *limits)
+            return frames_of_all, {"Content-Type": STREAM_TYPE}
+        message = samples_response(parts.storage, wanted, external, samples_max)
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
         return bytes(cramjam.snappy.compress_raw(message)), headers
 
     try:
-        packed, headers = await parts.gate.call(answer)
+        async with request.app[SLOTS]:
+            packed, headers = await parts.gate.call(answer)
     except (BodyError, WireError, ReadError, BadMatcherError) as error:
         return text(f"{error}\n", 400)
     except TooManySamplesError as error:

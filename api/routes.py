@@ -17,9 +17,11 @@ from api import (
     federate,
     influx,
     lifecycle,
+    notifications,
     otlp,
     query,
     relabel_steps,
+    remote_read,
     series,
     status,
 )
@@ -33,10 +35,10 @@ from api.openapi import openapi
 from api.otlp import OtlpReceiver
 from api.parts import PARTS, Parts
 from api.pushing import PushAppender
-from api.remote_read import read
 from api.remote_write import WriteReceiver, write
 from api.replies import outermost
 from api.request_stats import RequestCounter
+from api.self_metrics import self_metrics
 from api.views import ApiOptions
 
 if TYPE_CHECKING:
@@ -72,15 +74,16 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, "/rules", status.rules),
     (GET, "/alerts", status.alerts),
     (GET, "/alertmanagers", status.alertmanagers),
-    (GET, "/notifications", status.notifications),
+    (GET, "/notifications", notifications.notifications),
     (GET, "/status/config", status.config),
     (GET, "/status/flags", status.flags),
     (GET, "/status/runtimeinfo", status.runtimeinfo),
     (GET, "/status/buildinfo", status.buildinfo),
+    (GET, "/status/self_metrics", self_metrics),
     (GET, "/status/tsdb", status.tsdb),
     (GET, "/status/tsdb/blocks", status.blocks),
     (GET, "/features", features),
-    (("POST",), "/read", read),
+    (("POST",), "/read", remote_read.read),
     (("POST",), "/write", write),
     (("POST",), "/otlp/v1/metrics", otlp.metrics),
     (("POST",), "/import/prometheus", import_text),
@@ -93,6 +96,7 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
 
 OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, f"{API}/status/walreplay", status.walreplay),
+    (GET, f"{API}/notifications/live", notifications.live),
     (GET, f"{API}/openapi.yaml", openapi),
     (("GET", "HEAD"), "/-/healthy", lifecycle.healthy),
     (("GET", "HEAD"), "/-/ready", when_ready(lifecycle.ready)),
@@ -168,6 +172,8 @@ def make_app(
         paths=frozenset(path for _, path, _ in routes if "{" not in path),
         access=access,
     )
+    notifications.install(app, view, options.notification_subscribers_max)
+    remote_read.install(app, options)
     app.cleanup_ctx.append(_gate_open)
     return app
 

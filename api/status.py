@@ -193,18 +193,6 @@ async def alertmanagers(request: web.Request) -> web.Response:
     return success(request, {"activeAlertmanagers": [], "droppedAlertmanagers": []})
 
 
-async def notifications(request: web.Request) -> web.Response:
-    """Answer /api/v1/notifications: what whoever runs the server should know now."""
-    told = request.app[PARTS].view.notifications()
-    return success(
-        request,
-        [
-            {"text": note.text, "date": format_rfc3339(note.since_s), "active": True}
-            for note in told
-        ],
-    )
-
-
 async def config(request: web.Request) -> web.Response:
     """Answer /api/v1/status/config."""
     return success(request, {"yaml": request.app[PARTS].view.config_yaml()})

@@ -231,6 +231,12 @@ class ApiOptions:
     enable_otlp_receiver: bool = False
     otlp: Callable[[], OtlpSettings] = OtlpSettings
     """What the configuration says at this moment."""
+    read_samples_max: int = 50_000_000
+    read_concurrency_max: int = 10
+    read_frame_bytes_max: int = 1 << 20
+    """Limits of remote read; 0 is none for the first two."""
+    notification_subscribers_max: int = 16
+    page_title: str = "Gnomon"
     cors_origin: str = ".*"
     external_url: str = ""
     route_prefix: str = ""

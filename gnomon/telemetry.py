@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from api.gate import GateStats
     from api.listening import ConnectionStats
+    from api.notifications import NotificationStats
     from api.remote_write import WriteStats
     from api.request_stats import RequestStats
     from gnomon.forwarding.stats import QueueCounts
@@ -40,6 +41,7 @@ class Snapshot:
 
     process: ProcessStats
     connections: ConnectionStats | None
+    notifications: NotificationStats
     requests: RequestStats
     gate: GateStats
     writes: WriteStats
@@ -62,6 +64,7 @@ def metrics_text(snapshot: Snapshot) -> bytes:
     _server(out, snapshot)
     if snapshot.connections is not None:
         _connections(out, snapshot.connections)
+    _notifications(out, snapshot.notifications)
     _requests(out, snapshot.requests)
     _queries(out, snapshot.engine, snapshot.gate)
     if snapshot.remote_write_enabled:
@@ -145,6 +148,24 @@ def _connections(out: MetricsText, stats: ConnectionStats) -> None:
         "gnomon_http_connections_cut_off_total",
         "Connections ended because the client was too slow, or its headers too large.",
         stats.cut_off,
+    )
+
+
+def _notifications(out: MetricsText, stats: NotificationStats) -> None:
+    out.gauge(
+        "prometheus_api_notification_active_subscribers",
+        "The current number of active notification subscribers.",
+        stats.subscribers,
+    )
+    out.counter(
+        "prometheus_api_notification_updates_sent_total",
+        "Total number of notification updates sent.",
+        stats.sent,
+    )
+    out.counter(
+        "prometheus_api_notification_updates_dropped_total",
+        "Total number of notification updates dropped.",
+        stats.dropped,
     )
 
 

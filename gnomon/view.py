@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api.notifications import LIVE
 from api.parts import PARTS
 from api.views import (
     ActiveTargetView,
@@ -232,6 +233,7 @@ class ServerView:
         return Snapshot(
             process=process_stats(),
             connections=state.connections.stats() if state.connections else None,
+            notifications=self._app[LIVE].stats(),
             requests=parts.requests.stats(),
             gate=parts.gate.stats(),
             writes=parts.writes.stats(),

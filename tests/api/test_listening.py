@@ -89,32 +89,39 @@ async def ended(reader):
 
 def test_a_connection_beyond_the_limit_waits_until_one_ends():
     async def run():
-        async with serving(connections_max=2) as (connections, [port], _app):
-            async with client(port) as first, client(port) as second, client(port) as third:
-                assert [await ask(*first), await ask(*second)] == [200, 200]
-                third[1].write(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(third[0].readexactly(1), 0.3)
-                assert connections.stats().accepted == 2
-                first[1].close()
-                head = await asyncio.wait_for(third[0].readuntil(b"\r\n\r\n"), PATIENCE_S)
-                assert head.startswith(b"HTTP/1.1 200")
-                assert connections.stats().accepted == 3
+        async with (
+            serving(connections_max=2) as (connections, [port], _app),
+            client(port) as first,
+            client(port) as second,
+            client(port) as third,
+        ):
+            assert [await ask(*first), await ask(*second)] == [200, 200]
+            third[1].write(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(third[0].readexactly(1), 0.3)
+            assert connections.stats().accepted == 2
+            first[1].close()
+            head = await asyncio.wait_for(third[0].readuntil(b"\r\n\r\n"), PATIENCE_S)
+            assert head.startswith(b"HTTP/1.1 200")
+            assert connections.stats().accepted == 3
 
     asyncio.run(run())
 
 
 def test_all_addresses_share_the_limit():
     async def run():
-        async with serving(sites=2, connections_max=1) as (_connections, [one, other], _app):
-            async with client(one) as first, client(other) as second:
-                assert await ask(*first) == 200
-                second[1].write(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(second[0].readexactly(1), 0.3)
-                first[1].close()
-                head = await asyncio.wait_for(second[0].readuntil(b"\r\n\r\n"), PATIENCE_S)
-                assert head.startswith(b"HTTP/1.1 200")
+        async with (
+            serving(sites=2, connections_max=1) as (_connections, [one, other], _app),
+            client(one) as first,
+            client(other) as second,
+        ):
+            assert await ask(*first) == 200
+            second[1].write(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(second[0].readexactly(1), 0.3)
+            first[1].close()
+            head = await asyncio.wait_for(second[0].readuntil(b"\r\n\r\n"), PATIENCE_S)
+            assert head.startswith(b"HTTP/1.1 200")
 
     asyncio.run(run())
 
@@ -133,12 +140,14 @@ def test_all_addresses_share_the_limit():
 )
 def test_a_client_is_cut_off_after_the_read_timeout(sent):
     async def run():
-        async with serving(read_timeout_s=0.5) as (_connections, [port], _app):
-            async with client(port) as (reader, writer):
-                writer.write(sent)
-                begin = time.monotonic()
-                await ended(reader)
-                assert time.monotonic() - begin >= 0.4
+        async with (
+            serving(read_timeout_s=0.5) as (_connections, [port], _app),
+            client(port) as (reader, writer),
+        ):
+            writer.write(sent)
+            begin = time.monotonic()
+            await ended(reader)
+            assert time.monotonic() - begin >= 0.4
 
     asyncio.run(run())
 
@@ -154,20 +163,22 @@ def test_a_client_is_cut_off_after_the_read_timeout(sent):
 )
 def test_trickling_does_not_put_off_the_end(head):
     async def run():
-        async with serving(read_timeout_s=0.5) as (_connections, [port], _app):
-            async with client(port) as (reader, writer):
-                writer.write(head)
+        async with (
+            serving(read_timeout_s=0.5) as (_connections, [port], _app),
+            client(port) as (reader, writer),
+        ):
+            writer.write(head)
 
-                async def trickle():
-                    while True:
-                        writer.write(b"x")
-                        await asyncio.sleep(0.05)
+            async def trickle():
+                while True:
+                    writer.write(b"x")
+                    await asyncio.sleep(0.05)
 
-                trickling = asyncio.create_task(trickle())
-                try:
-                    await ended(reader)
-                finally:
-                    trickling.cancel()
+            trickling = asyncio.create_task(trickle())
+            try:
+                await ended(reader)
+            finally:
+                trickling.cancel()
 
     asyncio.run(run())
 
@@ -175,41 +186,44 @@ def test_trickling_does_not_put_off_the_end(head):
 def test_who_does_not_read_the_reply_is_cut_off():
     async def run():
         limits = {"stall_s": 0.5, "read_timeout_s": 60.0}
-        async with serving(**limits) as (connections, [port], _app):
-            async with client(port) as (_reader, writer):
-                writer.transport.pause_reading()
-                writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-                await until(lambda: connections.cut_off == 1)
-                await until(lambda: not connections.open)
+        async with (
+            serving(**limits) as (connections, [port], _app),
+            client(port) as (_reader, writer),
+        ):
+            writer.transport.pause_reading()
+            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: connections.cut_off == 1)
+            await until(lambda: not connections.open)
 
     asyncio.run(run())
 
 
 def test_a_slow_query_is_not_a_slow_client():
     async def run():
-        async with serving(read_timeout_s=0.3, stall_s=0.3) as (_connections, [port], app):
-            async with client(port) as (reader, writer):
-                writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-                await asyncio.sleep(1.0)
-                app[RELEASE].set()
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
-                assert head.startswith(b"HTTP/1.1 200")
+        async with (
+            serving(read_timeout_s=0.3, stall_s=0.3) as (_connections, [port], app),
+            client(port) as (reader, writer),
+        ):
+            writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(1.0)
+            app[RELEASE].set()
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
+            assert head.startswith(b"HTTP/1.1 200")
 
     asyncio.run(run())
 
 
 def test_headers_without_end_are_refused_before_they_fill_memory():
     async def run():
-        async with serving() as (connections, [port], _app):
-            async with client(port) as (reader, writer):
-                line = b"X-A: " + b"a" * 100_000 + b"\r\n"
-                writer.write(b"GET /echo HTTP/1.1\r\n")
-                with contextlib.suppress(ConnectionError):
-                    for _ in range(2 * HEAD_BYTES_MAX // len(line)):
-                        writer.write(line)
-                        await writer.drain()
-                await ended(reader)
-                assert connections.cut_off == 1
+        async with serving() as (connections, [port], _app), client(port) as (reader, writer):
+            line = b"X-A: " + b"a" * 100_000 + b"\r\n"
+            writer.write(b"GET /echo HTTP/1.1\r\n")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(2 * HEAD_BYTES_MAX // len(line)):
+                    writer.write(line)
+                    await writer.drain()
+            await ended(reader)
+            assert connections.cut_off == 1
 
     asyncio.run(run())
 
@@ -231,14 +245,16 @@ def test_a_handshake_that_stops_holds_up_nobody(server_certificate):
 
     async def run():
         limits = {"connections_max": 2, "read_timeout_s": 0.7}
-        async with serving(context=context, **limits) as (connections, [port], _app):
-            async with client(port) as (silent, _writer):
-                trusting = ssl.create_default_context()
-                trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
-                assert await ask(reader, writer) == 200
-                writer.close()
-                await ended(silent)
-                await until(lambda: connections.stats().closed == 2)
+        async with (
+            serving(context=context, **limits) as (connections, [port], _app),
+            client(port) as (silent, _writer),
+        ):
+            trusting = ssl.create_default_context()
+            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+            assert await ask(reader, writer) == 200
+            writer.close()
+            await ended(silent)
+            await until(lambda: connections.stats().closed == 2)
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.remote_read import decode_read_request, query_result
+from api.remote_read import SAMPLES, STREAMED_XOR_CHUNKS, decode_read_request, query_result
 from api.views import ApiOptions
 from api.wire import WireError, fields, read_varint, signed, varint_bytes
 from promql.engine import Engine
@@ -250,3 +251,22 @@ def test_varints_come_back(number):
     data = varint_bytes(number)
     at, value = read_varint(data, 0)
     assert (at, signed(value)) == (len(data), number)
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [
+        pytest.param(2, 400, id="more samples than the limit are refused"),
+        pytest.param(3, 200, id="as many as the limit are not"),
+        pytest.param(0, 200, id="0 is no limit"),
+    ],
+)
+@pytest.mark.parametrize("kind", [SAMPLES, STREAMED_XOR_CHUNKS])
+def test_the_limit_on_samples_is_kept(api, limit, status, kind):
+    api.storage.add({"__name__": "up"}, {1000: 1.0, 2000: 1.0, 3000: 0.0})
+    api.options = dataclasses.replace(api.options, read_samples_max=limit)
+    message = query(0, 5000, matcher(0, "__name__", "up")) + integer(2, kind)
+    reply = api.ask_all([post(message)])[0]
+    assert reply.status == status
+    if status == 400:
+        assert reply.text == "exceeded sample limit (2)\n"
