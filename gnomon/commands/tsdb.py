@@ -79,7 +79,8 @@ def _import(options: argparse.Namespace) -> int:
     told = [
         (len(report.skipped), "blocks are there already, or replaced by others: passed over"),
         (len(report.empty), "blocks without samples left: passed over"),
-        (head.exemplars, "exemplars of the log left out: blocks have no place for them"),
+        (head.exemplars, "exemplars of the log taken over"),
+        (head.exemplars_refused, "exemplars left out: of no known series, or not newer than ours"),
         (head.unknown_series_samples, "samples of the log that are of no known series: left out"),
         (head.unknown_records, f"records of unknown types {sorted(head.unknown_types)}: left out"),
     ]

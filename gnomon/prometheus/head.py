@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnomon.prometheus.exemplars import ExemplarLog, store_exemplars
 from gnomon.prometheus.record_kernels import (
-    count_exemplars,
     read_histograms,
     read_samples,
     read_series,
@@ -56,6 +56,7 @@ class HeadCounts:
     floats: int = 0
     histograms: int = 0
     exemplars: int = 0
+    exemplars_refused: int = 0
     metadata_records: int = 0
     unknown_records: int = 0
     unknown_types: set[int] = field(default_factory=set)
@@ -76,7 +77,8 @@ def import_head(
     """Write the logs of a directory as a block for each window of time that has samples.
 
     Samples of the log before `first_ms` are in blocks, and are passed over. The name of a block
-    follows from the logs: what is among `have` is there from an import before. Raises OSError.
+    follows from the logs: what is among `have` is there from an import before. Exemplars go to the
+    target's own log. Raises OSError.
     """
     files = [
         (path, late)
@@ -103,6 +105,11 @@ def import_head(
             if block is not None:
                 yield block
         counts.unknown_series_samples = spool.unknown
+        batches = [
+            (logs.rows(refs), times, values, labels)
+            for refs, times, values, labels in logs.exemplars.batches
+        ]
+        counts.exemplars, counts.exemplars_refused = store_exemplars(target, series, batches)
 
 
 def _identity(files: list[Path]) -> bytes:
@@ -133,6 +140,7 @@ class _Logs:
         self._symbols = SymbolTable()
         self._parts: list[tuple[Ints, SeriesTable]] = []
         self._ranges: list[tuple[int, int, int]] = []
+        self.exemplars = ExemplarLog()
         self._refs = self._row_of = np.empty(0, np.int64)
         none = np.empty(0, np.int64)
         self.deleted: Deleted = (none, none, none)
@@ -161,9 +169,7 @@ class _Logs:
         elif kind == RecordType.TOMBSTONES:
             self._ranges += _tombstones(data[:size].tobytes())
         elif kind == RecordType.EXEMPLARS:
-            found = int(count_exemplars(data, size))
-            counts.exemplars += max(0, found)
-            return found >= 0
+            return self.exemplars.take(data, size) >= 0
         elif kind == RecordType.METADATA:
             counts.metadata_records += 1
         elif kind != RecordType.MMAP_MARKERS:

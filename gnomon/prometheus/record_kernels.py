@@ -38,6 +38,7 @@ _STALE = np.uint64(0x7FF0000000000002)
 _CUSTOM = -53
 _INT8S = types.Array(types.int8, 1, "C")
 _INT32S = types.Array(types.int32, 1, "C")
+_SPANS = types.Array(types.int32, 2, "C")
 
 
 @helper(types.int64(BYTES_IN, types.int64, types.int64))
@@ -49,9 +50,22 @@ def _text_stop(data: Bytes, at: Whole, size: Whole) -> Whole:
     return at + np.int64(length)
 
 
-@kernel(
-    PAIR(BYTES_IN, types.int64, INTS, INTS, types.Array(types.int32, 2, "C")),
-)
+@helper(types.int64(BYTES_IN, types.int64, types.int64, _SPANS, types.int64))
+def _read_label(data: Bytes, at: Whole, size: Whole, spans: Int32s, label: Whole) -> Whole:
+    """Read a name and a value to spans[label]; return where the value stops, -1 if beyond."""
+    for part in range(2):
+        if at >= size:
+            return np.int64(-1)
+        stop = _text_stop(data, at, size)
+        if stop < 0:
+            return np.int64(-1)
+        _, start = uvarint_at(data, at)
+        spans[label, 2 * part], spans[label, 2 * part + 1] = start, stop
+        at = stop
+    return at
+
+
+@kernel(PAIR(BYTES_IN, types.int64, INTS, INTS, _SPANS))
 def read_series(
     data: Bytes, size: int, refs: Ints, first: Ints, spans: Int32s
 ) -> tuple[Whole, Whole]:
@@ -71,22 +85,11 @@ def read_series(
         if at < 0:
             return np.int64(-1), labels
         for _ in range(np.int64(count)):
-            if at >= size:
-                return np.int64(-1), labels
-            stop = _text_stop(data, at, size)
-            _, start = uvarint_at(data, at)
-            if stop < 0 or stop >= size:
-                return np.int64(-1), labels
-            value_stop = _text_stop(data, stop, size)
-            _, value_start = uvarint_at(data, stop)
-            if value_stop < 0:
+            at = _read_label(data, at, size, spans, labels)
+            if at < 0:
                 return np.int64(-1), labels
             # A label without a value is none.
-            if value_stop > value_start:
-                spans[labels, 0], spans[labels, 1] = start, stop
-                spans[labels, 2], spans[labels, 3] = value_start, value_stop
-                labels += 1
-            at = value_stop
+            labels += spans[labels, 3] > spans[labels, 2]
         series += 1
         first[series] = labels
     return series, labels
@@ -116,30 +119,40 @@ def read_samples(data: Bytes, size: int, refs: Ints, times: Ints, bits: Words) -
     return found
 
 
-@kernel(types.int64(BYTES_IN, types.int64))
-def count_exemplars(data: Bytes, size: int) -> Whole:
-    """Return how many exemplars a record has."""
+@kernel(types.int64(BYTES_IN, types.int64, INTS, INTS, WORDS, INTS, _SPANS))
+def read_exemplars(
+    data: Bytes, size: int, refs: Ints, times: Ints, bits: Words, first: Ints, spans: Int32s
+) -> Whole:
+    """Read an exemplars record; return how many it has.
+
+    Columns have room for size / 11 exemplars; `first` and `spans` say their labels, as in
+    `read_series`.
+    """
     if size < 17:
         return np.int64(0 if size == 1 else -1)
+    base_ref, base_time = np.int64(be64_at(data, 1)), np.int64(be64_at(data, 9))
     at = np.int64(17)
-    found = np.int64(0)
+    found, labels = np.int64(0), np.int64(0)
+    first[0] = 0
     while at < size:
-        _, at = varint_at(data, at)
+        ref, at = varint_at(data, at)
         if at < 0 or at > size:
             return np.int64(-1)
-        _, at = varint_at(data, at)
+        time, at = varint_at(data, at)
         if at < 0 or at + 8 >= size:
             return np.int64(-1)
-        labels, at = uvarint_at(data, at + 8)
+        refs[found], times[found] = base_ref + ref, base_time + time
+        bits[found] = be64_at(data, at)
+        count, at = uvarint_at(data, at + 8)
         if at < 0:
             return np.int64(-1)
-        for _ in range(2 * np.int64(labels)):
-            if at >= size:
-                return np.int64(-1)
-            at = _text_stop(data, at, size)
+        for _ in range(np.int64(count)):
+            at = _read_label(data, at, size, spans, labels)
             if at < 0:
                 return np.int64(-1)
+            labels += spans[labels, 3] > spans[labels, 2]
         found += 1
+        first[found] = labels
     return found
 
 

@@ -1,9 +1,17 @@
+import json
 import shutil
+import subprocess
+import urllib.parse
+import urllib.request
 
+import numpy as np
 import pytest
 
+from gnomon.prometheus.exemplars import ExemplarLog
 from gnomon.prometheus.importing import import_directory, is_prometheus_directory
+from tests.end_to_end.processes import free_port, prometheus_3, until
 from tests.gnomon.tsdb_tools.digests import expected_rows, rows_of
+from tsdb.database import Database, DatabaseOptions
 
 ULIDS = ["01M8542K5XN7Q2PE912GF04E6K", "01M8542K7ZV9T90G92QY1CCK44", "01M8542K9Y0MK3RJDJZEMF7AS0"]
 
@@ -24,10 +32,90 @@ def test_every_sample_is_there(corpora, tmp_path, directory, expected):
     assert [meta.ulid for meta in report.written[:3]] == ULIDS
 
 
+def exemplars_of(directory):
+    """All exemplars of a directory of ours, as Prometheus tells them."""
+    database = Database.open(directory, DatabaseOptions(background=False, retention_ms=None))
+    found = database.select_exemplars([()], -(1 << 60), 1 << 60)
+    told = []
+    for series in range(found.series.series_count):
+        of_series = [
+            (int(found.times[at]), float(found.values[at]), found.labels.row(at))
+            for at in range(found.first[series], found.first[series + 1])
+        ]
+        told.append((found.series.row(series), of_series))
+    database.close()
+    return sorted(told, key=str)
+
+
+@pytest.mark.peer
+@pytest.mark.timeout(120)
+def test_exemplars_are_those_that_prometheus_finds(source, tmp_path):
+    program = prometheus_3()
+    report = import_directory(source, tmp_path / "ours")
+    assert report.head.exemplars_refused == 0
+    config = tmp_path / "prometheus.yml"
+    config.write_text("scrape_configs: []\n")
+    port = free_port()
+    with (tmp_path / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={source}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--storage.tsdb.retention.time=100y",
+                "--enable-feature=native-histograms,exemplar-storage",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    url = f"http://127.0.0.1:{port}/api/v1/query_exemplars"
+    query = urllib.parse.urlencode({"query": '{__name__=~".+"}', "start": 0, "end": 1 << 32})
+
+    def answer():
+        try:
+            with urllib.request.urlopen(f"{url}?{query}", timeout=30) as response:
+                return json.loads(response.read())["data"]
+        except OSError:
+            return None
+
+    try:
+        told = until(answer, "Prometheus to answer")
+    finally:
+        process.kill()
+        process.wait()
+    theirs = [
+        (
+            each["seriesLabels"],
+            [
+                (round(1000 * one["timestamp"]), float(one["value"]), one["labels"])
+                for one in each["exemplars"]
+            ],
+        )
+        for each in told
+    ]
+    assert report.head.exemplars == sum(len(of_series) for _, of_series in theirs) > 0
+    assert exemplars_of(tmp_path / "ours") == sorted(
+        ((dict(sorted(s.items())), rest) for s, rest in theirs), key=str
+    )
+
+
+def test_as_many_exemplars_are_held_as_are_kept():
+    log = ExemplarLog(exemplars_max=3)
+    for time in range(5):
+        record = b"\4" + bytes(8) + time.to_bytes(8, "big")
+        record += 2 * (b"\0\0" + bytes(8) + b"\1\1n\1v")
+        assert log.take(np.frombuffer(record + bytes(16), np.uint8), len(record)) == 2
+    assert [times.tolist() for _, times, _, _ in log.batches] == [[3, 3], [4, 4]]
+    assert log.take(np.frombuffer(record[:-1] + bytes(16), np.uint8), len(record) - 1) == -1
+
+
 def test_a_repeated_import_adds_nothing(corpora, tmp_path):
     first = import_directory(corpora / "tsdb" / "data", tmp_path)
+    exemplars = exemplars_of(tmp_path)
     second = import_directory(corpora / "tsdb" / "data", tmp_path)
     assert second.written == []
+    assert (second.head.exemplars, exemplars_of(tmp_path)) == (0, exemplars)
     assert sorted(second.skipped) == sorted(meta.ulid for meta in first.written)
 
 
