@@ -27,6 +27,7 @@ from scraper.cache_kernels import (
     STORED,
     settle,
 )
+from scraper.classic import ClassicHistograms, ConvertedExposition
 from scraper.columns import ROOM_KEPT_MAX, Columns
 from scraper.exemplars import TargetExemplars
 from scraper.exposition import OPENMETRICS, PROTOBUF, media_type, parse
@@ -166,6 +167,7 @@ class TargetIngest:
         # Those that were native histograms in the last good scrape: so are their markers.
         self._native_refs = _NO_REFS
         self._exemplars = TargetExemplars()
+        self._classic = ClassicHistograms() if labelling.job.convert_classic_histograms else None
         self._created = CreatedLines() if labelling.job.start_times else None
 
     def relabelled(self, labelling: Labelling, *, timeout_ms: int) -> TargetIngest:
@@ -311,7 +313,10 @@ class TargetIngest:
             return _Batch()
         job = self.labelling.job
         kind = media_type(body.content_type, job.fallback_scrape_protocol)
-        cache, columns = self.cache, _thread.columns
+        cache, columns, classic = self.cache, _thread.columns, self._classic
+        if classic is not None:
+            cache = classic.cache
+            cache.begin()
         exposition: Exposition
         if kind == PROTOBUF:
             exposition = parse_protobuf(
@@ -332,6 +337,17 @@ class TargetIngest:
                 metadata=self.metadata,
                 columns=columns,
             )
+        if classic is not None:
+            cache = self.cache
+            exposition = classic.convert(
+                exposition,
+                cache,
+                self.metadata,
+                keep_classic=job.always_scrape_classic_histograms,
+                buckets_max=job.native_histogram_bucket_limit,
+            )
+            while columns.room < exposition.sample_count:
+                columns.grow()
         if exposition.unknown or job.limits.sample_limit:
             self._learn(exposition)
         if exposition.exemplar_sample.size:
@@ -362,7 +378,7 @@ class TargetIngest:
         count = counts.tolist()
         starts, scraped = self._start_times(exposition)
         native, size = None, count[STORED]
-        if isinstance(exposition, ProtobufExposition):
+        if isinstance(exposition, ProtobufExposition | ConvertedExposition):
             native, size = part_native(exposition, columns, size)
         return _Batch(
             columns=columns,
@@ -386,8 +402,12 @@ class TargetIngest:
         """
         if self._created is None:
             return None, exposition.sample_count
-        if isinstance(exposition, ProtobufExposition):
-            return exposition.start_times_ms(), exposition.sample_count
+        raw = exposition.raw if isinstance(exposition, ConvertedExposition) else exposition
+        if isinstance(raw, ProtobufExposition):
+            starts = raw.start_times_ms()
+            if starts is not None and isinstance(exposition, ConvertedExposition):
+                starts = starts[exposition.origin]
+            return starts, exposition.sample_count
         entries = exposition.entries.astype(np.int64)
         lines = int(np.count_nonzero(self._created.created[entries]))
         starts = self._created.starts(entries, exposition.values)

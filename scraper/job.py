@@ -89,6 +89,8 @@ class ScrapeJob:
     extra_scrape_metrics: bool = False
     scrape_native_histograms: bool = False
     always_scrape_classic_histograms: bool = False
+    convert_classic_histograms: bool = False
+    """Classic histograms become native ones with custom buckets."""
     native_histogram_bucket_limit: int = 0
     native_histogram_min_bucket_factor: float = 0.0
     start_times: bool = False

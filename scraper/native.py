@@ -18,6 +18,7 @@ from tsdb.staleness import STALE_NAN
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from scraper.classic import ConvertedExposition
     from scraper.columns import Columns
     from scraper.protobuf import ProtobufExposition
 
@@ -41,7 +42,7 @@ class NativeSamples:
 
 
 def part_native(
-    exposition: ProtobufExposition, columns: Columns, size: int
+    exposition: ProtobufExposition | ConvertedExposition, columns: Columns, size: int
 ) -> tuple[NativeSamples | None, int]:
     """Take the histograms from the first `size` samples to append; return them and what is left.
 

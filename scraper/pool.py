@@ -176,6 +176,8 @@ class JobPool:
         self._rules, self._metric_rules = _compiled(job)
         self._options = RequestOptions(job.http_client)
         self._target_maker = TargetMaker()
+        # The job as targets with settings of their own see it: few variants of one job.
+        self._variants: dict[tuple[tuple[str, bool], ...], ScrapeJob] = {}
         self._groups: list[TargetGroup] | None = None
         self._task: asyncio.Task[None] | None = None
         # One sync at a time: a reload may meet an update of discovery.
@@ -190,6 +192,7 @@ class JobPool:
             if job.http_client != self.job.http_client:
                 self._options = RequestOptions(job.http_client)
             self._rules, self._metric_rules, self.job = rules, metric_rules, job
+            self._variants = {}
             if self._groups is not None:
                 await self._sync(self._groups)
         if self._task is None or discoverers != self.discoverers:
@@ -286,13 +289,24 @@ class JobPool:
             self._continue(current, target, forced, revive=key not in self.loops)
             self.loops[key] = current
 
+    def _job_of(self, target: Target) -> ScrapeJob:
+        """Return the job as a target sees it; the same object for the same settings."""
+        if not target.settings:
+            return self.job
+        key = tuple(target.settings.items())
+        job = self._variants.get(key)
+        if job is None:
+            job = self._variants[key] = target.job_of(self.job)
+        return job
+
     def _start(self, target: Target, forced: str) -> TargetLoop:
+        job = self._job_of(target)
         ingest = TargetIngest(
             self._appender,
-            Labelling(self.job, target.labels, self._metric_rules),
+            Labelling(job, target.labels, self._metric_rules),
             timeout_ms=target.timeout_ms,
         )
-        loop = TargetLoop(target, self.job, ingest, self._options, self._context)
+        loop = TargetLoop(target, job, ingest, self._options, self._context)
         loop.forced_error = forced
         loop.start()
         return loop
@@ -300,14 +314,15 @@ class JobPool:
     def _continue(self, loop: TargetLoop, target: Target, forced: str, *, revive: bool) -> None:
         """Carry a loop over to the job as it is now."""
         loop.forced_error = forced
-        if loop.target != target or loop.job is not self.job:
-            labelling = Labelling(self.job, target.labels, self._metric_rules)
+        job = self._job_of(target)
+        if loop.target != target or loop.job is not job:
+            labelling = Labelling(job, target.labels, self._metric_rules)
             ingest = loop.ingest
-            if _labels_alike(loop.job, self.job):
+            if _labels_alike(loop.job, job):
                 ingest.labelling, ingest.timeout_ms = labelling, target.timeout_ms
             else:
                 ingest = ingest.relabelled(labelling, timeout_ms=target.timeout_ms)
-            loop.update(target, self.job, ingest, self._options)
+            loop.update(target, job, ingest, self._options)
         if revive:
             loop.revive()
 
@@ -322,11 +337,12 @@ def _compiled(job: ScrapeJob) -> tuple[CompiledRules, CompiledRules]:
 
 
 def _labels_alike(old: ScrapeJob, new: ScrapeJob) -> bool:
-    """Say whether a series text means the same labels, or the same refusal, under both jobs."""
+    """Say whether a body means the same series, or the same refusal, under both jobs."""
     return (
         old.honor_labels == new.honor_labels
         and old.metric_relabel_rules == new.metric_relabel_rules
         and old.metric_name_validation_scheme == new.metric_name_validation_scheme
+        and old.convert_classic_histograms == new.convert_classic_histograms
         and _label_limits(old) == _label_limits(new)
     )
 

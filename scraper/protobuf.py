@@ -104,7 +104,12 @@ class ProtobufExposition(Exposition):
         if label:
             number = normal_float(repr(float(self.bounds[sample])))
             pairs = [*pairs, (label, number.encode())]
-        return _text(name, pairs)
+        return text_of_series(name, pairs)
+
+    def family(self, number: int) -> tuple[str, str]:
+        """Return name and type of one family."""
+        row = self.families[:, number].tolist()
+        return self.body[row[0] : row[1]].tobytes().decode(errors="replace"), _TYPES[row[6]]
 
     def start_times_ms(self) -> npt.NDArray[np.int64] | None:
         """Return when each sample began to count, 0 where it does not say; None if none does.
@@ -370,7 +375,8 @@ def _histograms(data: npt.NDArray[np.uint8], natives: Int32s) -> HistogramColumn
     )
 
 
-def _text(name: bytes, pairs: list[tuple[bytes, bytes]]) -> bytes:
+def text_of_series(name: bytes, pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """Return a series as text 0.0.4 exposes it."""
     plain = METRIC_NAME.fullmatch(name)
     parts = [] if plain else [_quoted(name)]
     for label, value in pairs:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CREATED = "_created"
 _PARTS = {
     "counter": (("_total",), None),
-    "histogram": (("_bucket", "_count", "_sum"), "le"),
+    "histogram": (("_bucket", "_count", "_sum", ""), "le"),
     "summary": (("_count", "_sum", ""), "quantile"),
 }
 """By type: what the names of a family's samples end in, and the label that is not the family's."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from scraper.duration import format_duration_ms, parse_duration_ms
+from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,13 @@ SCHEME = "__scheme__"
 METRICS_PATH = "__metrics_path__"
 SCRAPE_INTERVAL = "__scrape_interval__"
 SCRAPE_TIMEOUT = "__scrape_timeout__"
+SETTING_LABELS = {
+    "__scrape_native_histograms__": "scrape_native_histograms",
+    "__always_scrape_classic_histograms__": "always_scrape_classic_histograms",
+    "__convert_classic_histograms_to_nhcb__": "convert_classic_histograms",
+}
+"""Labels by which one target differs from its job, `true` or `false`, and the field of each."""
+
 UNIX_SOCKET = "__unix_socket__"
 PARAM = "__param_"
 META = "__meta_"
@@ -49,6 +57,19 @@ class Target:
     unix_socket: str
     key: str
     phase_hash: int
+    settings: Mapping[str, bool] = field(default_factory=dict)
+    """Fields of the job that this target has of its own; see SETTING_LABELS."""
+
+    def job_of(self, job: ScrapeJob) -> ScrapeJob:
+        """Return its job with what it has of its own."""
+        if all(getattr(job, name) is value for name, value in self.settings.items()):
+            return job
+        protocols = job.scrape_protocols
+        if self.settings.get("scrape_native_histograms") and protocols == DEFAULT_PROTOCOLS:
+            # As where the configuration says so: protobuf alone brings native histograms.
+            protocols = PROTOBUF_FIRST
+        own: dict[str, Any] = dict(self.settings)
+        return replace(job, scrape_protocols=protocols, **own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +257,7 @@ def build_target(
         unix_socket=socket,
         key=identity,
         phase_hash=stable_hash(identity),
+        settings=_settings(labels),
     )
 
 
@@ -261,6 +283,17 @@ def scrape_url(job: ScrapeJob, labels: Mapping[str, str]) -> str:
 def stable_hash(text: str) -> int:
     """Return 64 bits that are the same in every process, for phases."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _settings(labels: Mapping[str, str]) -> dict[str, bool]:
+    found = {}
+    for label, name in SETTING_LABELS.items():
+        text = labels.get(label, "")
+        if text not in ("", "true", "false"):
+            raise BadTargetError(f"error parsing {label}: {json.dumps(text)} is no boolean")
+        if text:
+            found[name] = text == "true"
+    return found
 
 
 def _duration(labels: Mapping[str, str], label: str, what: str) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.config.model import Config, GlobalConfig, HttpDiscovery, JobConfig, StorageConfig
     from gnomon.forwarding.settings import RemoteWriteSettings
+    from gnomon.remote_read.settings import RemoteReadSettings
     from scraper.job import ScrapeLimits
 
 SECRET = "<secret>"
@@ -52,6 +53,8 @@ def effective_yaml(config: Config) -> str:
         fields["storage"] = storage
     if config.remote_write:
         fields["remote_write"] = [_remote_write(entry) for entry in config.remote_write]
+    if config.remote_read:
+        fields["remote_read"] = [_remote_read(entry) for entry in config.remote_read]
     fields["otlp"] = otlp_fields(config.otlp)
     return _text(fields)
 
@@ -89,6 +92,8 @@ def _global(config: GlobalConfig) -> Fields:
         fields["scrape_native_histograms"] = True
     if config.always_scrape_classic_histograms:
         fields["always_scrape_classic_histograms"] = True
+    if config.convert_classic_histograms:
+        fields["convert_classic_histograms_to_nhcb"] = True
     if config.extra_scrape_metrics:
         fields["extra_scrape_metrics"] = True
     return fields
@@ -128,7 +133,7 @@ def _job(config: JobConfig) -> Fields:
         fields["fallback_scrape_protocol"] = job.fallback_scrape_protocol
     fields["scrape_native_histograms"] = job.scrape_native_histograms
     fields["always_scrape_classic_histograms"] = job.always_scrape_classic_histograms
-    fields["convert_classic_histograms_to_nhcb"] = False
+    fields["convert_classic_histograms_to_nhcb"] = job.convert_classic_histograms
     fields["extra_scrape_metrics"] = job.extra_scrape_metrics
     fields["metrics_path"] = job.metrics_path
     fields["scheme"] = job.scheme
@@ -237,6 +242,23 @@ def _kubernetes(settings: KubernetesSettings) -> Fields:
     if attached:
         fields["attach_metadata"] = attached
     return fields
+
+
+def _remote_read(entry: RemoteReadSettings) -> Fields:
+    fields: Fields = {
+        "url": _without_password(entry.url),
+        "remote_timeout": format_duration(entry.remote_timeout_ms),
+        "chunked_read_limit": entry.chunked_read_limit_bytes,
+    }
+    if entry.headers:
+        fields["headers"] = dict(sorted(entry.headers.items()))
+    if entry.read_recent:
+        fields["read_recent"] = True
+    fields |= _present(name=entry.name)
+    if entry.required_matchers:
+        fields["required_matchers"] = dict(sorted(entry.required_matchers.items()))
+    fields |= _client(entry.http_client)
+    return fields | {"filter_external_labels": entry.filter_external_labels}
 
 
 def _remote_write(entry: RemoteWriteSettings) -> Fields:

@@ -24,6 +24,7 @@ from gnomon.config.model import (
     StorageConfig,
 )
 from gnomon.config.otlp import decode_otlp
+from gnomon.config.remote_read import decode_remote_reads
 from gnomon.config.remote_write import decode_remote_writes
 from gnomon.config.scrape import (
     decode_escaping,
@@ -32,7 +33,6 @@ from gnomon.config.scrape import (
     decode_protocols,
     decode_validation,
     default_protocols,
-    refuse_conversion,
 )
 from scraper.job import ScrapeLimits
 
@@ -78,6 +78,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
     utf8 = defaults.metric_name_validation_scheme == "utf8"
     remote_write = decode_remote_writes(top, folder, utf8=utf8)
     otlp = decode_otlp(top.section("otlp", "config.OTLPConfig"), utf8=utf8)
+    remote_read = decode_remote_reads(top, folder)
     problems.raise_if_any()
     _check_names(top, jobs)
     return Config(
@@ -86,6 +87,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
         scrape_config_files=tuple(folder / name for name in files),
         storage=storage,
         remote_write=remote_write,
+        remote_read=remote_read,
         otlp=otlp,
         gogc=gogc,
         warnings=tuple(warnings),
@@ -141,7 +143,7 @@ def _refuse_unbuilt(top: Section) -> None:
     for name in top.strings("rule_files") if top.has("rule_files") else ():
         if _PATH_PATTERN.fullmatch(name) is None:
             top.fail(f"invalid rule file path {go_quote(name)}", "rule_files")
-    for name in ("alerting", "rule_files", "remote_read", "tracing"):
+    for name in ("alerting", "rule_files", "tracing"):
         if top.empty(name):
             top.ignore(name)
         else:
@@ -154,7 +156,6 @@ def _global(
     default = GlobalConfig()
     if section is None:
         return default
-    refuse_conversion(section)
     for name in ("query_log_file", "scrape_failure_log_file"):
         if section.string(name):
             section.not_yet(name)
@@ -182,6 +183,7 @@ def _global(
         ),
         scrape_native_histograms=native,
         always_scrape_classic_histograms=section.boolean("always_scrape_classic_histograms", False),
+        convert_classic_histograms=section.boolean("convert_classic_histograms_to_nhcb", False),
         extra_scrape_metrics=section.boolean("extra_scrape_metrics", False),
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from discovery.groups import TargetGroup
     from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.forwarding.settings import RemoteWriteSettings
+    from gnomon.remote_read.settings import RemoteReadSettings
 
 GOGC_DEFAULT = 75
 EXEMPLARS_DEFAULT = 100_000
@@ -76,6 +77,7 @@ class GlobalConfig:
     metric_name_escaping_scheme: str = "allow-utf-8"
     scrape_native_histograms: bool = False
     always_scrape_classic_histograms: bool = False
+    convert_classic_histograms: bool = False
     extra_scrape_metrics: bool = False
 
 
@@ -103,6 +105,7 @@ class Config:
     scrape_config_files: tuple[Path, ...] = ()
     storage: StorageConfig = field(default_factory=StorageConfig)
     remote_write: tuple[RemoteWriteSettings, ...] = ()
+    remote_read: tuple[RemoteReadSettings, ...] = ()
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
     gogc: int = GOGC_DEFAULT
     warnings: tuple[str, ...] = ()

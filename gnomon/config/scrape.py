@@ -48,7 +48,6 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     name = section.string("job_name")
     suffix = f" for scrape config with job name {go_quote(name)}"
     refuse_unbuilt(section)
-    refuse_conversion(section)
     if section.string("scrape_failure_log_file"):
         section.not_yet("scrape_failure_log_file")
     client = decode_client(section, folder)
@@ -87,6 +86,9 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         always_scrape_classic_histograms=section.boolean(
             "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
         ),
+        convert_classic_histograms=section.boolean(
+            "convert_classic_histograms_to_nhcb", defaults.convert_classic_histograms
+        ),
         metric_name_validation_scheme=validation,
         metric_name_escaping_scheme=escaping,
         limits=decode_limits(section, defaults.limits),
@@ -103,12 +105,6 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         dns=dns,
         consul=consul,
     )
-
-
-def refuse_conversion(section: Section) -> None:
-    """Refuse what would turn classic histograms into native ones; "off" is what we do."""
-    if section.boolean("convert_classic_histograms_to_nhcb", False):
-        section.not_yet("convert_classic_histograms_to_nhcb")
 
 
 def decode_protocols(section: Section, suffix: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from discovery.groups import TargetGroup
-from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
+from scraper.job import PROTOBUF_PROTOCOL, RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.relabel import compile_rules
 from scraper.targets import TargetMaker, targets_of
 
@@ -171,3 +171,44 @@ def test_kept_dropped_targets_are_capped_over_all_groups():
     ]
     found = TargetMaker().targets(job, DropAll(), groups)
     assert (len(found.dropped), found.dropped_count) == (3, 20)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        pytest.param({}, (False, False, False), id="none: as the job has it"),
+        pytest.param(
+            {"__scrape_native_histograms__": "true"}, (True, False, False), id="native histograms"
+        ),
+        pytest.param(
+            {
+                "__convert_classic_histograms_to_nhcb__": "true",
+                "__always_scrape_classic_histograms__": "true",
+            },
+            (False, True, True),
+            id="converted and kept",
+        ),
+        pytest.param({"__scrape_native_histograms__": "false"}, (False, False, False), id="off"),
+    ],
+)
+def test_labels_decide_about_histograms_of_one_target(labels, expected):
+    job = ScrapeJob("j")
+    (target,) = targets_of(
+        job, compile_rules(()), [TargetGroup("0", ({"__address__": "h:1", **labels},))]
+    ).active
+    own = target.job_of(job)
+    assert (
+        own.scrape_native_histograms,
+        own.always_scrape_classic_histograms,
+        own.convert_classic_histograms,
+    ) == expected
+    assert (own.scrape_protocols[0] == PROTOBUF_PROTOCOL) == expected[0]
+    assert (own is job) == (not any(expected))
+    assert set(target.labels) == {"instance", "job"}
+
+
+def test_a_label_that_is_no_boolean_costs_the_target():
+    group = TargetGroup("0", ({"__address__": "h:1", "__scrape_native_histograms__": "yes"},))
+    found = targets_of(ScrapeJob("j"), compile_rules(()), [group])
+    assert found.active == ()
+    assert "__scrape_native_histograms__" in found.failures[0]

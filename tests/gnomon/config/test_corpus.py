@@ -19,9 +19,7 @@ ENVIRONMENT = {"TEST": "TestValue"}
 UNBUILT = {
     "alerting",
     "rule_files",
-    "remote_read",
     "tracing",
-    "convert_classic_histograms_to_nhcb",
     "_sd_configs",
     "percentage",
     "stale_series_compaction_threshold",

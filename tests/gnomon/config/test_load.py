@@ -63,11 +63,6 @@ def load(text):
             id="a discovery that is not built",
         ),
         pytest.param(
-            "global:\n  convert_classic_histograms_to_nhcb: true\n",
-            "convert_classic_histograms_to_nhcb is known to Prometheus but not supported",
-            id="a conversion that is not built",
-        ),
-        pytest.param(
             "global: {scrape_interval: 5s, scrape_timeout: 6s}\n",
             "global scrape timeout greater than scrape interval",
             id="a global timeout above the interval",
