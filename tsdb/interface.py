@@ -288,6 +288,8 @@ class AppendStatus(enum.IntEnum):
     """What became of one sample. The first two are success."""
 
     STORED = 0
+    """Late samples of a time that only a block has are among these: no block is read to append.
+    When they are read, the first value of a time counts, as if this one had been refused."""
     DUPLICATE = 1
     """Same time, same value as one stored already: nothing to do."""
     CONFLICT = 2

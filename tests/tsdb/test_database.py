@@ -63,6 +63,38 @@ def test_reading_only_needs_no_lock(tmp_path):
     database.close()
 
 
+def test_late_repetitions_of_what_only_a_block_has_are_taken_and_the_first_value_stays(tmp_path):
+    """No block is read while somebody waits for an append; Prometheus takes such samples too.
+
+    Prometheus 3.5 counts them as appended, and shows the late value of a time that a block has, the
+    first one of a time that its head has. Here it is the first one always.
+    """
+    database = Database.open(tmp_path, SMALL)
+    append(database, [{"a": "b"}], range(0, 1000, 100))
+    database.flush()
+    assert append(database, [{"a": "b"}], [300], 1.0).tolist() == [[AppendStatus.STORED]]
+    assert append(database, [{"a": "b"}], [400], 2.0).tolist() == [[AppendStatus.STORED]]
+    # From now on the head has them, and tells.
+    assert append(database, [{"a": "b"}], [300], 1.0).tolist() == [[AppendStatus.DUPLICATE]]
+    assert append(database, [{"a": "b"}], [400], 1.0).tolist() == [[AppendStatus.CONFLICT]]
+
+    def values():
+        (batch,) = database.select([ALL])
+        start = int(batch.value_start[0])
+        return batch.values[start : start + batch.count[0]].tolist()
+
+    assert values() == [1.0] * 10
+    database.close()
+    database = Database.open(tmp_path, SMALL)
+    assert values() == [1.0] * 10
+    database.flush()
+    assert values() == [1.0] * 10
+    append(database, [{"a": "b"}], [20_000])
+    database.maintain()
+    assert values() == [1.0] * 11
+    database.close()
+
+
 def test_clean_start_tells_a_crash(tmp_path):
     database = Database.open(tmp_path, OPTIONS)
     assert database.stats().clean_start == 1
