@@ -257,8 +257,8 @@ class ClassicHistograms:
     ) -> ConvertedExposition:
         """Return the samples that are left and the histograms made, in the order of the body."""
         known = self.cache
-        last = np.zeros(groups.first.size, np.int64)
-        np.maximum.at(last, groups.group, groups.samples)
+        ends = np.searchsorted(groups.group, np.arange(groups.first.size), side="right")
+        last = groups.samples[ends - 1]
         place = np.concatenate((2 * left, 2 * last + 1))
         order = np.argsort(place, kind="stable")
         place = place[order]
@@ -286,10 +286,12 @@ class ClassicHistograms:
             flags,
         )
         made_at = np.flatnonzero(is_made)
+        new = np.flatnonzero(entries[made_at] < 0)
         texts = {
             sample: self._texts[base]
-            for sample, base in zip(made_at.tolist(), groups.base[of_made].tolist(), strict=True)
-            if entries[sample] < 0
+            for sample, base in zip(
+                made_at[new].tolist(), groups.base[of_made[new]].tolist(), strict=True
+            )
         }
         native_samples, histograms = _together(raw, flags, is_made, origin, made, of_made)
         exemplar_number, exemplar_sample = _exemplars(
