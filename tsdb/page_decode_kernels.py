@@ -167,7 +167,7 @@ def decode_pages(
 
     Shapes: `data`, `noise` uint8[any]; the rest int64[P]; `out` float64[any] and `out_bits`, the
     same memory as int64. Page p is `data[at[p] : stop[p]]` and holds `count[p]` samples; its packed
-    bits are at `noise[noise_at[p]:]`, or behind it in `data` if `noise_at[p]` is negative.
+    bits, if it has some, are at `noise[noise_at[p]:]`.
     Returns -1, or the number of the first page whose bytes cannot be a page.
     Bounds trusted: 0 <= skip, take >= 1, skip + take <= count, and room in `out`.
     """
@@ -215,10 +215,9 @@ def decode_pages(
             return p
         noise_bytes = (left * packed + 7) // 8
         body_stop = body + planes * left
-        if noise_at[p] < 0:
-            if body_stop + noise_bytes > stop[p]:
-                return p
-        elif body_stop > stop[p] or noise_at[p] + noise_bytes > noise.size:
+        if body_stop > stop[p]:
+            return p
+        if packed and not 0 <= noise_at[p] <= noise.size - noise_bytes:
             return p
         # Only the words up to the last sample wanted.
         end = skip[p] + take[p]
@@ -237,10 +236,7 @@ def decode_pages(
             _join_planes(data, body, planes, left, needed, words)
         if needed >= 0:
             if packed:
-                if noise_at[p] < 0:
-                    _unpack_low_bits(data, body_stop, packed, needed, words)
-                else:
-                    _unpack_low_bits(noise, noise_at[p], packed, needed, words)
+                _unpack_low_bits(noise, noise_at[p], packed, needed, words)
             if flags & ZIGZAG:
                 for i in range(needed):
                     words[i] = (words[i] >> ONE) ^ (ZERO - (words[i] & ONE))

@@ -23,7 +23,6 @@ from tsdb.page_word_kernels import (
     FLOATS_IN,
     INTS,
     INTS_IN,
-    LAYOUT_PACKED,
     LAYOUT_SPLIT,
     ONE,
     PACKED,
@@ -312,7 +311,7 @@ def encode_pages(
     Shapes: `values` float64[any] and `bits`, the same memory as uint64; `start`, `count` int64[P],
     count >= 1; `offset`, `noise_offset` int64[P + 1]: where each page begins in `out` and `noise`.
     `keep_bits`: treat the words as integers, do not look for decimals (times).
-    `layout` other than LAYOUT_SPLIT puts packed bits behind their page in `out`; `noise` is unused.
+    With LAYOUT_SPLIT bits that look like noise are packed into `noise`, else that is unused.
     Errors: none. `out` and `noise` must hold what `pages.bytes_max` says.
     """
     longest = 0
@@ -346,11 +345,7 @@ def encode_pages(
         flags |= chosen & 255
         width_bits = chosen >> 8
         left = n - (flags & TRANSFORM) if width_bits else 0
-        packed = 0
-        if layout == LAYOUT_PACKED:
-            packed = min(width_bits, PACKED_BITS_MAX)
-        elif layout == LAYOUT_SPLIT:
-            packed = _noise_bits(words, left, width_bits)
+        packed = _noise_bits(words, left, width_bits) if layout == LAYOUT_SPLIT else 0
         if packed:
             flags |= PACKED
         planes = (width_bits - packed + 7) // 8
@@ -386,23 +381,17 @@ def encode_pages(
             mask = (ONE << np.uint64(packed)) - ONE
             pending = ZERO
             pending_bits = 0
-            target = noise if layout == LAYOUT_SPLIT else out
-            to = noise_at if layout == LAYOUT_SPLIT else at
             for i in range(left):
                 pending |= (words[i] & mask) << np.uint64(pending_bits)
                 pending_bits += packed
                 while pending_bits >= 8:
-                    target[to] = np.uint8(pending & np.uint64(255))
-                    to += 1
+                    noise[noise_at] = np.uint8(pending & np.uint64(255))
+                    noise_at += 1
                     pending >>= np.uint64(8)
                     pending_bits -= 8
             if pending_bits:
-                target[to] = np.uint8(pending & np.uint64(255))
-                to += 1
-            if layout == LAYOUT_SPLIT:
-                noise_at = to
-            else:
-                at = to
+                noise[noise_at] = np.uint8(pending & np.uint64(255))
+                noise_at += 1
         offset[p + 1] = at
         noise_offset[p + 1] = noise_at
     return at

@@ -45,7 +45,7 @@ PACKED = 0x40
 BIAS = 0x80
 
 # How the words of a page are laid out; arguments of `encode_pages`.
-LAYOUT_PLANES, LAYOUT_PACKED, LAYOUT_SPLIT = 0, 1, 2
+LAYOUT_PLANES, LAYOUT_SPLIT = 0, 1
 
 EXPONENT_MAX = 15
 PACKED_BITS_MAX = 56

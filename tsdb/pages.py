@@ -1,12 +1,14 @@
 """A run of samples to exact bytes and back: the page codec, many pages a call.
 
-From: `head.py` (full slabs), `block_writer.py` (whole windows): pools with start and count.
-To:   the same pools, filled by `decode_pages`, in `head.py` and `block.py`.
+From: `block_writer.py`, `histogram_writer.py` (whole windows): pools with start and count.
+To:   the same pools, filled by `decode_pages`, for `block.py` and `histogram_reader.py`.
+The head seals its slabs in a form of its own (`kernels.py`), that is made while a sample is placed.
 
 A page holds the values, or the times, of one run. Values become integers if a power of ten makes
 them so exactly, else their bits are taken as integers; times are integers as they are. Then comes
 the cheapest of plain, difference and second difference, and the words are laid out as byte planes
-(for zstd to shrink), or bit by bit (for what is kept as it is). FORMAT.md has the byte table.
+for zstd to shrink, all of them, or without the low bits that it could not. FORMAT.md has the byte
+table.
 Invariant: what comes back is what went in, bit for bit, for every value and every time.
 """
 
@@ -36,9 +38,7 @@ class Layout(enum.IntEnum):
     """How the words of a page are laid out."""
 
     PLANES = page_word_kernels.LAYOUT_PLANES
-    """Byte planes only: for pages that zstd compresses afterwards."""
-    PACKED = page_word_kernels.LAYOUT_PACKED
-    """Bit by bit: for pages that are stored as they are."""
+    """Byte planes only."""
     SPLIT = page_word_kernels.LAYOUT_SPLIT
     """High bits as byte planes, and low bits that look like noise packed in a second buffer."""
 
@@ -70,7 +70,7 @@ class EncodedPages:
         return int(self.offset.size - 1)
 
     def page(self, index: int) -> bytes:
-        """Return the bytes of one page (without its packed bits, if these are apart)."""
+        """Return the bytes of one page (its packed bits are apart)."""
         return self.data[self.offset[index] : self.offset[index + 1]].tobytes()
 
     def part(self, first: int, stop: int) -> EncodedPages:
@@ -103,9 +103,7 @@ def join(first: EncodedPages, second: EncodedPages) -> EncodedPages:
     )
 
 
-def encode_values(
-    values: Floats, start: Ints, count: Ints, *, layout: Layout = Layout.PACKED
-) -> EncodedPages:
+def encode_values(values: Floats, start: Ints, count: Ints, *, layout: Layout) -> EncodedPages:
     """Encode P runs of values, each into one page, in one call.
 
     Shapes: `values` float64[any]; `start`, `count` int64[P], 1 <= count <= PAGE_SAMPLES_MAX.
@@ -113,9 +111,7 @@ def encode_values(
     return _encode(values, values.view(np.uint64), start, count, layout, keep_bits=False)
 
 
-def encode_times(
-    times: Ints, start: Ints, count: Ints, *, layout: Layout = Layout.PACKED
-) -> EncodedPages:
+def encode_times(times: Ints, start: Ints, count: Ints, *, layout: Layout) -> EncodedPages:
     """Encode P runs of times, each into one page. Shapes and units as in `encode_values`."""
     return _encode(_NO_FLOATS, times.view(np.uint64), start, count, layout, keep_bits=True)
 
@@ -161,38 +157,6 @@ def decode_times(
     """Decode P pages of times into `out` int64[any]. All else as in `decode_values`."""
     as_floats = out.view(np.float64)
     _decode(data, offset, count, as_floats, out_start, stop, skip, take, noise, noise_offset)
-
-
-def encode_run(times: Ints, values: Floats) -> bytes:
-    """Encode one run of samples, times and values together, self-contained.
-
-    Shapes: both [N], 1 <= N <= PAGE_SAMPLES_MAX. For small and odd things; the batched forms
-    above are for bulk.
-    """
-    start = np.zeros(1, dtype=np.int64)
-    count = np.array([times.size], dtype=np.int64)
-    time_page = encode_times(np.ascontiguousarray(times), start, count).page(0)
-    value_page = encode_values(np.ascontiguousarray(values), start, count).page(0)
-    header = np.array([times.size, len(time_page)], dtype="<u4").tobytes()
-    return header + time_page + value_page
-
-
-def decode_run(data: bytes) -> tuple[Ints, Floats]:
-    """Return times and values of what `encode_run` made. Raises `BadPageError`."""
-    if len(data) < 8:
-        raise BadPageError(0)
-    samples, time_bytes = (int(number) for number in np.frombuffer(data, "<u4", 2))
-    if not 1 <= samples <= PAGE_SAMPLES_MAX or 8 + time_bytes > len(data):
-        raise BadPageError(0)
-    array = np.frombuffer(data, dtype=np.uint8)
-    count = np.array([samples], dtype=np.int64)
-    zero = np.zeros(1, dtype=np.int64)
-    times = np.empty(samples, dtype=np.int64)
-    values = np.empty(samples, dtype=np.float64)
-    middle = 8 + time_bytes
-    decode_times(array, np.array([8, middle], dtype=np.int64), count, times, zero)
-    decode_values(array, np.array([middle, len(data)], dtype=np.int64), count, values, zero)
-    return times, values
 
 
 def _encode(

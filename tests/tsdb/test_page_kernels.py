@@ -44,7 +44,7 @@ class Reader:
         return self.data[self.at - count : self.at]
 
 
-def plain_decode(page: bytes, noise: bytes, count: int, *, split: bool) -> list[int]:
+def plain_decode(page: bytes, noise: bytes, count: int) -> list[int]:
     """Return the 64-bit words of a page: bits of floats, or times as two's complement."""
     reader = Reader(page)
     flags, second = reader.byte(), reader.byte()
@@ -65,8 +65,7 @@ def plain_decode(page: bytes, noise: bytes, count: int, *, split: bool) -> list[
     columns = [reader.bytes(left) for _ in range(planes)]
     words = [sum(column[i] << (8 * at) for at, column in enumerate(columns)) for i in range(left)]
     if packed:
-        low = noise if split else page[reader.at :]
-        stream = int.from_bytes(low, "little")
+        stream = int.from_bytes(noise, "little")
         mask = (1 << packed) - 1
         words = [(w << packed) | ((stream >> (packed * i)) & mask) for i, w in enumerate(words)]
     if flags & 0x04:
@@ -99,7 +98,5 @@ def test_pages_read_as_the_format_says(run, layout):
     encode = pages.encode_times if run.dtype == np.int64 else pages.encode_values
     zero = np.zeros(1, dtype=np.int64)
     encoded = encode(run, zero, zero + run.size, layout=layout)
-    words = plain_decode(
-        encoded.page(0), encoded.noise.tobytes(), run.size, split=layout == Layout.SPLIT
-    )
+    words = plain_decode(encoded.page(0), encoded.noise.tobytes(), run.size)
     assert words == run.view(np.uint64).tolist()
