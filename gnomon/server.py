@@ -21,7 +21,7 @@ from aiohttp import web
 from api.listening import Connections, Site
 from api.routes import RUNNER_OPTIONS, make_app
 from discovery.kubernetes.watches import Watches
-from gnomon import wiring
+from gnomon import auto_reload, wiring
 from gnomon.agent import check_config, refuse_queries
 from gnomon.compiled import load_remaining_kernels, release_compiler
 from gnomon.config.document import ConfigError
@@ -98,7 +98,9 @@ class Server:
         view.attach(app)
         runner = web.AppRunner(app, shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
         self._watch_signals()
-        code, watching = 1, None
+        config_digest = auto_reload.digest(options.config_file, self._config)
+        code = 1
+        watching: list[asyncio.Task[None]] = []
         try:
             await runner.setup()
             assert runner.server is not None
@@ -107,18 +109,21 @@ class Server:
                 connections_max=options.connections_max,
                 read_timeout_s=options.read_timeout_ms / 1000,
             )
-            watching = asyncio.create_task(self._web.watch()) if self._web else None
+            if self._web is not None:
+                watching.append(asyncio.create_task(self._web.watch()))
             if await self._listen(runner) and await self._open_storage():
                 if not self._state.stop_requested.is_set():
                     await self._forward(self._config)
                     # The parser makes its tables when it is first used: not in a user's query.
                     await asyncio.to_thread(engine.instant, "vector(1)", 0)
                     await self._scrape(began)
+                if options.auto_reload:
+                    watching.append(asyncio.create_task(self._watch_config(config_digest)))
                 await self._state.stop_requested.wait()
                 code = 0
         finally:
-            if watching is not None:
-                watching.cancel()
+            for task in watching:
+                task.cancel()
             await self._stop(runner)
             engine.close()
             await self._close_storage()
@@ -159,6 +164,13 @@ class Server:
             _log.info(
                 "Completed loading of configuration file", extra={"fields": {"filename": path}}
             )
+
+    async def _watch_config(self, before: bytes) -> None:
+        options = self._options
+        interval_s = options.auto_reload_interval_ms / 1000
+        await auto_reload.watch(
+            options.config_file, lambda: self._state.config, interval_s, self.reload, before
+        )
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
