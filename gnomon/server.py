@@ -28,6 +28,7 @@ from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
 from gnomon.config.load import load_file
 from gnomon.deferred import DeferredStorage
+from gnomon.remote_read.fan_out import FanOut
 from gnomon.state import ServerState
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
 from gnomon.view import ServerView
@@ -57,6 +58,7 @@ class Server:
     def __init__(self, options: ServeOptions, config: Config) -> None:
         self._options, self._config = options, config
         self._storage = DeferredStorage()
+        self._fan_out = FanOut(self._storage)
         self._watches = Watches(linger_s=WATCH_LINGER_S)
         self._reload_lock = asyncio.Lock()
 
@@ -80,7 +82,7 @@ class Server:
             fields = {"file": options.web_config_file, "err": error}
             _log.error("Unable to validate web configuration file", extra={"fields": fields})
             return 1
-        engine = wiring.engine(options, self._storage)
+        engine = wiring.engine(options, self._fan_out)
         view = ServerView(self._state, options, engine, reload=self.reload)
         app = make_app(
             self._storage,
@@ -114,6 +116,7 @@ class Server:
             if await self._listen(runner) and await self._open_storage():
                 if not self._state.stop_requested.is_set():
                     await self._forward(self._config)
+                    await self._read_remotely(self._config)
                     # The parser makes its tables when it is first used: not in a user's query.
                     await asyncio.to_thread(engine.instant, "vector(1)", 0)
                     await self._scrape(began)
@@ -126,6 +129,7 @@ class Server:
                 task.cancel()
             await self._stop(runner)
             engine.close()
+            await asyncio.to_thread(self._fan_out.close)
             await self._close_storage()
         return code
 
@@ -154,6 +158,7 @@ class Server:
                 wiring.apply_storage(state.database, self._options, config)
             if state.database is not None:
                 await self._forward(config)
+            await self._read_remotely(config)
             if state.scraper is not None:
                 await state.scraper.apply(wiring.jobs(self._options, config, self._watches))
             state.config, state.config_text = config, effective_yaml(config)
@@ -244,6 +249,13 @@ class Server:
             },
         )
         return True
+
+    async def _read_remotely(self, config: Config) -> None:
+        """Have queries read from other servers as well, once the configuration names any."""
+        if config.remote_read and self._fan_out.remote is None:
+            self._fan_out.remote = await asyncio.to_thread(
+                wiring.remote_reads, self._storage, self._state
+            )
 
     async def _forward(self, config: Config) -> None:
         """Have the queues that a configuration asks for; they begin before anything comes in."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from gnomon.deferred import DeferredStorage
     from gnomon.flags import ServeOptions
     from gnomon.forwarding.forwarder import Forwarder
+    from gnomon.remote_read.fan_out import FanOut
+    from gnomon.remote_read.reader import RemoteReads
     from gnomon.state import ServerState
     from scraper.job import ScrapeJob
     from tsdb.replay import ReplayProgress
@@ -155,10 +157,20 @@ def apply_storage(database: Database, options: ServeOptions, config: Config) -> 
     )
 
 
-def engine(options: ServeOptions, storage: DeferredStorage) -> MeasuredEngine:
+def remote_reads(storage: DeferredStorage, state: ServerState) -> RemoteReads:
+    """Make the reader of other servers, which follows the configuration from then on."""
+    from gnomon.remote_read.reader import RemoteReads
+
+    def start_ms() -> int | None:
+        return None if state.database is None else state.database.stats().lowest_time_ms
+
+    return RemoteReads(storage, lambda: state.config.remote_read, state.external_labels, start_ms)
+
+
+def engine(options: ServeOptions, reader: FanOut) -> MeasuredEngine:
     """Make the query engine."""
     return MeasuredEngine(
-        storage,
+        reader,
         EngineOptions(
             samples_max=options.query_samples_max,
             timeout_s=options.query_timeout_ms / 1000,
@@ -167,7 +179,7 @@ def engine(options: ServeOptions, storage: DeferredStorage) -> MeasuredEngine:
             delayed_name_removal=DELAYED_NAME_REMOVAL in options.features,
             result_cache_bytes=options.result_cache_bytes,
         ),
-        changes=storage,
+        changes=reader,
     )
 
 

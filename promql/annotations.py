@@ -29,6 +29,10 @@ class Annotations:
         """Add a warning about the expression at `span`; `message` without prefix and place."""
         self._warnings[f"PromQL warning: {message} ({self._place(span)})"] = None
 
+    def warn_of_storage(self, message: str) -> None:
+        """Add a warning of whoever brought the samples, as it is."""
+        self._warnings[message] = None
+
     def info(self, message: str, span: Span) -> None:
         """Add an info about the expression at `span`; `message` without prefix and place."""
         self._infos[f"PromQL info: {message} ({self._place(span)})"] = None

@@ -174,6 +174,9 @@ class QueryRun:
             raise _ReadTooMuchError from error
         except storage_errors.StorageError as error:
             raise ExecutionError(f"expanding series: {error}") from error
+        for batch in batches:
+            for warning in batch.warnings:
+                self._annotations.warn_of_storage(warning)
         symbols = QuerySymbols(batches[0].labels.symbols)
         return [
             Samples.from_batch(batch, SeriesLabels.from_columns(batch.labels, symbols))

@@ -27,7 +27,7 @@ class CorruptFileError(StorageError):
 
     def __init__(self, path: Path, offset_bytes: int, reason: str) -> None:
         super().__init__(f"{path} at byte {offset_bytes}: {reason}")
-        self.path, self.offset_bytes = path, offset_bytes
+        self.path, self.offset_bytes, self.reason = path, offset_bytes, reason
 
 
 class TooManySamplesError(StorageError):

@@ -224,6 +224,7 @@ class SeriesBatch:
     search for one serves the other. Series without samples in range are left out.
     `histograms` holds the native histogram samples of the same series, None if there are none.
     `start_times` is None unless the selection asked for them and there are some.
+    `warnings` is what whoever asked should know of the whole select, in words.
     All arrays are read-only to the receiver; the batch keeps alive what they view.
     """
 
@@ -235,6 +236,7 @@ class SeriesBatch:
     count: Ints
     histograms: HistogramRuns | None = None
     start_times: StartTimes | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def series_count(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +26,6 @@ from tsdb.histogram_columns import starts_of
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, HistogramColumns
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from tsdb.interface import Bytes, Floats, Ints
@@ -46,34 +45,12 @@ class Places:
     samples: Ints
 
 
-class Segment:
-    """One chunk file, mapped."""
+class ChunkData:
+    """Bytes with chunks among them, whose places are known; errors name them `path`."""
 
-    def __init__(self, path: Path) -> None:
-        """Map the file. Raises `CorruptFileError`, OSError."""
-        self.path = path
-        self.data: Bytes = map_file(path)
-        if self.data.size < 8 or struct.unpack(">IB", self.data[:5].tobytes()) != (MAGIC, 1):
-            raise CorruptFileError(path, 0, "not a chunk file of version 1")
-
-    def find(self, at: Ints) -> Places:
-        """Find and check chunks. Raises `CorruptFileError` for the first that is damaged."""
-        places = Places(*(np.empty(at.size, np.int64) for _ in range(4)))
-        at = np.ascontiguousarray(at)
-        find_chunks(self.data, at, places.start, places.stop, places.encoding, places.samples)
-        good = np.empty(at.size, np.bool_)
-        # The checksum covers the encoding's byte as well.
-        check_crcs(self.data, places.start - 1, places.stop, good)
-        bad = np.flatnonzero(~good | (places.encoding < 0))
-        if bad.size:
-            raise CorruptFileError(self.path, int(at[bad[0]]), "damaged chunk")
-        unknown = np.flatnonzero(~np.isin(places.encoding, ENCODINGS))
-        if unknown.size:
-            kind = int(places.encoding[unknown[0]])
-            raise CorruptFileError(
-                self.path, int(at[unknown[0]]), f"chunk encoding {kind} is not known"
-            )
-        return places
+    def __init__(self, data: Bytes, path: Path = Path()) -> None:
+        """Take bytes as they are; what stands around the chunks does not matter."""
+        self.data, self.path = data, path
 
     def floats(self, places: Places) -> tuple[Ints, Floats]:
         """Return the samples of float chunks, one behind the other."""
@@ -149,3 +126,32 @@ class Segment:
         bad = np.flatnonzero(~good)
         if bad.size:
             raise CorruptFileError(self.path, int(places.start[bad[0]]), "chunk does not add up")
+
+
+class Segment(ChunkData):
+    """One chunk file, mapped."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file. Raises `CorruptFileError`, OSError."""
+        super().__init__(map_file(path), path)
+        if self.data.size < 8 or struct.unpack(">IB", self.data[:5].tobytes()) != (MAGIC, 1):
+            raise CorruptFileError(path, 0, "not a chunk file of version 1")
+
+    def find(self, at: Ints) -> Places:
+        """Find and check chunks. Raises `CorruptFileError` for the first that is damaged."""
+        places = Places(*(np.empty(at.size, np.int64) for _ in range(4)))
+        at = np.ascontiguousarray(at)
+        find_chunks(self.data, at, places.start, places.stop, places.encoding, places.samples)
+        good = np.empty(at.size, np.bool_)
+        # The checksum covers the encoding's byte as well.
+        check_crcs(self.data, places.start - 1, places.stop, good)
+        bad = np.flatnonzero(~good | (places.encoding < 0))
+        if bad.size:
+            raise CorruptFileError(self.path, int(at[bad[0]]), "damaged chunk")
+        unknown = np.flatnonzero(~np.isin(places.encoding, ENCODINGS))
+        if unknown.size:
+            kind = int(places.encoding[unknown[0]])
+            raise CorruptFileError(
+                self.path, int(at[unknown[0]]), f"chunk encoding {kind} is not known"
+            )
+        return places

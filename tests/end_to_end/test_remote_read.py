@@ -11,7 +11,7 @@ import urllib.request
 import cramjam
 import pytest
 
-from tests.end_to_end.processes import free_port, peer, until
+from tests.end_to_end.processes import Server, free_port, peer, until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.peer]
 
@@ -140,3 +140,84 @@ def test_prometheus_answers_as_gnomon_does(server, tmp_path):
 
 def by_labels(result):
     return sorted(result, key=lambda series: sorted(series["metric"].items()))
+
+
+def test_gnomon_reads_what_a_prometheus_and_another_gnomon_hold(server, tmp_path):
+    """A Gnomon without data of its own asks one that has some, a Prometheus, and nobody."""
+    holder = server("--web.enable-remote-write-receiver")
+    holder.configure({})
+    holder.start()
+    now_ms = int(time.time() * 1000)
+    headers = {
+        "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "Content-Encoding": "snappy",
+    }
+    assert holder.get("/api/v1/write", body(now_ms), **headers) == (204, b"")
+    at_s = now_ms / 1000 - 1
+    (tmp_path / "second").mkdir()
+    reader = Server(tmp_path / "second")
+    try:
+        with writable_prometheus(tmp_path) as url:
+            until(lambda: ready(url), "Prometheus to be ready")
+            samples = [(now_ms - 60_000 + 1000 * n, float(n)) for n in range(50)]
+            write(url, "of_prometheus", samples)
+            (tmp_path / "second" / "gnomon.yml").write_text(
+                "remote_read:\n"
+                f"  - {{url: '{holder.url}/api/v1/read', read_recent: true}}\n"
+                f"  - {{url: '{url}/api/v1/read', read_recent: true, name: prometheus}}\n"
+                "  - {url: 'http://127.0.0.1:1/', read_recent: true, name: gone}\n"
+            )
+            reader.start()
+            for query in QUERIES:
+                ours, theirs = ask(reader.url, query, at_s), ask(holder.url, query, at_s)
+                assert theirs, query
+                assert by_labels(ours) == by_labels(theirs), query
+            at_s = samples[-1][0] / 1000
+            for query in ("of_prometheus", "rate(of_prometheus[20s])"):
+                ours, theirs = ask(reader.url, query, at_s), ask(url, query, at_s)
+                assert theirs, query
+                assert by_labels(ours) == by_labels(theirs), query
+            words = urllib.parse.urlencode({"query": "counter", "time": at_s})
+            with urllib.request.urlopen(f"{reader.url}/api/v1/query?{words}", timeout=30) as reply:
+                (warning,) = json.loads(reply.read())["warnings"]
+            assert warning.startswith("remote_read gone: ")
+    finally:
+        reader.end()
+
+
+def write(url, name, samples):
+    """Send one series of floats to a Prometheus, by remote write 1.0."""
+    label = ld(1, ld(1, b"__name__") + ld(2, name.encode()))
+    floats = b"".join(ld(2, f64(1, value) + vi(2, time_ms)) for time_ms, value in samples)
+    request = urllib.request.Request(
+        f"{url}/api/v1/write",
+        bytes(cramjam.snappy.compress_raw(ld(1, label + floats))),
+        {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert response.status == 204
+
+
+@contextlib.contextmanager
+def writable_prometheus(folder):
+    """Run a Prometheus without targets that takes remote write."""
+    config = folder / "writable.yml"
+    config.write_text("global: {external_labels: {}}\n")
+    port = free_port()
+    with (folder / "writable.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                peer("prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'writable'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--web.enable-remote-write-receiver",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()

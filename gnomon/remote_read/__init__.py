@@ -1,0 +1,1 @@
+"""Other servers' samples in our own queries: the client side of remote read."""
