@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 0.25
+POLL_S = 0.2
 """How often the end of the log is looked at."""
 WINDOW_MAX = 1 << 17
 """Samples of a window at most: 3 MB, whatever capacity and shards are."""
@@ -107,7 +107,7 @@ class Queue:
         self._writer: MessageWriter = WriterV2(self._table) if by_ids else WriterV1(self._table)
         self._tail = WalTail(log, WalPosition(0))
         self._log_files = log
-        self._ending = asyncio.Event()
+        self._ending = False
         self._delivery: Delivery | None = None
         self._shards = settings.queue.min_shards
         self._rate = self._seconds_each = 0.0
@@ -127,7 +127,7 @@ class Queue:
         self._save(now=True)
         sender = Sender(self.settings, self._writer.headers)
         self._delivery = Delivery(self.settings.queue, sender, self._writer, self.counts)
-        self._delivery.ending = self._ending.is_set()
+        self._delivery.ending = self._ending
         about_metadata = None
         try:
             # Labels of a hundred thousand series take a while; other queues go on meanwhile.
@@ -142,16 +142,19 @@ class Queue:
         except GaveUpError:
             pass
         finally:
-            if about_metadata is not None:
-                about_metadata.cancel()
-                await asyncio.gather(about_metadata, return_exceptions=True)
             self._save(now=True)
             self._tail.close()
-            await sender.close()
+            try:
+                if about_metadata is not None:
+                    about_metadata.cancel()
+                    await asyncio.gather(about_metadata, return_exceptions=True)
+            finally:
+                # It may have been ending by itself when it was ended.
+                await asyncio.shield(sender.close())
 
     def end(self) -> None:
         """Have `run` deliver what is in the log by now, if the other side takes it, and return."""
-        self._ending.set()
+        self._ending = True
         if self._delivery is not None:
             self._delivery.ending = True
 
@@ -215,7 +218,7 @@ class Queue:
             if found:
                 await asyncio.sleep(0)
                 continue
-            ending = self._ending.is_set()
+            ending = self._ending
             if not window.count:
                 self.delivered = self._tail.position
                 self._save()
@@ -227,10 +230,7 @@ class Queue:
                 ending or enough or waited_s * 1000 >= queue.batch_send_deadline_ms
             ):
                 return window
-            try:
-                await asyncio.wait_for(self._ending.wait(), POLL_S)
-            except TimeoutError:
-                continue
+            await asyncio.sleep(POLL_S)
 
     def _note_position(self) -> None:
         self.counts.segment = self._tail.position.segment
