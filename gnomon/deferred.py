@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tsdb.delegation import Delegating
 from tsdb.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -20,19 +21,15 @@ if TYPE_CHECKING:
     from tsdb.interface import (
         ExemplarColumns,
         Floats,
-        HistogramColumns,
         Ints,
-        LabelColumns,
         LabelSpans,
         Matcher,
         MetricMetadata,
-        Selection,
-        SeriesBatch,
         Storage,
     )
 
 
-class DeferredStorage:
+class DeferredStorage(Delegating):
     """Implements `Storage` by one that is set later. `open` is called once, from any thread."""
 
     def __init__(self) -> None:
@@ -53,29 +50,7 @@ class DeferredStorage:
             raise ClosedError("storage is not open yet")
         return self._storage
 
-    def select(
-        self, selections: Sequence[Selection], *, samples_max: int | None = None
-    ) -> list[SeriesBatch]:
-        """See `SeriesReader.select`."""
-        return self._there.select(selections, samples_max=samples_max)
-
-    def series(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> LabelColumns:
-        """See `SeriesReader.series`."""
-        return self._there.series(matcher_sets, start_ms, end_ms)
-
-    def label_names(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> list[str]:
-        """See `SeriesReader.label_names`."""
-        return self._there.label_names(matcher_sets, start_ms, end_ms)
-
-    def label_values(
-        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> list[str]:
-        """See `SeriesReader.label_values`."""
-        return self._there.label_values(name, matcher_sets, start_ms, end_ms)
+    _reading = _writing = _there
 
     def change_ticket(self) -> int:
         """See `ChangeSource.change_ticket`."""
@@ -84,24 +59,6 @@ class DeferredStorage:
     def oldest_change_ms(self, ticket: int) -> int | None:
         """See `ChangeSource.oldest_change_ms`."""
         return self._there.oldest_change_ms(ticket)
-
-    def resolve(self, labels: LabelSpans) -> Ints:
-        """See `Appender.resolve`."""
-        return self._there.resolve(labels)
-
-    def append(
-        self,
-        refs: Ints,
-        times_ms: Ints,
-        values: Floats,
-        *,
-        time_max_ms: int | None = None,
-        start_times_ms: Ints | None = None,
-    ) -> npt.NDArray[np.uint8]:
-        """See `Appender.append`."""
-        return self._there.append(
-            refs, times_ms, values, time_max_ms=time_max_ms, start_times_ms=start_times_ms
-        )
 
     def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
         """See `MetadataStorage.append_metadata`."""
@@ -122,17 +79,3 @@ class DeferredStorage:
     ) -> ExemplarColumns:
         """See `ExemplarStorage.select_exemplars`."""
         return self._there.select_exemplars(matcher_sets, start_ms, end_ms)
-
-    def append_histograms(
-        self,
-        refs: Ints,
-        times_ms: Ints,
-        histograms: HistogramColumns,
-        *,
-        time_max_ms: int | None = None,
-        start_times_ms: Ints | None = None,
-    ) -> npt.NDArray[np.uint8]:
-        """See `HistogramAppender.append_histograms`."""
-        return self._there.append_histograms(
-            refs, times_ms, histograms, time_max_ms=time_max_ms, start_times_ms=start_times_ms
-        )

@@ -26,6 +26,7 @@ from tsdb.append import BatchAppender, StartUse, wall_clock_ms
 from tsdb.block_writer import remove_leftovers
 from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.change_log import ChangeLog
+from tsdb.delegation import Delegating
 from tsdb.directory_lock import DirectoryLock
 from tsdb.head import NEVER_MS, Head
 from tsdb.head_snapshot import has_snapshot, log_end, read_snapshot, write_snapshot
@@ -45,14 +46,10 @@ if TYPE_CHECKING:
     from tsdb.interface import (
         ExemplarColumns,
         Floats,
-        HistogramColumns,
         Ints,
-        LabelColumns,
         LabelSpans,
         Matcher,
         MetricMetadata,
-        Selection,
-        SeriesBatch,
     )
 
 _log = logging.getLogger(__name__)
@@ -154,7 +151,7 @@ class DatabaseStats:
     clean_start: int
 
 
-class Database:
+class Database(Delegating):
     """Implements `interface.Storage`. Made by `open` or `in_memory`; thread-safe."""
 
     def __init__(
@@ -311,29 +308,13 @@ class Database:
 
     # Storage
 
-    def select(
-        self, selections: Sequence[Selection], *, samples_max: int | None = None
-    ) -> list[SeriesBatch]:
-        """Return one batch per selection; see `interface.SeriesReader`."""
-        return self._reader.select(selections, samples_max=samples_max)
+    @property
+    def _reading(self) -> Reader:
+        return self._reader
 
-    def series(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> LabelColumns:
-        """Return the labels of matching series; see `interface.SeriesReader`."""
-        return self._reader.series(matcher_sets, start_ms, end_ms)
-
-    def label_names(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> list[str]:
-        """Return the label names in use; see `interface.SeriesReader`."""
-        return self._reader.label_names(matcher_sets, start_ms, end_ms)
-
-    def label_values(
-        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> list[str]:
-        """Return the values of one label; see `interface.SeriesReader`."""
-        return self._reader.label_values(name, matcher_sets, start_ms, end_ms)
+    @property
+    def _writing(self) -> BatchAppender:
+        return self._appender
 
     def change_ticket(self) -> int:
         """Return a mark of now; see `interface.ChangeSource`."""
@@ -342,24 +323,6 @@ class Database:
     def oldest_change_ms(self, ticket: int) -> int | None:
         """Return where data changed since; see `interface.ChangeSource`."""
         return self._changes.oldest_since(ticket)
-
-    def resolve(self, labels: LabelSpans) -> Ints:
-        """Return a ref for each series; see `interface.Appender`."""
-        return self._appender.resolve(labels)
-
-    def append_histograms(
-        self,
-        refs: Ints,
-        times_ms: Ints,
-        histograms: HistogramColumns,
-        *,
-        time_max_ms: int | None = None,
-        start_times_ms: Ints | None = None,
-    ) -> npt.NDArray[np.uint8]:
-        """Log and store one batch of histograms; see `interface.HistogramAppender`."""
-        return self._appender.append_histograms(
-            refs, times_ms, histograms, time_max_ms=time_max_ms, start_times_ms=start_times_ms
-        )
 
     def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
         """Log and keep what metrics are; see `interface.MetadataStorage`."""
@@ -381,20 +344,6 @@ class Database:
     ) -> ExemplarColumns:
         """Return exemplars of matching series; see `interface.ExemplarStorage`."""
         return self._reader.select_exemplars(matcher_sets, start_ms, end_ms)
-
-    def append(
-        self,
-        refs: Ints,
-        times_ms: Ints,
-        values: Floats,
-        *,
-        time_max_ms: int | None = None,
-        start_times_ms: Ints | None = None,
-    ) -> npt.NDArray[np.uint8]:
-        """Log and store one batch; see `interface.Appender`."""
-        return self._appender.append(
-            refs, times_ms, values, time_max_ms=time_max_ms, start_times_ms=start_times_ms
-        )
 
     # Administration
 
