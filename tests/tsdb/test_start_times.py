@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promql.histogram_columns import HistogramRow, from_rows
+from tsdb.block import Block
 from tsdb.database import Database, DatabaseOptions
 from tsdb.errors import BadMatcherError, WriteFailedError
 from tsdb.interface import (
@@ -186,6 +187,52 @@ def test_a_log_that_cannot_be_written_stores_neither(tmp_path, monkeypatch):
         assert read(database) == {(0, 10): (1, 5), (0, 20): (2, 6)}
     finally:
         database.close()
+
+
+def test_starts_whose_histograms_a_crash_has_cut_off_mean_nothing(tmp_path):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    columns = from_rows([HistogramRow(schema=0, count=3.0, sum=4.0, positive=((1, 3.0),))])
+    database = Database.open(whole, OPTIONS)
+    try:
+        append(database, [(0, 10, 1, 5)])
+        database.append_histograms(
+            refs_of(database)[:1], np.array([20]), columns, start_times_ms=np.array([15])
+        )
+        shutil.copytree(whole, torn)
+    finally:
+        database.close()
+    (segment,) = (torn / "wal").glob("[0-9]*")
+    segment.write_bytes(segment.read_bytes()[:-1])
+    database = Database.open(torn, OPTIONS)
+    try:
+        assert read(database) == {(0, 10): (1, 5)}
+        assert append(database, [(0, 20, 2, 15)]) == ["STORED"]
+        assert read(database) == {(0, 10): (1, 5), (0, 20): (2, 15)}
+    finally:
+        database.close()
+
+
+def test_blocks_with_starts_verify_and_compact(tmp_path):
+    database = Database.open(tmp_path, OPTIONS)
+    try:
+        for start in range(0, 3000, 300):
+            append(database, [(s, start + 10 * s, 1, start + 1) for s in range(4)])
+            database.flush()
+        before = read(database)
+        database.maintain()
+        assert read(database) == before
+        assert len(before) == 40
+    finally:
+        database.close()
+    blocks = [path for path in tmp_path.iterdir() if (path / "meta.json").exists()]
+    assert 0 < len(blocks) < 10
+    for path in blocks:
+        block = Block.open(path)
+        try:
+            assert block.has_start_times
+            assert block.verify() == []
+        finally:
+            block.close()
 
 
 def test_a_bad_pattern_is_told_as_it_was_written(database):
