@@ -5,7 +5,8 @@
 Each system in turn takes the same samples by remote write (`--batch` series a request, `--steps`
 samples of each), is killed, and started again; the clock runs from the start of the process until a
 query that counts samples answers with all that were acknowledged. Then it is ended by SIGTERM and
-started once more. The peak of memory is that of the start after the kill.
+started once more. Of the start after the kill the table has when the server was ready, its peak of
+memory until then (that of the replay), what it took then, and the peak with the query.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +58,24 @@ def load(server: peers.Server, args: argparse.Namespace) -> tuple[int, float, fl
     return written, (first_ms + steps * step_ms) / 1000, time.perf_counter() - began
 
 
-def until_all(name: str, root: Path, expected: int, at_s: float) -> tuple[peers.Server, float]:
-    """Start a system and wait until all samples are counted; returns the seconds that took."""
+@dataclass(frozen=True)
+class Start:
+    """A server that was started, and what that took: seconds, and bytes of memory when ready."""
+
+    server: peers.Server
+    ready_s: float
+    all_s: float
+    ready_peak: int
+    ready_bytes: int
+
+
+def until_all(name: str, root: Path, expected: int, at_s: float) -> Start:
+    """Start a system and wait until all samples are counted."""
     began = time.perf_counter()
     server = peers.start(name, root)
     assert server is not None
+    ready_s = time.perf_counter() - began
+    memory = server.memory_bytes("VmHWM"), server.memory_bytes()
     count = 0
     while count != expected:
         with contextlib.suppress(ConnectionError):
@@ -75,7 +90,7 @@ def until_all(name: str, root: Path, expected: int, at_s: float) -> tuple[peers.
         if time.perf_counter() - began > 60:
             print(f"{name}: {expected - count} of {expected} samples did not come back")
             break
-    return server, time.perf_counter() - began
+    return Start(server, ready_s, time.perf_counter() - began, *memory)
 
 
 def measure(name: str, args: argparse.Namespace) -> str | None:
@@ -87,14 +102,15 @@ def measure(name: str, args: argparse.Namespace) -> str | None:
             return None
         written, at_s, load_s = load(server, args)
         server.kill()
-        server, killed_s = until_all(name, root, written, at_s)
-        peak = server.memory_bytes("VmHWM")
-        server.stop()
-        server, clean_s = until_all(name, root, written, at_s)
-        server.stop()
+        killed = until_all(name, root, written, at_s)
+        peak = killed.server.memory_bytes("VmHWM")
+        killed.server.stop()
+        clean = until_all(name, root, written, at_s)
+        clean.server.stop()
     return (
-        f"{name:18} {written / 1e6:8.1f} {load_s:8.1f} {killed_s:10.2f} {clean_s:10.2f} "
-        f"{peak / 2**20:10.0f}"
+        f"{name:18} {written / 1e6:8.1f} {load_s:8.1f} {killed.ready_s:8.2f} {killed.all_s:8.2f} "
+        f"{clean.all_s:8.2f} {killed.ready_peak / 2**20:9.0f} {killed.ready_bytes / 2**20:9.0f} "
+        f"{peak / 2**20:9.0f}"
     )
 
 
@@ -108,7 +124,10 @@ def main() -> None:
     parser.add_argument("--directory", help="where to put the data")
     parser.add_argument("--systems", default="gnomon,prometheus,victoria-metrics")
     args = parser.parse_args()
-    print("system             M samples   load s   killed s    clean s    MB peak")
+    print(
+        "system             M samples   load s  ready s    all s  clean s   MB peak  MB ready"
+        "  MB query"
+    )
     for name in args.systems.split(","):
         print(measure(name, args) or f"{name:18} is not installed", flush=True)
 

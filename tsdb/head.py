@@ -26,6 +26,8 @@ from tsdb.histogram_buffer import HistogramBuffer
 from tsdb.histogram_run import HistogramRun
 from tsdb.histogram_seal import restored, seal
 from tsdb.kernels import (
+    BATCH_MAX,
+    BATCH_MIN,
     BLOCKS,
     FREE_BLOCKS,
     FRESH,
@@ -279,7 +281,8 @@ class Head:
         """Put the samples that are STORED (and in order) into their slots."""
         if not refs.size:
             return
-        self._note_windows(times)
+        state = self._state
+        state[BATCH_MIN], state[BATCH_MAX] = NEVER_MS, NO_TIME
         done: Int = 0
         while True:
             open_bits = self.open_bits.array
@@ -307,7 +310,8 @@ class Head:
                 self._scratch,
                 self._state,
             )
-            self.pages.flush(self._state, self.max_time_ms)
+            self._note_times(int(state[BATCH_MIN]), int(state[BATCH_MAX]), times)
+            self.pages.flush(state, self.max_time_ms)
             if done == refs.size:
                 return
             blocks = int(self._state[BLOCKS]) + 1
@@ -324,10 +328,7 @@ class Head:
         """Take histograms; `in_order` holds the times of those that are not late."""
         self.histograms.add(run)
         if in_order.size:
-            self._note_windows(in_order)
-            state = self._state
-            state[MIN_TIME] = min(int(state[MIN_TIME]), int(in_order.min()))
-            state[MAX_TIME] = max(int(state[MAX_TIME]), int(in_order.max()))
+            self._note_times(int(in_order.min()), int(in_order.max()), in_order)
 
     def seal_histograms(self) -> None:
         """Compress histograms where many lie about. Takes the lock for moments; not during a cut.
@@ -346,8 +347,14 @@ class Head:
         with self.lock:
             self.histograms.replace(chosen, sealed)
 
-    def _note_windows(self, times: Ints) -> None:
-        first, last = int(times.min()) // self._window_ms, int(times.max()) // self._window_ms
+    def _note_times(self, least: int, greatest: int, times: Ints) -> None:
+        """Note that there are samples from `least` to `greatest`, at some of these times."""
+        if least > greatest:
+            return
+        state = self._state
+        state[MIN_TIME] = min(int(state[MIN_TIME]), least)
+        state[MAX_TIME] = max(int(state[MAX_TIME]), greatest)
+        first, last = least // self._window_ms, greatest // self._window_ms
         if first == last:
             self.windows.add(first)
         else:

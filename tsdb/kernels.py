@@ -51,9 +51,11 @@ PAGE_WORDS_MAX = 80
 
 CONSTANT, RAW, SCALED = 0, 1, 2
 STAGED, STAGE_BASE, FRESH, BLOCKS, FREE_BLOCKS, MIN_TIME, MAX_TIME, PAGES = range(8)
+BATCH_MIN, BATCH_MAX = 8, 9
 """Places in the head's `state`: words staged, position of the first of them, the time block that
-new slots join, blocks ever made and on the free stack, least and greatest time placed, pages."""
-STATE_SIZE = 8
+new slots join, blocks ever made and on the free stack, least and greatest time placed, pages; and
+least and greatest time of one batch."""
+STATE_SIZE = 10
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_BOUNDS, TOO_FAR_AHEAD, UNKNOWN = 0, 1, 2, 5, 6, 7
 LATE = 8
@@ -357,8 +359,8 @@ def place(
             block = joined
         open_bits[slot, k] = bits[i]
         fill[slot] = np.uint8(k + 1)
-        state[MIN_TIME] = min(state[MIN_TIME], time)
-        state[MAX_TIME] = max(state[MAX_TIME], time)
+        state[BATCH_MIN] = min(state[BATCH_MIN], time)
+        state[BATCH_MAX] = max(state[BATCH_MAX], time)
         if k + 1 < SLAB:
             continue
         base = state[STAGE_BASE]

@@ -45,6 +45,23 @@ def _put(out: Bytes, at: Int, number: Int, size: Int) -> Int:
     return at + size
 
 
+# With a place that has no sign, and a size that is known, these are one store each.
+
+
+@helper(types.void(_u8[::1], _u64, _u64))
+def _put_two(out: Bytes, at: np.uint64, word: np.uint64) -> None:
+    out[at] = np.uint8(word & np.uint64(0xFF))
+    out[at + np.uint64(1)] = np.uint8(word >> np.uint64(8) & np.uint64(0xFF))
+
+
+@helper(types.void(_u8[::1], _u64, _u64))
+def _put_four(out: Bytes, at: np.uint64, word: np.uint64) -> None:
+    out[at] = np.uint8(word & np.uint64(0xFF))
+    out[at + np.uint64(1)] = np.uint8(word >> np.uint64(8) & np.uint64(0xFF))
+    out[at + np.uint64(2)] = np.uint8(word >> np.uint64(16) & np.uint64(0xFF))
+    out[at + np.uint64(3)] = np.uint8(word >> np.uint64(24) & np.uint64(0xFF))
+
+
 @kernel(_u64(_in(_u8), _i64, _i64))
 def _get(data: Bytes, at: Int, size: Int) -> Int:
     """Read `size` bytes, without sign."""
@@ -117,8 +134,7 @@ def encode_samples(refs: Ints, times: Ints, values: Floats, bits: Words, out: By
     at = _put_numbers(out, at, refs, ref_mode)
     classes = at
     at += (size + 3) // 4
-    for j in range(classes, at):
-        out[j] = 0
+    four = 0
     for i in range(size):
         value = values[i]
         code = 3
@@ -128,11 +144,22 @@ def encode_samples(refs: Ints, times: Ints, values: Floats, bits: Words, out: By
             number = np.int64(value)
             # -0.0 equals 0.0 and is not it, so an integer 0 never takes this way.
             if np.float64(number) == value and number != 0:
-                code = 1 if -32768 <= number <= 32767 else 2
-                at = _put(out, at, np.uint64(number), 2 * code)
+                if -32768 <= number <= 32767:
+                    code = 1
+                    _put_two(out, np.uint64(at), np.uint64(number))
+                    at += 2
+                else:
+                    code = 2
+                    _put_four(out, np.uint64(at), np.uint64(number))
+                    at += 4
         if code == 3:
-            at = _put(out, at, bits[i], 8)
-        out[classes + i // 4] |= np.uint8(code << (2 * (i % 4)))
+            _put_four(out, np.uint64(at), bits[i])
+            _put_four(out, np.uint64(at + 4), bits[i] >> np.uint64(32))
+            at += 8
+        four |= code << (2 * (i & 3))
+        if i & 3 == 3 or i == size - 1:
+            out[classes + i // 4] = np.uint8(four)
+            four = 0
     return at
 
 

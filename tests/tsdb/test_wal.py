@@ -6,7 +6,7 @@ import os
 import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsdb.errors import WriteFailedError
@@ -42,6 +42,7 @@ def encoded(refs, times, bits) -> bytes:
     return out[: encode_samples(refs, times, bits.view(np.float64), bits, out)].tobytes()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40).flatmap(lambda n: st.tuples(
     st.one_of(npst.arrays(np.int64, n, elements=numbers), st.just(np.arange(n) + 7)),
     st.one_of(npst.arrays(np.int64, n, elements=numbers), st.just(np.full(n, 1 << 41))),
@@ -61,6 +62,7 @@ def test_a_scrape_takes_few_bytes():
     assert len(payload) < size / 3
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 255), st.integers(0, 5))
 def test_wrong_content_is_refused_and_never_read_past_its_end(at, byte, cut):
     size = 20
@@ -82,6 +84,7 @@ label_sets = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(label_sets, st.data())
 def test_series_come_back_as_they_were(sets, data):
     labels = LabelSpans.from_labels(sets)
