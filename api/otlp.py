@@ -31,6 +31,8 @@ from tsdb.interface import LabelSpans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from api.otlp_settings import OtlpSettings
     from api.otlp_translation import Translated
     from api.pushing import PushAppender
@@ -87,7 +89,7 @@ class OtlpReceiver:
         problems, bad_points = found.problems, set()
         batch = found.pushed()
         points = np.array(found.points, dtype=np.int64)
-        _, statuses = self._pushes.floats(batch)
+        _, statuses = self._pushes.floats(batch, _starts(found.starts_ms))
         # `target_info` is said again and again, by each body that a resource is in.
         bad = [sample for sample in refused(statuses).tolist() if points[sample] >= 0]
         bad_points.update(points[bad].tolist())
@@ -98,6 +100,7 @@ class OtlpReceiver:
                 np.array(found.histogram_series, dtype=np.int64),
                 np.array(found.histogram_times, dtype=np.int64),
                 columns(found.histograms),
+                _starts(found.histogram_starts_ms),
             )
             problems += outcome.problems
             bad_points.update(found.histogram_points[n] for n in outcome.refused_numbers)
@@ -127,6 +130,11 @@ class OtlpReceiver:
                 old.points + more.points,
                 old.refused_points + more.refused_points,
             )
+
+
+def _starts(starts_ms: list[int]) -> npt.NDArray[np.int64] | None:
+    """Return when counting began, None where nobody says so of any sample."""
+    return np.array(starts_ms, dtype=np.int64) if any(starts_ms) else None
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -64,7 +64,8 @@ _KINDS = {
 class Translated:
     """A request as series. All lists beside each other are aligned; series are numbers of `labels`.
 
-    `points` says which data point a sample or histogram came of. `dropped` points were not
+    `points` says which data point a sample or histogram came of, `starts_ms` when what it counts
+    began, 0 where nobody knows. `dropped` points were not
     translated, `problems` says why.
     """
 
@@ -73,10 +74,12 @@ class Translated:
     times_ms: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     points: list[int] = field(default_factory=list)
+    starts_ms: list[int] = field(default_factory=list)
     histogram_series: list[int] = field(default_factory=list)
     histogram_times: list[int] = field(default_factory=list)
     histograms: list[Histogram] = field(default_factory=list)
     histogram_points: list[int] = field(default_factory=list)
+    histogram_starts_ms: list[int] = field(default_factory=list)
     exemplar_series: list[int] = field(default_factory=list)
     exemplar_times: list[int] = field(default_factory=list)
     exemplar_values: list[float] = field(default_factory=list)
@@ -201,8 +204,8 @@ class _Resource:
             family, type_name, metric.get("unit", ""), metric.get("description", "")
         )
         read = {
-            "gauge": self._number,
-            "sum": self._number,
+            "gauge": self._gauge,
+            "sum": self._sum if counter or delta else self._gauge,
             "summary": self._summary,
             "exponentialHistogram": self._exponential,
             "histogram": self._custom if self._settings.convert_histograms_to_nhcb
@@ -252,48 +255,57 @@ class _Resource:
             self._out.labels.append(labels)
         return number
 
-    def _put(self, series: int, time_ms: int, value: float, point: int) -> None:
+    def _put(self, series: int, time_ms: int, value: float, point: int, start_ms: int = 0) -> None:
         out = self._out
+        out.starts_ms.append(start_ms)
         out.series.append(series)
         out.times_ms.append(time_ms)
         out.values.append(value)
         out.points.append(point)
 
-    def _number(self, family: str, point: Message, number: int, *, delta: bool) -> None:
+    def _gauge(self, family: str, point: Message, number: int, *, delta: bool) -> None:
+        del delta  # gauges have no temporality
+        self._number(family, point, number, 0)
+
+    def _sum(self, family: str, point: Message, number: int, *, delta: bool) -> None:
         del delta  # stored as it is
+        self._number(family, point, number, _start(point))
+
+    def _number(self, family: str, point: Message, number: int, start_ms: int) -> None:
         series = self._series(self._base(point.get("attributes", [])), family)
         if point.get("flags", 0) & NO_RECORDED_VALUE:
             value = _STALE
         else:
             value = point["asInt"] if "asInt" in point else point.get("asDouble", 0.0)
-        self._put(series, self._time(point), value, number)
+        self._put(series, self._time(point), value, number, start_ms)
         for exemplar in point.get("exemplars", ()):
             self._exemplar(series, exemplar)
 
     def _sum_and_count(self, family: str, base: int, point: Message, number: int) -> float | None:
         """Put the two series that distributions share; return the stale marker where it is due."""
-        time_ms = self._time(point)
+        time_ms, start_ms = self._time(point), _start(point)
         marker = _STALE if point.get("flags", 0) & NO_RECORDED_VALUE else None
         if "sum" in point:
             value = point["sum"] if marker is None else marker
-            self._put(self._series(base, f"{family}_sum"), time_ms, value, number)
+            self._put(self._series(base, f"{family}_sum"), time_ms, value, number, start_ms)
         count = float(point.get("count", 0)) if marker is None else marker
-        self._put(self._series(base, f"{family}_count"), time_ms, count, number)
+        self._put(self._series(base, f"{family}_count"), time_ms, count, number, start_ms)
         return marker
 
     def _classic(self, family: str, point: Message, number: int, *, delta: bool) -> None:
         del delta
         base = self._base(point.get("attributes", []))
         marker = self._sum_and_count(family, base, point, number)
-        time_ms, name = self._time(point), f"{family}_bucket"
+        time_ms, start_ms, name = self._time(point), _start(point), f"{family}_bucket"
         bounds = point.get("explicitBounds", [])
         series = []
         for bound, count in zip(bounds, accumulate(point.get("bucketCounts", [])), strict=False):
             series.append(self._series(base, name, "le", fixed_text(bound)))
-            self._put(series[-1], time_ms, float(count) if marker is None else marker, number)
+            value = float(count) if marker is None else marker
+            self._put(series[-1], time_ms, value, number, start_ms)
         series.append(self._series(base, name, "le", "+Inf"))
         total = float(point.get("count", 0)) if marker is None else marker
-        self._put(series[-1], time_ms, total, number)
+        self._put(series[-1], time_ms, total, number, start_ms)
         for exemplar in point.get("exemplars", ()):
             value = _exemplar_value(exemplar)
             place = next(
@@ -366,6 +378,7 @@ class _Resource:
         out.histogram_times.append(self._time(point))
         out.histograms.append(found)
         out.histogram_points.append(number)
+        out.histogram_starts_ms.append(_start(point))
         for exemplar in point.get("exemplars", ()):
             self._exemplar(series, exemplar)
 
@@ -419,6 +432,10 @@ def _points(metric: Message) -> list[Message]:
     data: dict[str, Any] = next((metric[kind] for kind in _KINDS if kind in metric), {})
     points: list[Message] = data.get("dataPoints", [])
     return points
+
+
+def _start(point: Message) -> int:
+    return int(point.get("startTimeUnixNano", 0)) // 1_000_000
 
 
 def _target_labels(attributes: dict[str, str]) -> dict[str, str]:

@@ -82,6 +82,7 @@ class Server:
             fields = {"file": options.web_config_file, "err": error}
             _log.error("Unable to validate web configuration file", extra={"fields": fields})
             return 1
+        self._state.fan_out = self._fan_out
         engine = wiring.engine(options, self._fan_out)
         view = ServerView(self._state, options, engine, reload=self.reload)
         app = make_app(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from api.listening import Connections
     from gnomon.config.model import Config
     from gnomon.forwarding.forwarder import Forwarder
+    from gnomon.remote_read.fan_out import FanOut
     from gnomon.wiring import Retention
     from scraper.thread import ScraperThread
     from tsdb.database import Database
@@ -40,4 +41,5 @@ class ServerState:
     scraper: ScraperThread | None = None
     connections: Connections | None = None
     forwarder: Forwarder | None = None
+    fan_out: FanOut | None = None
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gnomon.discovery_telemetry import write_discovery
 from gnomon.forwarding_telemetry import write_forwarding
 from gnomon.metrics_text import MetricsText
+from gnomon.receiver_telemetry import write_receivers
 from gnomon.storage_telemetry import storage_metrics
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from api.gate import GateStats
     from api.listening import ConnectionStats
     from api.notifications import NotificationStats
-    from api.remote_write import WriteStats
     from api.request_stats import RequestStats
     from gnomon.forwarding.stats import QueueCounts
     from gnomon.measured import EngineStats
     from gnomon.process_stats import ProcessStats
+    from gnomon.receiver_telemetry import Receivers
     from scraper.stats import ScrapeStats
     from tsdb.database import DatabaseStats
 
@@ -44,7 +45,7 @@ class Snapshot:
     notifications: NotificationStats
     requests: RequestStats
     gate: GateStats
-    writes: WriteStats
+    receivers: Receivers
     engine: EngineStats
     scrape: ScrapeStats | None
     discovery: Mapping[str, Sequence[object]]
@@ -53,7 +54,6 @@ class Snapshot:
     ready: bool
     reload_success: bool
     reload_success_time_s: float
-    remote_write_enabled: bool
 
 
 def metrics_text(snapshot: Snapshot) -> bytes:
@@ -67,8 +67,7 @@ def metrics_text(snapshot: Snapshot) -> bytes:
     _notifications(out, snapshot.notifications)
     _requests(out, snapshot.requests)
     _queries(out, snapshot.engine, snapshot.gate)
-    if snapshot.remote_write_enabled:
-        _writes(out, snapshot.writes)
+    write_receivers(out, snapshot.receivers)
     if snapshot.scrape is not None:
         _scrapes(out, snapshot.scrape)
     write_discovery(out, [part for stats in snapshot.discovery.values() for part in stats])
@@ -232,54 +231,6 @@ def _queries(out: MetricsText, engine: EngineStats, gate: GateStats) -> None:
         out.counter(f"gnomon_query_result_cache_{name}_total", help_text, value)
     out.gauge("gnomon_query_result_cache_bytes", "Memory of kept steps.", cache.bytes_held)
     out.gauge("gnomon_query_result_cache_entries", "Answers kept.", cache.entries)
-
-
-def _writes(out: MetricsText, stats: WriteStats) -> None:
-    for name, help_text, value in (
-        ("gnomon_remote_write_requests_total", "Remote write requests received.", stats.requests),
-        (
-            "gnomon_remote_write_failed_requests_total",
-            "Remote write requests of which something was refused.",
-            stats.failed_requests,
-        ),
-        (
-            "gnomon_remote_write_samples_total",
-            "Samples stored from remote write.",
-            stats.samples,
-        ),
-        (
-            "gnomon_remote_write_refused_samples_total",
-            "Samples of remote write that storage refused.",
-            stats.refused_samples,
-        ),
-        (
-            "prometheus_api_remote_write_invalid_labels_samples_total",
-            "The total number of received remote write samples and histogram samples which were"
-            " rejected due to invalid labels.",
-            stats.invalid_labels_samples,
-        ),
-        (
-            "gnomon_remote_write_exemplars_total",
-            "Exemplars stored from remote write.",
-            stats.exemplars,
-        ),
-        (
-            "gnomon_remote_write_histograms_total",
-            "Native histograms stored from remote write.",
-            stats.histograms,
-        ),
-        (
-            "gnomon_remote_write_ignored_exemplars_total",
-            "Exemplars of remote write that storage did not keep.",
-            stats.exemplars_ignored,
-        ),
-        (
-            "gnomon_remote_write_refused_histograms_total",
-            "Native histograms of remote write that were refused.",
-            stats.histograms_refused,
-        ),
-    ):
-        out.counter(name, help_text, value)
 
 
 def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:

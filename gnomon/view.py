@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.notifications import LIVE
-from api.parts import PARTS
+from api.parts import PARTS, Parts
 from api.views import (
     ActiveTargetView,
     BuildView,
@@ -27,6 +27,7 @@ from api.views import (
 )
 from gnomon.config.effective import job_yaml
 from gnomon.process_stats import process_stats
+from gnomon.receiver_telemetry import Receivers
 from gnomon.telemetry import Snapshot, metrics_text
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
 
@@ -236,7 +237,7 @@ class ServerView:
             notifications=self._app[LIVE].stats(),
             requests=parts.requests.stats(),
             gate=parts.gate.stats(),
-            writes=parts.writes.stats(),
+            receivers=self._receivers(parts),
             engine=self._engine.stats(),
             scrape=scraper.stats() if scraper else None,
             discovery={
@@ -248,7 +249,17 @@ class ServerView:
             ready=self.ready(),
             reload_success=state.reload_success,
             reload_success_time_s=state.config_time_s,
-            remote_write_enabled=self._options.enable_remote_write_receiver,
+        )
+
+    def _receivers(self, parts: Parts) -> Receivers:
+        options = self._options
+        remote = self._state.fan_out.remote if self._state.fan_out else None
+        return Receivers(
+            writes=parts.writes.stats() if options.enable_remote_write_receiver else None,
+            otlp=parts.otlp.stats() if options.enable_otlp_receiver else None,
+            imports=parts.imports.stats() if options.enable_import_receivers else None,
+            sent_away=parts.gate.stats().writes_refused,
+            remote_reads=remote.stats() if remote else {},
         )
 
     async def reload(self) -> None:

@@ -133,7 +133,7 @@ class RemoteClient:
                 text = (await response.content.read(ERROR_TEXT_MAX)).decode(errors="replace")
                 raise _failed(
                     endpoint,
-                    f"remote server {endpoint.url} returned http status {response.status}"
+                    f"remote server returned http status {response.status}"
                     f" {response.reason or ''}: {text.strip()}",
                 )
             if response.headers.get("Content-Type", "").startswith(_STREAM):
@@ -151,7 +151,7 @@ class RemoteClient:
 
 
 def _failed(endpoint: RemoteReadSettings, text: str) -> RemoteReadError:
-    return RemoteReadError(f"remote_read {endpoint.name or endpoint.url}: {text}")
+    return RemoteReadError(f"remote_read {endpoint.shown_name}: {text}")
 
 
 def _check_count(question: Question, count: int) -> None:

@@ -12,7 +12,7 @@ Source: Prometheus' remote read: documentation, and its fan-out's rules.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from api.wire import WireError
@@ -26,11 +26,21 @@ from tsdb.symbols import SymbolTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gnomon.remote_read.messages import Series
     from gnomon.remote_read.settings import RemoteReadSettings
     from tsdb.interface import Selection, SeriesBatch, Storage
 
 RECENT_MARGIN_MS = 4 * 3600 * 1000
 """Our data is trusted from so long after its begin, as in Prometheus: two blocks' time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteReadStats:
+    """What one server was asked for since the start."""
+
+    queries: int = 0
+    failed_queries: int = 0
+    samples: int = 0
 
 
 class RemoteReads:
@@ -51,6 +61,23 @@ class RemoteReads:
         self._external_labels, self._start_ms = external_labels, start_ms
         self._client: RemoteClient | None = None
         self._lock = threading.Lock()
+        self._stats: dict[str, RemoteReadStats] = {}
+
+    def stats(self) -> dict[str, RemoteReadStats]:
+        """Return the counts of each server, by its name or else its URL without password."""
+        with self._lock:
+            return dict(self._stats)
+
+    def _count(self, endpoint: RemoteReadSettings, answer: Series | RemoteReadError) -> None:
+        failed = isinstance(answer, RemoteReadError)
+        with self._lock:
+            name = endpoint.shown_name
+            old = self._stats.get(name, RemoteReadStats())
+            self._stats[name] = RemoteReadStats(
+                old.queries + 1,
+                old.failed_queries + failed,
+                old.samples + (0 if isinstance(answer, RemoteReadError) else answer.sample_count),
+            )
 
     def close(self) -> None:
         """End connections and thread; queries after this begin new ones."""
@@ -88,7 +115,10 @@ class RemoteReads:
             dropped.append(labels)
         answers = self._connected().ask(questions)
         total = 0
-        for (number, _, selection), answer, labels in zip(asked, answers, dropped, strict=True):
+        for (number, endpoint, selection), answer, labels in zip(
+            asked, answers, dropped, strict=True
+        ):
+            self._count(endpoint, answer)
             if isinstance(answer, RemoteReadError):
                 warnings.append(str(answer))
                 continue

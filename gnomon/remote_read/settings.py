@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from discovery.http_client import HttpClientConfig
 
@@ -29,3 +30,11 @@ class RemoteReadSettings:
     required_matchers: Mapping[str, str] = field(default_factory=dict)
     filter_external_labels: bool = True
     http_client: HttpClientConfig = field(default_factory=HttpClientConfig)
+
+    @property
+    def shown_name(self) -> str:
+        """What messages and metrics call it: no secret is in it."""
+        if self.name:
+            return self.name
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -265,6 +265,29 @@ def test_exemplars_are_kept_with_the_bucket_of_their_value(real):
     assert found.values.tolist() == [2.0]
 
 
+START_MS = NOW_MS - 60_000
+
+
+@pytest.mark.parametrize(
+    ("metric", "started"),
+    [
+        pytest.param(sum_of(), True, id="counters"),
+        pytest.param(sum_of(monotonic=False), False, id="not what goes up and down"),
+        pytest.param(gauge(), False, id="not gauges"),
+        pytest.param(histogram(), True, id="histograms"),
+    ],
+)
+def test_when_counting_began_is_kept(real, metric, started):
+    metric = Metric.FromString(metric.SerializeToString())
+    kind = metric.WhichOneof("data")
+    getattr(metric, kind).data_points[0].start_time_unix_nano = START_MS * 1_000_000
+    assert send(real, request_of(metric)).body == b""
+    found = series(request_of(metric))[1]
+    assert set(found.starts_ms) == {START_MS if started else 0}
+    (batch,) = real.storage.select([Selection((), 0, 1 << 60, start_times=True)])
+    assert (batch.start_times is not None) == started
+
+
 # ------------------------------------------------------------------ translation
 
 

@@ -19,7 +19,7 @@ from api.remote_read import (
 )
 from discovery.http_client import BasicAuth, HttpClientConfig
 from gnomon.remote_read.fan_out import FanOut
-from gnomon.remote_read.reader import RECENT_MARGIN_MS, RemoteReads
+from gnomon.remote_read.reader import RECENT_MARGIN_MS, RemoteReads, RemoteReadStats
 from gnomon.remote_read.settings import RemoteReadSettings
 from promql.engine import Engine
 from tsdb.database import Database
@@ -211,6 +211,7 @@ def test_a_server_that_is_not_there_is_a_warning(pair):
     (batch,) = reader.select([selection("m")])
     assert rows(batch) == {series("m"): {0: 2}}
     assert batch.warnings[0].startswith("remote_read gone: ")
+    assert reader.stats() == {"gone": RemoteReadStats(1, 1, 0)}
 
 
 def test_a_slow_server_is_given_up(pair):
