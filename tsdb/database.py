@@ -34,6 +34,7 @@ from tsdb.kernels import NO_TIME
 from tsdb.maintenance import Maintenance
 from tsdb.replay import ReplayProgress, ReplayReport, replay
 from tsdb.select import Reader
+from tsdb.start_times import companion_count
 from tsdb.wal import WalStats, WalWriter
 
 if TYPE_CHECKING:
@@ -426,13 +427,13 @@ class Database(Delegating):
         """Return counters and gauges."""
         head, counts, options = self._head, self._maintenance.counts, self.options
         appended = self._appender.stats()
-        blocks = self._reader.blocks
+        blocks, rows = self._reader.blocks, head.rows
         newest = head.newest_ms
         low = head.oldest_ms
         lowest = min([low, *(block.meta.min_time_ms for block in blocks)])
         clean = -1 if self._lock_file is None else int(self._lock_file.was_clean)
         return DatabaseStats(
-            series=len(head.rows),
+            series=len(rows) - companion_count(rows),
             series_created=head.series_created,
             series_removed=head.series_removed,
             appended=appended.by_status,

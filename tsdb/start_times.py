@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tsdb.interface import Ids, Ints, LabelColumns, SeriesBatch, SymbolSource
+    from tsdb.metric_table import SeriesRows
 
 COMPANION_LABEL = "\x00start_timestamp"
 """The label that only companions have. Nobody else may use it."""
@@ -82,6 +83,15 @@ def is_companion_name(text: str) -> bool:
 def has_companions(symbols: SymbolSource) -> bool:
     """Say whether a symbol space may have companions."""
     return symbols.find(COMPANION_LABEL) is not None
+
+
+def companion_count(rows: SeriesRows) -> int:
+    """Return how many series of the head are companions; nobody else's count includes them."""
+    label = rows.symbols.find(COMPANION_LABEL)
+    if label is None:
+        return 0
+    table, count = rows.table(None)
+    return int(np.count_nonzero(rows.column(table, label, count)))
 
 
 def with_start_times(batch: SeriesBatch, companions: SeriesBatch) -> SeriesBatch:

@@ -133,6 +133,12 @@ def test_a_series_without_starts_costs_nothing(database):
     assert after.series == len(SERIES)
 
 
+def test_what_holds_starts_is_not_counted_as_series(database):
+    append(database, [(0, 20, 1, 5), (1, 10, 1, 7)])
+    assert database.stats().series == len(SERIES)
+    assert database.stats().appended[AppendStatus.STORED] == 2
+
+
 @pytest.mark.parametrize(
     ("rows", "statuses", "expected"),
     [
