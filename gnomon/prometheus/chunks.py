@@ -20,15 +20,16 @@ from gnomon.prometheus.histogram_kernels import (
     decode_histograms,
     measure_histograms,
 )
+from gnomon.prometheus.histogram_room import HistogramRoom
 from gnomon.prometheus.mapped_file import map_file
 from tsdb.errors import CorruptFileError
 from tsdb.histogram_columns import starts_of
-from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, HistogramColumns
+from tsdb.interface import CUSTOM_BUCKETS_SCHEMA
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tsdb.interface import Bytes, Floats, Ints
+    from tsdb.interface import Bytes, Floats, HistogramColumns, Ints
 
 MAGIC = 0x85BD40DD
 XOR, HISTOGRAM = 1, 2
@@ -72,24 +73,9 @@ class ChunkData:
         positives = int((positive * places.samples).sum())
         negatives = int((negative * places.samples).sum())
         bounds_start = starts_of(bound)
-        columns = HistogramColumns(
-            schema=np.zeros(rows, np.int8),
-            hint=np.zeros(rows, np.int8),
-            is_float=np.repeat(places.encoding == FLOAT_ENCODING, places.samples),
-            count=np.zeros(rows),
-            sum=np.zeros(rows),
-            zero_threshold=np.zeros(rows),
-            zero_count=np.zeros(rows),
-            positive_start=np.zeros(rows + 1, np.int64),
-            positive_index=np.zeros(positives, np.int32),
-            positive_count=np.zeros(positives),
-            negative_start=np.zeros(rows + 1, np.int64),
-            negative_index=np.zeros(negatives, np.int32),
-            negative_count=np.zeros(negatives),
-            bounds_start=np.repeat(bounds_start[:-1], places.samples),
-            bounds_count=np.repeat(bound, places.samples),
-            bounds=np.zeros(int(bounds_start[-1])),
-        )
+        into = HistogramRoom.empty(rows, positives, negatives, int(bounds_start[-1]))
+        into.bounds_start[:] = np.repeat(bounds_start[:-1], places.samples)
+        into.bounds_count[:] = np.repeat(bound, places.samples)
         times = np.empty(rows, np.int64)
         decode_histograms(
             self.data,
@@ -101,22 +87,10 @@ class ChunkData:
             negative,
             np.cumsum(places.samples) - places.samples,
             times,
-            columns.schema,
-            columns.hint,
-            columns.count,
-            columns.sum,
-            columns.zero_threshold,
-            columns.zero_count,
-            columns.positive_start,
-            columns.positive_index,
-            columns.positive_count,
-            columns.negative_start,
-            columns.negative_index,
-            columns.negative_count,
-            bounds_start[:-1].copy(),
-            columns.bounds,
+            into,
             good,
         )
+        columns = into.columns(rows, np.repeat(places.encoding == FLOAT_ENCODING, places.samples))
         self._check(good, places)
         # Stale markers have no buckets and no bounds.
         columns.bounds_count[columns.schema != CUSTOM_BUCKETS_SCHEMA] = 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gnomon.prometheus.exemplars import ExemplarLog, store_exemplars
+from gnomon.prometheus.histogram_room import HistogramRoom
 from gnomon.prometheus.record_kernels import (
     read_histograms,
     read_samples,
@@ -25,7 +26,7 @@ from gnomon.tsdb_tools.series_table import SeriesTable, join_tables
 from gnomon.tsdb_tools.spool import Spool
 from tsdb.errors import CorruptFileError
 from tsdb.histogram_columns import take
-from tsdb.interface import HistogramColumns, LabelSpans
+from tsdb.interface import LabelSpans
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gnomon.tsdb_tools.run_building import Deleted
-    from tsdb.interface import Bytes, Floats, Ints
+    from tsdb.interface import Bytes, Floats, HistogramColumns, Ints
 
 _HISTOGRAMS = {
     RecordType.HISTOGRAMS: False,
@@ -234,57 +235,11 @@ def _histograms(
 ) -> tuple[Ints, Ints, HistogramColumns] | None:
     rows = size // 20 + 1
     refs, times = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    schema, hint = np.empty(rows, np.int8), np.empty(rows, np.int8)
-    count, total, zero_threshold, zero_count = (np.empty(rows) for _ in range(4))
-    starts = [np.zeros(rows + 1, np.int64) for _ in range(2)]
-    indexes = [np.empty(size, np.int32) for _ in range(2)]
-    counts = [np.empty(size) for _ in range(3)]
-    bounds_start, bounds_count = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    found = int(
-        read_histograms(
-            data,
-            size,
-            floats,
-            refs,
-            times,
-            schema,
-            hint,
-            count,
-            total,
-            zero_threshold,
-            zero_count,
-            starts[0],
-            indexes[0],
-            counts[0],
-            starts[1],
-            indexes[1],
-            counts[1],
-            bounds_start,
-            bounds_count,
-            counts[2],
-        )
-    )
+    room = HistogramRoom.empty(rows, size, size, size)
+    found = int(read_histograms(data, size, floats, refs, times, room))
     if found < 0:
         return None
-    columns = HistogramColumns(
-        schema[:found],
-        hint[:found],
-        np.full(found, floats),
-        count[:found],
-        total[:found],
-        zero_threshold[:found],
-        zero_count[:found],
-        starts[0][: found + 1],
-        indexes[0],
-        counts[0],
-        starts[1][: found + 1],
-        indexes[1],
-        counts[1],
-        bounds_start[:found],
-        bounds_count[:found],
-        counts[2],
-    )
-    return refs[:found], times[:found], columns
+    return refs[:found], times[:found], room.columns(found, np.full(found, floats))
 
 
 def _tombstones(record: bytes) -> list[tuple[int, int, int]]:

@@ -26,10 +26,13 @@ from gnomon.prometheus.bit_kernels import (
     signed,
 )
 from gnomon.prometheus.chunk_kernels import xor_at
+from gnomon.prometheus.histogram_room import ROOM
 from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from gnomon.prometheus.histogram_room import HistogramRoom
 
     Bytes = npt.NDArray[np.uint8]
     Ints = npt.NDArray[np.int64]
@@ -237,30 +240,7 @@ def _write_counts(words: Words, floats: bool, out: Floats) -> None:
 
 @kernel(
     types.void(
-        BYTES_IN,
-        INTS_IN,
-        INTS_IN,
-        INTS_IN,
-        INTS_IN,
-        INTS_IN,
-        INTS_IN,
-        INTS_IN,
-        INTS,
-        _INT8S,
-        _INT8S,
-        FLOATS,
-        FLOATS,
-        FLOATS,
-        FLOATS,
-        INTS,
-        _INT32S,
-        FLOATS,
-        INTS,
-        _INT32S,
-        FLOATS,
-        INTS_IN,
-        FLOATS,
-        _BOOLS,
+        BYTES_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS_IN, INTS, ROOM, _BOOLS
     ),
 )
 def decode_histograms(
@@ -273,27 +253,14 @@ def decode_histograms(
     negative_buckets: Ints,
     out: Ints,
     times: Ints,
-    schema: npt.NDArray[np.int8],
-    hint: npt.NDArray[np.int8],
-    count: Floats,
-    total: Floats,
-    zero_threshold: Floats,
-    zero_count: Floats,
-    positive_start: Ints,
-    positive_index: Int32s,
-    positive_count: Floats,
-    negative_start: Ints,
-    negative_index: Int32s,
-    negative_count: Floats,
-    bounds_start: Ints,
-    bounds: Floats,
+    into: HistogramRoom,
     good: npt.NDArray[np.bool_],
 ) -> None:
     """Decode histogram chunks: chunk c to rows out[c] to out[c] + samples[c] of all columns.
 
-    Shapes: `start` to `out` and `bounds_start` int64[C], sizes from `measure_histograms`, rows
-    int64[H]; `positive_start`, `negative_start` int64[H + 1] are written, rows of chunks one behind
-    the other; pools have room for all buckets of all rows. A stale marker has no buckets.
+    Shapes: `start` to `out` int64[C], sizes from `measure_histograms`; `into` has H rows, and room
+    for all buckets of all of them, one behind the other; its `bounds_start` is filled in already.
+    A stale marker has no buckets.
     """
     longest = 0
     buckets_max = 0
@@ -305,9 +272,9 @@ def decode_histograms(
     all_states = np.empty((2, 3, buckets_max), np.int64)
     index = np.empty((2, buckets_max), np.int32)
     raw_total, raw_count, raw_zero = (
-        total.view(np.uint64),
-        count.view(np.uint64),
-        zero_count.view(np.uint64),
+        into.sum.view(np.uint64),
+        into.count.view(np.uint64),
+        into.zero_count.view(np.uint64),
     )
     one = np.empty(1, np.uint64)
     # Where the next row's buckets go.
@@ -330,8 +297,9 @@ def decode_histograms(
         own_schema, at = varbit_int_at(room, at)
         positive, at = _spans_at(room, at, limit, True, index[0])
         negative, at = _spans_at(room, at, limit, True, index[1])
-        if own_schema == _CUSTOM:
-            _, at = _bounds_at(room, at, limit, True, bounds[bounds_start[c] :])
+        if own_schema == _CUSTOM and samples[c] > 0:
+            bounds = into.bounds[into.bounds_start[out[c]] :]
+            _, at = _bounds_at(room, at, limit, True, bounds)
         words = all_words[0, :positive]
         other_words = all_words[1, :negative]
         words[:] = 0
@@ -347,7 +315,7 @@ def decode_histograms(
         good[c] = True
         for n in range(samples[c]):
             row = out[c] + n
-            positive_start[row], negative_start[row] = positives, negatives
+            into.positive_start[row], into.negative_start[row] = positives, negatives
             if at > limit:
                 good[c] = False
                 continue
@@ -387,20 +355,20 @@ def decode_histograms(
                 at, sum_word, sum_leading, sum_trailing = xor_at(
                     room, at, sum_word, sum_leading, sum_trailing
                 )
-            times[row], schema[row] = time, own_schema
+            times[row], into.schema[row] = time, own_schema
             # Of counters a header says nothing for sure, as Prometheus reads it.
-            hint[row] = _HINT_GAUGE if header == 3 else 0
+            into.hint[row] = _HINT_GAUGE if header == 3 else 0
             raw_total[row] = sum_word
-            zero_threshold[row] = threshold
+            into.zero_threshold[row] = threshold
             if sum_word == _STALE:
-                count[row] = zero_count[row] = 0.0
-                zero_threshold[row] = 0.0
-                schema[row] = 0
+                into.count[row] = into.zero_count[row] = 0.0
+                into.zero_threshold[row] = 0.0
+                into.schema[row] = 0
                 continue
             if floats:
                 raw_count[row], raw_zero[row] = counts[0], counts[1]
             else:
-                count[row], zero_count[row] = np.float64(counts[0]), np.float64(counts[1])
+                into.count[row], into.zero_count[row] = np.float64(counts[0]), np.float64(counts[1])
             states = all_states[0]
             at = _buckets_at(
                 room,
@@ -428,12 +396,15 @@ def decode_histograms(
             if at > limit:
                 good[c] = False
                 continue
-            _write_counts(words, floats, positive_count[positives : positives + positive])
-            positive_index[positives : positives + positive] = index[0, :positive]
-            positives += positive
-            _write_counts(other_words, floats, negative_count[negatives : negatives + negative])
-            negative_index[negatives : negatives + negative] = index[1, :negative]
+            end = positives + positive
+            _write_counts(words, floats, into.positive_count[positives:end])
+            into.positive_index[positives:end] = index[0, :positive]
+            positives = end
+            _write_counts(
+                other_words, floats, into.negative_count[negatives : negatives + negative]
+            )
+            into.negative_index[negatives : negatives + negative] = index[1, :negative]
             negatives += negative
     if start.size:
         last = out[start.size - 1] + samples[start.size - 1]
-        positive_start[last], negative_start[last] = positives, negatives
+        into.positive_start[last], into.negative_start[last] = positives, negatives

@@ -22,10 +22,13 @@ from gnomon.prometheus.bit_kernels import (
     uvarint_at,
     varint_at,
 )
+from gnomon.prometheus.histogram_room import ROOM
 from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from gnomon.prometheus.histogram_room import HistogramRoom
 
     Bytes = npt.NDArray[np.uint8]
     Ints = npt.NDArray[np.int64]
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
 _STALE = np.uint64(0x7FF0000000000002)
 _CUSTOM = -53
-_INT8S = types.Array(types.int8, 1, "C")
 _INT32S = types.Array(types.int32, 1, "C")
 _SPANS = types.Array(types.int32, 2, "C")
 
@@ -238,53 +240,11 @@ def _read_buckets(
     return buckets, at
 
 
-@kernel(
-    types.int64(
-        BYTES_IN,
-        types.int64,
-        types.boolean,
-        INTS,
-        INTS,
-        _INT8S,
-        _INT8S,
-        FLOATS,
-        FLOATS,
-        FLOATS,
-        FLOATS,
-        INTS,
-        _INT32S,
-        FLOATS,
-        INTS,
-        _INT32S,
-        FLOATS,
-        INTS,
-        INTS,
-        FLOATS,
-    ),
-)
+@kernel(types.int64(BYTES_IN, types.int64, types.boolean, INTS, INTS, ROOM))
 def read_histograms(
-    data: Bytes,
-    size: int,
-    floats: bool,
-    refs: Ints,
-    times: Ints,
-    schema: npt.NDArray[np.int8],
-    hint: npt.NDArray[np.int8],
-    count: Floats,
-    total: Floats,
-    zero_threshold: Floats,
-    zero_count: Floats,
-    positive_start: Ints,
-    positive_index: Int32s,
-    positive_count: Floats,
-    negative_start: Ints,
-    negative_index: Int32s,
-    negative_count: Floats,
-    bounds_start: Ints,
-    bounds_count: Ints,
-    bounds: Floats,
+    data: Bytes, size: int, floats: bool, refs: Ints, times: Ints, into: HistogramRoom
 ) -> Whole:
-    """Read a histogram record into the columns of `interface.HistogramColumns`.
+    """Read a histogram record; return how many histograms it has.
 
     Rows have room for size / 20 histograms, pools for `size` buckets. A stale marker keeps nothing
     but its sum.
@@ -295,12 +255,12 @@ def read_histograms(
         return np.int64(-1)
     base_ref, base_time = np.int64(be64_at(data, 1)), np.int64(be64_at(data, 9))
     offset, length = np.empty((2, size), np.int64), np.empty((2, size), np.int64)
-    raw_threshold, raw_total = zero_threshold.view(np.uint64), total.view(np.uint64)
-    raw_count, raw_zero = count.view(np.uint64), zero_count.view(np.uint64)
+    raw_threshold, raw_total = into.zero_threshold.view(np.uint64), into.sum.view(np.uint64)
+    raw_count, raw_zero = into.count.view(np.uint64), into.zero_count.view(np.uint64)
     at = np.int64(17)
     rows, positives, negatives, all_bounds = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     one = np.empty(1, np.uint64)
-    positive_start[0] = negative_start[0] = 0
+    into.positive_start[0] = into.negative_start[0] = 0
     while at < size:
         ref, at = varint_at(data, at)
         if at < 0 or at > size:
@@ -309,11 +269,11 @@ def read_histograms(
         if at < 0 or at + 10 > size:
             return np.int64(-1)
         refs[rows], times[rows] = base_ref + ref, base_time + time
-        hint[rows] = data[at]
+        into.hint[rows] = data[at]
         own_schema, at = varint_at(data, at + 1)
         if at < 0 or at + 8 > size:
             return np.int64(-1)
-        schema[rows] = own_schema
+        into.schema[rows] = own_schema
         raw_threshold[rows] = be64_at(data, at)
         at += 8
         if floats:
@@ -325,11 +285,11 @@ def read_histograms(
             word, at = uvarint_at(data, at)
             if at < 0 or at > size:
                 return np.int64(-1)
-            zero_count[rows] = np.float64(word)
+            into.zero_count[rows] = np.float64(word)
             word, at = uvarint_at(data, at)
             if at < 0 or at + 8 > size:
                 return np.int64(-1)
-            count[rows] = np.float64(word)
+            into.count[rows] = np.float64(word)
         raw_total[rows] = be64_at(data, at)
         at += 8
         spans, at = _read_spans(data, at, size, offset[0], length[0])
@@ -339,36 +299,36 @@ def read_histograms(
         if other_spans < 0:
             return np.int64(-1)
         buckets, at = _read_buckets(
-            data, at, size, floats, spans, offset[0], length[0], positives, positive_index,
-            positive_count,
+            data, at, size, floats, spans, offset[0], length[0], positives,
+            into.positive_index, into.positive_count,
         )  # fmt: skip
         if buckets < 0:
             return np.int64(-1)
         other_buckets, at = _read_buckets(
-            data, at, size, floats, other_spans, offset[1], length[1], negatives, negative_index,
-            negative_count,
+            data, at, size, floats, other_spans, offset[1], length[1], negatives,
+            into.negative_index, into.negative_count,
         )  # fmt: skip
         if other_buckets < 0:
             return np.int64(-1)
-        bounds_start[rows], bounds_count[rows] = all_bounds, 0
+        into.bounds_start[rows], into.bounds_count[rows] = all_bounds, 0
         if own_schema == _CUSTOM:
             word, at = uvarint_at(data, at)
             if at < 0 or word > np.uint64(size) or at + 8 * np.int64(word) > size:
                 return np.int64(-1)
             for k in range(np.int64(word)):
                 one[0] = be64_at(data, at)
-                bounds[all_bounds + k] = one.view(np.float64)[0]
+                into.bounds[all_bounds + k] = one.view(np.float64)[0]
                 at += 8
-            bounds_count[rows] = np.int64(word)
+            into.bounds_count[rows] = np.int64(word)
             all_bounds += np.int64(word)
         if raw_total[rows] == _STALE:
-            all_bounds = bounds_start[rows]
-            bounds_count[rows] = 0
-            schema[rows] = 0
-            count[rows] = zero_count[rows] = zero_threshold[rows] = 0.0
+            all_bounds = into.bounds_start[rows]
+            into.bounds_count[rows] = 0
+            into.schema[rows] = 0
+            into.count[rows] = into.zero_count[rows] = into.zero_threshold[rows] = 0.0
         else:
             positives += buckets
             negatives += other_buckets
         rows += 1
-        positive_start[rows], negative_start[rows] = positives, negatives
+        into.positive_start[rows], into.negative_start[rows] = positives, negatives
     return rows

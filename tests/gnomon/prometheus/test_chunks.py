@@ -153,6 +153,7 @@ def test_hints(path, header, hints):
     assert columns.hint.tolist() == hints
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_the_checksum_is_crc_32c(data):
     assert int(crc32c(np.frombuffer(data, np.uint8), 0, len(data))) == writer.crc32c(data)
