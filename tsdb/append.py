@@ -20,12 +20,12 @@ from tsdb.change_log import ChangeLog
 from tsdb.companions import Companions
 from tsdb.errors import ClosedError
 from tsdb.head_deletion import any_covers
-from tsdb.head_view import read_view, take_view
 from tsdb.histogram_columns import concat, digests, of_columns, take
 from tsdb.histogram_run import HistogramRun
 from tsdb.interface import AppendStatus, ExemplarStatus
 from tsdb.kernels import LATE, NO_TIME, STORED
 from tsdb.late import sorted_run
+from tsdb.late_decisions import decide_late
 from tsdb.start_zeros import places_after, zero_histograms, zero_places
 from tsdb.wal import choose_series
 
@@ -399,7 +399,7 @@ class BatchAppender:
         in_order, late = status, None
         if counts[LATE]:
             in_order = status.copy()
-            late = self._decide_late(status, refs, times, bits)
+            late = decide_late(self.head, status, refs, times, bits)
             counts = np.bincount(status, minlength=counts.size)
         return _Decided(refs, times, bits, status, counts, in_order, late, prior)
 
@@ -506,42 +506,6 @@ class BatchAppender:
         self._histograms_by_status += own.counts
         return status
 
-    def _decide_late(self, status: Small, refs: Ints, times: Ints, bits: Words) -> Ints:
-        """Turn LATE into what becomes of the sample; return the positions of those to store.
-
-        A late sample may repeat one of this very batch, of the buffers, or of the head. Bits are
-        those of a float or the digest of a histogram; the two are never taken for each other, save
-        by a chance of 2^-64 under a key that nobody knows.
-        """
-        head = self.head
-        late = np.flatnonzero(status == LATE)
-        slots = (refs & _SLOT_MASK).astype(np.int32)
-        own = np.flatnonzero((status == STORED) & np.isin(slots, slots[late]))
-        at = np.concatenate([own, late])
-        order = at[np.lexsort((times[at], slots[at]))]
-        first = np.ones(order.size, np.bool_)
-        first[1:] = (slots[order][1:] != slots[order][:-1]) | (
-            times[order][1:] != times[order][:-1]
-        )
-        winner = order[first][np.cumsum(first) - 1]
-        repeated = ~first
-        status[order[repeated]] = _repeat_status(bits[order[repeated]], bits[winner[repeated]])
-        late = np.sort(order[first & (status[order] == LATE)])
-        for buffer in head.buffers:
-            found, there = buffer.find(slots[late], times[late])
-            status[late[found]] = _repeat_status(bits[late[found]], there[found])
-            late = late[~found]
-        maybe = late[times[late] >= max(head.min_time_ms, head.readable_ms)]
-        if maybe.size:
-            view = take_view(head, np.ascontiguousarray(slots[maybe]))
-            own_samples = read_view(head, view, times[maybe], times[maybe], locked=True)
-            found = own_samples.count > 0
-            old = own_samples.values.view(np.uint64)[own_samples.value_start[found]]
-            status[maybe[found]] = _repeat_status(bits[maybe[found]], old)
-            late = late[status[late] == LATE]
-        status[late] = STORED
-        return late
-
     def _create(self, labels: LabelSpans, missing: Ints, low: Words, high: Words) -> Slots:
         """Make the series at `missing`; return the slot of each, equal ones sharing one."""
         head = self.head
@@ -559,8 +523,3 @@ class BatchAppender:
             raise
         head.add_series(taken, *head.symbols.intern_spans(chosen), chosen.first)
         return slots
-
-
-def _repeat_status(bits: Words, first_bits: Words) -> Small:
-    """Say of samples whose time is taken whether they repeat the value or contradict it."""
-    return np.where(bits == first_bits, AppendStatus.DUPLICATE, AppendStatus.CONFLICT).astype("u1")
