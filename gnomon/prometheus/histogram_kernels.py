@@ -273,7 +273,7 @@ def decode_histograms(
     index = np.empty((2, buckets_max), np.int32)
     raw_total, raw_count, raw_zero = (
         into.sum.view(np.uint64),
-        into.count.view(np.uint64),
+        into.observations.view(np.uint64),
         into.zero_count.view(np.uint64),
     )
     one = np.empty(1, np.uint64)
@@ -361,14 +361,17 @@ def decode_histograms(
             raw_total[row] = sum_word
             into.zero_threshold[row] = threshold
             if sum_word == _STALE:
-                into.count[row] = into.zero_count[row] = 0.0
+                into.observations[row] = into.zero_count[row] = 0.0
                 into.zero_threshold[row] = 0.0
                 into.schema[row] = 0
                 continue
             if floats:
                 raw_count[row], raw_zero[row] = counts[0], counts[1]
             else:
-                into.count[row], into.zero_count[row] = np.float64(counts[0]), np.float64(counts[1])
+                into.observations[row], into.zero_count[row] = (
+                    np.float64(counts[0]),
+                    np.float64(counts[1]),
+                )
             states = all_states[0]
             at = _buckets_at(
                 room,

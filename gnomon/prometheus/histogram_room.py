@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 class HistogramRoom(NamedTuple):
-    """The arrays of `interface.HistogramColumns` in its order, `is_float` apart, to be written."""
+    """The arrays of `interface.HistogramColumns` in its order, `is_float` apart, to be written.
+
+    `observations` is `count` there, which tuples have a method of.
+    """
 
     schema: npt.NDArray[np.int8]
     hint: npt.NDArray[np.int8]
-    count: Floats
+    observations: Floats
     sum: Floats
     zero_threshold: Floats
     zero_count: Floats
@@ -44,7 +47,7 @@ class HistogramRoom(NamedTuple):
         return HistogramRoom(
             schema=np.zeros(rows, np.int8),
             hint=np.zeros(rows, np.int8),
-            count=np.zeros(rows),
+            observations=np.zeros(rows),
             sum=np.zeros(rows),
             zero_threshold=np.zeros(rows),
             zero_count=np.zeros(rows),
@@ -67,7 +70,8 @@ class HistogramRoom(NamedTuple):
                 arrays[name] = arrays[name][: rows + 1]
             elif name not in _POOLS:
                 arrays[name] = arrays[name][:rows]
-        return HistogramColumns(is_float=is_float, **arrays)  # by name
+        count = arrays.pop("observations")
+        return HistogramColumns(is_float=is_float, count=count, **arrays)  # by name
 
 
 _POOLS = ("positive_index", "positive_count", "negative_index", "negative_count", "bounds")

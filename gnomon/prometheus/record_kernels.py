@@ -256,7 +256,7 @@ def read_histograms(
     base_ref, base_time = np.int64(be64_at(data, 1)), np.int64(be64_at(data, 9))
     offset, length = np.empty((2, size), np.int64), np.empty((2, size), np.int64)
     raw_threshold, raw_total = into.zero_threshold.view(np.uint64), into.sum.view(np.uint64)
-    raw_count, raw_zero = into.count.view(np.uint64), into.zero_count.view(np.uint64)
+    raw_count, raw_zero = into.observations.view(np.uint64), into.zero_count.view(np.uint64)
     at = np.int64(17)
     rows, positives, negatives, all_bounds = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     one = np.empty(1, np.uint64)
@@ -289,7 +289,7 @@ def read_histograms(
             word, at = uvarint_at(data, at)
             if at < 0 or at + 8 > size:
                 return np.int64(-1)
-            into.count[rows] = np.float64(word)
+            into.observations[rows] = np.float64(word)
         raw_total[rows] = be64_at(data, at)
         at += 8
         spans, at = _read_spans(data, at, size, offset[0], length[0])
@@ -325,7 +325,7 @@ def read_histograms(
             all_bounds = into.bounds_start[rows]
             into.bounds_count[rows] = 0
             into.schema[rows] = 0
-            into.count[rows] = into.zero_count[rows] = into.zero_threshold[rows] = 0.0
+            into.observations[rows] = into.zero_count[rows] = into.zero_threshold[rows] = 0.0
         else:
             positives += buckets
             negatives += other_buckets
