@@ -57,6 +57,9 @@ _FEW = 32
 """So few texts are quoted one by one: NumPy's calls would cost more than the texts."""
 
 
+_FEW_SERIES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class LabelTexts:
     """Label columns made ready for the kernels: see `write_matrix` for the shapes."""
@@ -194,6 +197,8 @@ def _bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
 def _vector(value: VectorResult) -> Iterator[bytes]:
     if value.histograms is not None:
         return vector_chunks(value, _vector, CHUNK_BYTES)
+    if value.values.size <= _FEW_SERIES:
+        return iter((_few_series(value),))
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits = _bits(value.values)
 
@@ -201,6 +206,37 @@ def _vector(value: VectorResult) -> Iterator[bytes]:
         return write_vector(state, value.time_ms, bits, *_columns(labels), out)
 
     return _series_chunks(write, bits.size, labels, bits.size)
+
+
+def _few_series(value: VectorResult) -> bytes:
+    """Return what `write_vector` writes; for a few series, making its columns costs more."""
+    names, text = value.labels.names, value.labels.symbols.text
+    stamp = _stamp(value.time_ms)
+    return b",".join(
+        b'{"metric":{%b},"value":[%b,"%b"]}'
+        % (
+            b",".join(_member(name, text(at)) for name, at in zip(names, ids, strict=True) if at),
+            stamp,
+            sample_text(number).encode(),
+        )
+        for ids, number in zip(value.labels.ids.T.tolist(), value.values.tolist(), strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _member(name: str, text: str) -> bytes:
+    return quoted(name) + b":" + quoted(text)
+
+
+def _stamp(time_ms: int) -> bytes:
+    """Return a time as samples have it.
+
+    >>> _stamp(1435781451110), _stamp(-4000)
+    (b'1435781451.110', b'-4')
+    """
+    seconds, millis = divmod(abs(time_ms), 1000)
+    sign = b"-" if time_ms < 0 else b""
+    return b"%b%d.%03d" % (sign, seconds, millis) if millis else b"%b%d" % (sign, seconds)
 
 
 def _matrix(value: MatrixResult) -> Iterator[bytes]:

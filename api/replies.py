@@ -92,6 +92,16 @@ def packed(chunks: Iterator[bytes], offered: str) -> Packed:
     return Packed(next(rest), rest, offered)
 
 
+async def large(request: web.Request, data: Callable[[], object]) -> web.StreamResponse:
+    """Reply with data that may be large: found, written and compressed in a thread."""
+    offered = accepted_encoding(request)
+
+    def run() -> Packed:
+        return packed(iter([success_body(data())]), offered)
+
+    return await answer(request, await request.app[PARTS].gate.call(run))
+
+
 async def answer(request: web.Request, reply: Packed) -> web.StreamResponse:
     """Send JSON, in chunks if it came in chunks."""
     if reply.rest is None:

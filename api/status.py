@@ -18,27 +18,31 @@ import re2
 from api.errors import BAD_DATA, ApiError, BadParameterError
 from api.params import Form, matcher_sets, parse_bool, parse_int, read_form, selector
 from api.parts import PARTS
-from api.replies import success
+from api.replies import large, success
 from api.times import format_rfc3339
 from promql.errors import ParseError
 from promql.quoting import quote
 from tsdb.interface import Matcher, MatchOp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiohttp import web
 
-    from api.views import BuildView, MetricMetadata
+    from api.views import BuildView, MetricMetadata, TargetsView
 
 TSDB_LIMIT_DEFAULT, TSDB_LIMIT_MAX = 10, 10_000
 
 
-async def targets(request: web.Request) -> web.Response:
+async def targets(request: web.Request) -> web.StreamResponse:
     """Answer /api/v1/targets; `state` and `scrapePool` narrow it."""
     form = await read_form(request)
     state, pool = form.text("state").lower(), form.text("scrapePool")
-    view = request.app[PARTS].view.targets()
+    view = request.app[PARTS].view
+    return await large(request, lambda: _target_members(view.targets(), state, pool))
+
+
+def _target_members(view: TargetsView, state: str, pool: str) -> dict[str, object]:
     active: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     if state in ("", "any", "active"):
@@ -70,8 +74,7 @@ async def targets(request: web.Request) -> web.Response:
             if pool in ("", target.scrape_pool)
         ]
         counts = {name: count for name, count in view.dropped_counts.items() if pool in ("", name)}
-    data = {"activeTargets": active, "droppedTargets": dropped, "droppedTargetCounts": counts}
-    return success(request, data)
+    return {"activeTargets": active, "droppedTargets": dropped, "droppedTargetCounts": counts}
 
 
 async def scrape_pools(request: web.Request) -> web.Response:
@@ -79,7 +82,7 @@ async def scrape_pools(request: web.Request) -> web.Response:
     return success(request, {"scrapePools": list(request.app[PARTS].view.scrape_pools())})
 
 
-async def targets_metadata(request: web.Request) -> web.Response:
+async def targets_metadata(request: web.Request) -> web.StreamResponse:
     """Answer /api/v1/targets/metadata: what each target said of its metrics."""
     form = await read_form(request)
     limit = form.count("limit")
@@ -90,13 +93,23 @@ async def targets_metadata(request: web.Request) -> web.Response:
             matchers = selector(form.text("match_target"))
         except ParseError as error:
             raise BadParameterError("match_target", str(error)) from None
+    view = request.app[PARTS].view
+    return await large(request, lambda: _metadata_rows(view.metadata(), matchers, metric, limit))
+
+
+def _metadata_rows(
+    targets: Iterable[tuple[Mapping[str, str], Iterable[MetricMetadata]]],
+    matchers: Sequence[Matcher],
+    metric: str,
+    limit: int | None,
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for labels, entries in request.app[PARTS].view.metadata():
+    for labels, entries in targets:
         if not all(_matches(matcher, labels) for matcher in matchers):
             continue
         for entry in entries:
             if limit is not None and 0 <= limit <= len(rows):
-                return success(request, rows)
+                return rows
             if metric and entry.family != metric:
                 continue
             row: dict[str, Any] = {"target": dict(labels)}
@@ -104,7 +117,7 @@ async def targets_metadata(request: web.Request) -> web.Response:
                 row["metric"] = entry.family
             row |= {"type": entry.type, "help": entry.help, "unit": entry.unit}
             rows.append(row)
-    return success(request, rows)
+    return rows
 
 
 def _matches(matcher: Matcher, labels: Mapping[str, str]) -> bool:
@@ -118,13 +131,24 @@ def _matches(matcher: Matcher, labels: Mapping[str, str]) -> bool:
     return found if matcher.op is MatchOp.MATCHES else not found
 
 
-async def metadata(request: web.Request) -> web.Response:
+async def metadata(request: web.Request) -> web.StreamResponse:
     """Answer /api/v1/metadata: metric -> distinct descriptions."""
     form = await read_form(request)
     limit, per_metric = form.count("limit"), form.count("limit_per_metric")
-    wanted = form.text("metric")
+    wanted, view = form.text("metric"), request.app[PARTS].view
+    return await large(
+        request, lambda: _metadata_by_family(view.metadata(), wanted, limit, per_metric)
+    )
+
+
+def _metadata_by_family(
+    targets: Iterable[tuple[Mapping[str, str], Iterable[MetricMetadata]]],
+    wanted: str,
+    limit: int | None,
+    per_metric: int | None,
+) -> dict[str, list[dict[str, str]]]:
     found: dict[str, dict[MetricMetadata, None]] = {}
-    for _, entries in request.app[PARTS].view.metadata():
+    for _, entries in targets:
         for entry in entries:
             if wanted and entry.family != wanted:
                 continue
@@ -135,11 +159,10 @@ async def metadata(request: web.Request) -> web.Response:
             known = found[entry.family]
             if per_metric is None or per_metric <= 0 or len(known) < per_metric:
                 known[entry] = None
-    data = {
+    return {
         family: [{"type": e.type, "unit": e.unit, "help": e.help} for e in entries]
         for family, entries in found.items()
     }
-    return success(request, data)
 
 
 async def rules(request: web.Request) -> web.Response:

@@ -148,7 +148,10 @@ class Evaluator:
             if id(node) in self._plan.summarised and samples.histograms is not None:
                 samples = self._with_resets(number)
             result = newest_samples(samples, points, ctx, keep_time=keep_time)
-        ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
+        if ctx.step_count == 1:
+            ctx.counts.per_step += np.count_nonzero(result.present)
+        else:
+            ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
         if result.histograms is not None:
             ctx.counts.per_step += shown_per_step(result.histograms)
         return result

@@ -146,6 +146,9 @@ class SeriesLabels:
         if all(chosen):
             return self
         names = tuple(name for name, keep in zip(self.names, chosen, strict=True) if keep)
+        left = len(chosen) - len(names)
+        if not any(chosen[:left]):  # the first ones go, which is what the metric's name mostly is
+            return SeriesLabels(names, self.ids[left:], self.symbols)
         return SeriesLabels(names, self.ids[np.array(chosen, dtype=np.bool_)], self.symbols)
 
     def with_column(self, name: str, ids: Ids) -> SeriesLabels:

@@ -95,6 +95,8 @@ class Look:
     def points(self, steps_ms: Ints) -> Ints:
         """Return where each step looks (for a window: its right edge), int64[T]."""
         if self.at_ms is None:
+            if steps_ms.size and steps_ms[0] >= -FAR_MS and steps_ms[-1] <= FAR_MS:
+                return steps_ms - self.offset_ms if self.offset_ms else steps_ms
             return np.clip(steps_ms, -FAR_MS, FAR_MS) - self.offset_ms
         point = _within_reach(self.at_ms) - self.offset_ms
         return np.full(steps_ms.size, point, dtype=np.int64)
@@ -342,6 +344,9 @@ class _Planner:
 
     def place_selections(self) -> None:
         """Read the same matchers once where their times overlap."""
+        if len(self._wishes) == 1:
+            self._place(self._wishes, self._wishes[0].end_ms)
+            return
         by_matchers: dict[frozenset[Matcher], list[_Wish]] = {}
         for wish in self._wishes:
             by_matchers.setdefault(frozenset(wish.matchers), []).append(wish)

@@ -179,7 +179,8 @@ def _count_starts(view: Windows, starts: AlignedStarts, values: Floats) -> None:
 def _hint_no_counter(node: Call, view: Windows, present: Mask, ctx: EvalContext) -> None:
     """Tell the user once for each metric with a result whose name is not that of a counter."""
     names = view.labels.column(METRIC_NAME)
-    for symbol in np.unique(names).tolist():
+    symbols = names[:1] if (names == names[:1]).all() else np.unique(names)
+    for symbol in symbols.tolist():
         name = view.labels.symbols.text(symbol)
         if name and not name.endswith(COUNTER_SUFFIXES) and present[names == symbol].any():
             ctx.annotations.info(

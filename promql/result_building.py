@@ -41,6 +41,8 @@ def instant_value(operand: Operand, ctx: EvalContext) -> ResultValue:
             return StringResult(time_ms, text)
         case Matrix():
             vector = _named(operand)
+            if vector.histograms is None and vector.present.all():
+                return VectorResult(time_ms, vector.labels, vector.values[:, 0])
             rows = np.flatnonzero(vector.occupied[:, 0])
             there = vector.histograms
             return VectorResult(
@@ -61,9 +63,11 @@ def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
         return MatrixResult(ctx.steps_ms, SeriesLabels.empty(1, ctx.symbols), values, present)
     assert isinstance(operand, Matrix)
     matrix = _named(operand)
+    there = matrix.histograms
+    if matrix.series_count == 1 and there is None and matrix.present.any():
+        return MatrixResult(ctx.steps_ms, matrix.labels, matrix.values, matrix.present)
     rows = np.flatnonzero(matrix.occupied.any(axis=1))
     labels = matrix.labels.take(rows)
-    there = matrix.histograms
     order = labels.sort_order()
     at = rows[order]
     # The sorted copy is spared where the rows already stand as they should.

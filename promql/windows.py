@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from promql.histogram_matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from promql.matrix import HistogramWindows
-    from tsdb.interface import HistogramRuns, SeriesBatch, StartTimes
+    from tsdb.interface import HistogramRuns, Ids, SeriesBatch, StartTimes
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -156,10 +156,11 @@ def _with_runs(
     start_times: StartTimes | None = None,
 ) -> Samples:
     """Return the columns with a number for each distinct (time_start, count)."""
-    key = time_start * (int(count.max(initial=0)) + 1) + count
-    if key.size and (key == key[0]).all():  # all of one scrape: the usual small query
-        at, run_of = np.zeros(1, dtype=np.int64), np.zeros(key.size, dtype=np.int64)
+    same = (time_start == time_start[:1]) & (count == count[:1])
+    if same.size and same.all():  # all of one scrape: the usual small query
+        at, run_of = np.zeros(1, dtype=np.int64), np.zeros(same.size, dtype=np.int64)
     else:
+        key = time_start * (int(count.max(initial=0)) + 1) + count
         _, at, run_of = np.unique(key, return_index=True, return_inverse=True)
     return Samples(
         labels=labels,
@@ -335,12 +336,16 @@ def window_result(
         return replace(result, drop_name=np.ones(view.series_count, dtype=np.bool_))
     result = replace(result, labels=view.labels.drop_name())
     # Series differ in more than what is dropped if what is dropped does not differ.
-    if any(np.ptp(view.labels.column(name)) for name in METADATA_LABELS if view.series_count):
+    if any(_differs(view.labels.column(name)) for name in METADATA_LABELS):
         rows = np.flatnonzero(result.occupied.any(axis=1))
         result = result.take(rows)
         if result.labels.group()[1].size != rows.size:
             raise ExecutionError(SAME_LABELS)
     return result
+
+
+def _differs(ids: Ids) -> bool:
+    return ids.size > 1 and bool((ids != ids[0]).any())
 
 
 def pool_at(pool: Ints | Floats, start: Ints, offsets: Ints | Offsets) -> Floats:

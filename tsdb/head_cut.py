@@ -15,6 +15,7 @@ from tsdb.block_writer import write_block
 from tsdb.head_view import read_view, take_view
 from tsdb.histogram_buffer import read_histograms
 from tsdb.histogram_columns import size_bytes
+from tsdb.match_memory import FoundSeries
 from tsdb.select import batch_of
 from tsdb.series_order import series_order
 
@@ -121,7 +122,7 @@ def _pieces(
             start, end = (np.full(some.size, bound, np.int64) for bound in window)
             samples = read_view(head, view, start, end)
             histograms = read_histograms(histogram_runs, some, start, end)
-            batch = batch_of(rows, some, samples, histograms, 0, some.size)
+            batch = batch_of(FoundSeries(rows, some), samples, histograms, 0)
             if batch.series_count:
                 yield batch
             first += some.size

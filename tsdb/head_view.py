@@ -18,7 +18,7 @@ import numpy as np
 from tsdb.errors import TooManySamplesError
 from tsdb.head_deletion import DeletedSlots, mask_rows
 from tsdb.kernels import SEGMENT_WORDS
-from tsdb.late import LateRun, late_rows
+from tsdb.late import LateRows, LateRun, late_rows
 from tsdb.late_kernels import splice_late
 from tsdb.read_kernels import (
     changed_rows,
@@ -159,9 +159,12 @@ def read_view(
             repaired = _read_own(head, kept, own_start[changed], end, None)
         found = _replace(found, changed, repaired)
     if view.deleted:
-        found = _without_deleted(found, view)
-    if late is None:
-        return found
+        found = without_deleted(found, view.deleted, view.slots)
+    return found if late is None else with_late(found, late)
+
+
+def with_late(found: RowSamples, late: LateRows) -> RowSamples:
+    """Return the samples with late ones merged in."""
     size = int(late.times.size + found.count[np.diff(late.first) > 0].sum())
     times = np.concatenate([found.times, np.empty(size, np.int64)])
     values = np.concatenate([found.values, np.empty(size)])
@@ -256,11 +259,11 @@ def _find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words
     return pages
 
 
-def _without_deleted(found: RowSamples, view: HeadView) -> RowSamples:
-    """Return the samples without those that were deleted before the view was taken."""
-    left = mask_rows(
-        view.deleted, view.slots, found.times, found.time_start, found.value_start, found.count
-    )
+def without_deleted(
+    found: RowSamples, deleted: tuple[DeletedSlots, ...], slots: Slots
+) -> RowSamples:
+    """Return the samples without those that were deleted before a look was taken."""
+    left = mask_rows(deleted, slots, found.times, found.time_start, found.value_start, found.count)
     if left is None:
         return found
     values = found.values[left.picks]

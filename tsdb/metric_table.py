@@ -119,6 +119,7 @@ class SeriesRows:
         self._member_count = 0
         self._tables: dict[int | None, MetricTable] = {}
         self._places: dict[int, Slots] = {}
+        self._one_shape: dict[int, tuple[tuple[str, ...], Slots]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -200,6 +201,13 @@ class SeriesRows:
         with self._lock:
             return table.column(label, count)
 
+    def mark(self, metric: int | None) -> int:
+        """Return a number that changes when a row comes to a metric (None: to any)."""
+        if metric is None:
+            return self._member_count
+        newest = self._metric_newest.array
+        return int(newest[metric]) if metric < newest.size else 0
+
     def metrics(self) -> tuple[Ids, Slots]:
         """Return the symbol of each metric in use and how many series it has."""
         size = self._metric_size.array[: len(self.symbols)]
@@ -255,7 +263,7 @@ class SeriesRows:
 
     def labels(self, slots: Slots) -> LabelColumns:
         """Return all labels of the given series, as columns."""
-        texts, column_of = self._names_of(slots)
+        texts, column_of = self._columns_of(slots)
         ids = np.zeros((len(texts), slots.size), np.uint32)
         fill_label_columns(
             slots,
@@ -266,7 +274,23 @@ class SeriesRows:
             column_of,
             ids,
         )
-        return LabelColumns(tuple(texts), ids, self.symbols)
+        return LabelColumns(texts, ids, self.symbols)
+
+    def _columns_of(self, slots: Slots) -> tuple[tuple[str, ...], Slots]:
+        """Return what `_names_of` does; series of one shape, the usual case, cost next to none."""
+        shapes = self._shape_of.array[slots]
+        shape = int(shapes[0]) if shapes.size else 0
+        if not shapes.size or (shapes != shape).any():
+            texts, column_of = self._names_of(slots)
+            return tuple(texts), column_of
+        first, stop = self._shape_first.array[shape : shape + 2].tolist()
+        known = self._one_shape.get(shape)
+        if known is None:
+            texts, column_of = self._names_of(slots[:1])
+            known = self._one_shape[shape] = (tuple(texts), column_of[first:stop].copy())
+        beside = np.empty(stop, np.int32)
+        beside[first:] = known[1]
+        return known[0], beside
 
     def _names_of(self, slots: Slots) -> tuple[list[str], Slots]:
         """Return the names of the given series, and beside all names of shapes their place."""

@@ -172,6 +172,9 @@ def walk_pages(
                     token = np.uint64(base + run) << np.uint64(16) | np.uint64(lo << 8 | hi)
                     row_sign[row, 0] = fold(row_sign[row, 0] ^ token, np.uint64(_MIX_LOW))
                     row_sign[row, 1] = fold(row_sign[row, 1] ^ token, np.uint64(_MIX_HIGH))
+            if first <= start[row]:
+                position = -1  # all others are older: their memory is left alone
+                break
             position = np.int64(words[at])
         cursor[row] = position
     found[0] = count

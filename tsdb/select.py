@@ -19,11 +19,13 @@ import numpy as np
 
 from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.exemplars import exemplar_columns, some_series
+from tsdb.few_rows import FEW, FewRows, read_few, take_few
 from tsdb.head_view import RowSamples, read_view, take_view
 from tsdb.histogram_buffer import read_histograms, weigh_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
+from tsdb.match_memory import MatchMemory
 from tsdb.matching import RegexMemory, check_matchers, match_series, satisfying
 from tsdb.merge import merge_batches, merge_labels
 from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tsdb.head_view import HeadView
     from tsdb.interface import ExemplarColumns, Ints, Matcher, Selection
     from tsdb.label_kernels import Slots
+    from tsdb.match_memory import FoundSeries
     from tsdb.metric_table import SeriesRows
 
 _Result = TypeVar("_Result")
@@ -71,6 +74,7 @@ class Reader:
         self._head = head
         self._memory = RegexMemory(head.symbols)
         self._memory_lock = threading.Lock()
+        self._found = MatchMemory(head.rows)
         self.blocks: tuple[Block, ...] = ()
         self.corruptions = 0
         self.closed = False
@@ -103,23 +107,37 @@ class Reader:
         return any(block.has_start_times for block in self.blocks)
 
     def _select(
-        self, selections: Sequence[Selection], samples_max: int | None
+        self, selections: Sequence[Selection], samples_max: int | None, *, few: bool = True
     ) -> list[SeriesBatch]:
+        """Read the selections; with `few`, in the way of `few_rows.py` where they are."""
         head = self._head
         rows = head.rows
-        memory = self._memory_of(rows)
-        matched = [match_series(rows, memory, each.matchers) for each in selections]
-        slots = np.concatenate([np.empty(0, np.int32), *matched])
+        matched = self._matched(rows, [each.matchers for each in selections])
+        sizes = [each.slots.size for each in matched]
+        if len(selections) == 1:
+            slots = matched[0].slots
+            start = np.full(slots.size, selections[0].start_ms)
+            end = np.full(slots.size, selections[0].end_ms)
+        else:
+            slots = np.concatenate([np.empty(0, np.int32), *(each.slots for each in matched)])
+            start = np.repeat(np.array([each.start_ms for each in selections], np.int64), sizes)
+            end = np.repeat(np.array([each.end_ms for each in selections], np.int64), sizes)
+        view: HeadView | FewRows
         with head.lock:
-            view, blocks = take_view(head, slots), self.blocks
-        sizes = np.array([each.size for each in matched], np.int64)
-        start = np.repeat(np.array([each.start_ms for each in selections], np.int64), sizes)
-        end = np.repeat(np.array([each.end_ms for each in selections], np.int64), sizes)
-        before = np.maximum(start, _TIME_MIN_MS + BEFORE_MS) - BEFORE_MS
-        histograms = read_histograms(view.histogram_runs, slots, before, end)
-        stops = np.cumsum(sizes)
+            if few and slots.size <= FEW:
+                view = take_few(head, slots, start, end)
+            else:
+                view = take_view(head, slots)
+            blocks = self.blocks
+        before = start
+        histograms = None
+        if view.histogram_runs:
+            before = np.maximum(start, _TIME_MIN_MS + BEFORE_MS) - BEFORE_MS
+            histograms = read_histograms(view.histogram_runs, slots, before, end)
         asked = []
-        for each, first, stop in zip(selections, stops - sizes, stops, strict=True):
+        stop = 0
+        for each, size in zip(selections, sizes, strict=True):
+            first, stop = stop, stop + size
             holds = histograms is not None and bool(histograms.count[first:stop].any())
             asked.append(self._asked(each, blocks, holds=holds, may_hold=bool(view.histogram_runs)))
         allowed = samples_max
@@ -130,15 +148,24 @@ class Reader:
                         found, one.start_ms, one.end_ms, on_corrupt=self._count_corrupt
                     )
             allowed -= weigh_histograms(view.histogram_runs, slots, start, end)
-        wide = np.repeat(np.array([each.wide for each in asked], np.bool_), sizes)
+        from_ms = start
+        if any(each.wide for each in asked):
+            if isinstance(view, FewRows):  # what it took begins too late
+                return self._select(selections, samples_max, few=False)
+            from_ms = np.repeat(np.array([each.from_ms for each in asked], np.int64), sizes)
         try:
-            own = self._own_samples(view, start, np.where(wide, before, start), end, allowed)
+            if isinstance(view, FewRows):
+                own = read_few(view, start, end, samples_max=allowed)
+            else:
+                own = self._own_samples(view, start, from_ms, end, allowed)
         except TooManySamplesError:
             assert samples_max is not None
             raise TooManySamplesError(samples_max) from None
         batches = []
-        for one, first, stop in zip(asked, (stops - sizes).tolist(), stops.tolist(), strict=True):
-            batch = batch_of(rows, slots, own, histograms, first, stop)
+        stop = 0
+        for one, known in zip(asked, matched, strict=True):
+            first, stop = stop, stop + known.slots.size
+            batch = batch_of(known, own, histograms, first)
             parts = [
                 part
                 for block, found in one.in_blocks
@@ -320,6 +347,17 @@ class Reader:
         rows = self._head.rows
         return match_series(rows, self._memory_of(rows), matchers)
 
+    def _matched(
+        self, rows: SeriesRows, matcher_sets: Sequence[Sequence[Matcher]]
+    ) -> list[FoundSeries]:
+        """Return the head's series that satisfy each of the sets. Raises `BadMatcherError`."""
+        memory = self._memory_of(rows)
+        found = self._found
+        if found.rows is not rows:
+            # Two readers may both begin a new one: the other's is as good.
+            found = self._found = MatchMemory(rows)
+        return [found.find(memory, each) for each in matcher_sets]
+
     def _memory_of(self, rows: SeriesRows) -> RegexMemory:
         """Return what patterns said of the symbols of these rows."""
         with self._memory_lock:
@@ -337,20 +375,27 @@ class Reader:
 
 
 def batch_of(
-    rows: SeriesRows,
-    slots: Slots,
-    samples: RowSamples,
-    histograms: HistogramRuns | None,
-    first: int,
-    stop: int,
+    found: FoundSeries, samples: RowSamples, histograms: HistogramRuns | None, first: int
 ) -> SeriesBatch:
-    """Make a batch of the rows [first, stop) of what was read, without those that are empty."""
+    """Make a batch of the rows of what was read from `first` on, without those that are empty."""
+    stop = first + found.slots.size
     count = samples.count[first:stop]
     if histograms is not None:
         count = count + histograms.count[first:stop]
+    if count.all():
+        own = slice(first, stop)
+        return SeriesBatch(
+            found.labels(),
+            samples.times,
+            samples.time_start[own],
+            samples.values,
+            samples.value_start[own],
+            samples.count[own],
+            None if histograms is None else take_histograms(histograms, np.arange(first, stop)),
+        )
     kept = first + np.flatnonzero(count)
     return SeriesBatch(
-        rows.labels(slots[kept]),
+        found.labels_at(kept - first),
         samples.times,
         samples.time_start[kept],
         samples.values,

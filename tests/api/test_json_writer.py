@@ -292,3 +292,20 @@ def test_text_survives(text):
 def test_undecodable_bytes_become_replacement_characters():
     assert json.loads(quoted("a\udcff")) == "a\ufffd"
     assert json.loads(dumps({"k\udcff": ["\udcff"]})) == {"k\ufffd": ["\ufffd"]}
+
+
+few_labels = st.lists(
+    st.dictionaries(st.sampled_from(["__name__", "a", 'b"']), st.text(max_size=3)), max_size=4
+)
+
+
+@given(few_labels, st.integers(-(1 << 45), 1 << 45), st.data())
+def test_a_few_series_are_written_as_many_are(rows, time_ms, data):
+    labels = SeriesLabels.from_dicts(rows, QuerySymbols(None))
+    floats = st.floats() | st.sampled_from([-0.0, 1e-7, 1e21, 0.1])
+    values = np.array([data.draw(floats) for _ in rows], dtype=np.float64)
+    result = VectorResult(time_ms, labels, values)
+    few = b"".join(result_chunks(result))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_writer, "_FEW_SERIES", -1)
+        assert few == b"".join(result_chunks(result))
