@@ -1,6 +1,6 @@
-"""GET /federate: the newest sample of each selected series, in text format.
+"""GET /federate: the newest sample of each selected series, as a scrape sees them.
 
-From: `routes.py`.   To: `tsdb.interface.SeriesReader`, in a thread.
+From: `routes.py`.   To: `tsdb.interface.SeriesReader`, in a thread; `federation_writer.py`.
 Source: Prometheus documentation, federation; the answers of 3.5.3.
 """
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from api.exposition_form import Form, Syntax, negotiate
+from api.federation_writer import INSTANCE, NewestSamples, write
 from api.params import read_form, selector
 from api.parts import PARTS
 from api.replies import text, whole
 from promql.errors import ParseError
-from promql.float_text import general_text
+from promql.labels import QuerySymbols, SeriesLabels
 from tsdb.interface import METRIC_NAME, Matcher, Selection
 from tsdb.staleness import is_stale
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from tsdb.interface import SeriesBatch, SeriesReader
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+TEXT = Form(Syntax.TEXT)
 
 
 async def federate(request: web.Request) -> web.Response:
@@ -38,10 +40,11 @@ async def federate(request: web.Request) -> web.Response:
     end_ms = parts.now_ms
     start_ms = end_ms - parts.options.lookback_ms + 1
     external = parts.options.external_labels
+    wanted = negotiate(request.headers.get("Accept", ""))
     body = await parts.gate.call(
-        lambda: exposition(parts.storage, sets, start_ms, end_ms, external)
+        lambda: exposition(parts.storage, sets, start_ms, end_ms, external, wanted)
     )
-    return whole(request, body, content_type=CONTENT_TYPE)
+    return whole(request, body, content_type=wanted.content_type)
 
 
 def exposition(
@@ -50,71 +53,75 @@ def exposition(
     start_ms: int,
     end_ms: int,
     external_labels: Mapping[str, str],
+    form: Form = TEXT,
 ) -> bytes:
-    """Return the newest samples in [start_ms, end_ms], sorted, stale series left out."""
-    if not matcher_sets:
-        return b""
+    """Return the newest samples in [start_ms, end_ms], families sorted, stale series left out."""
     selections = [Selection(matchers, start_ms, end_ms) for matchers in matcher_sets]
-    found: dict[tuple[tuple[str, str], ...], tuple[int, float]] = {}
-    for batch in reader.select(selections):
-        for labels, sample in _newest(batch):
-            found.setdefault(tuple(sorted(labels.items())), sample)
-    lines: list[str] = []
-    last_name = None
-    # By name first: a family must stand together.
-    for pairs, (time_ms, value) in sorted(
-        found.items(), key=lambda item: (dict(item[0]).get(METRIC_NAME, ""), item[0])
-    ):
-        labels = dict(pairs)
-        name = labels.pop(METRIC_NAME, "")
-        if not name:
-            continue
-        labels = {"instance": "", **external_labels, **labels}
-        if name != last_name:
-            lines.append(f"# TYPE {underscored(name)} untyped")
-            last_name = name
-        shown = ",".join(
-            f'{underscored(label)}="{_escaped(labels[label])}"' for label in sorted(labels)
-        )
-        lines.append(f"{underscored(name)}{{{shown}}} {general_text(value)} {time_ms}")
-    return "".join(f"{line}\n" for line in lines).encode()
+    batches = reader.select(selections) if selections else []
+    found = [_newest(batch, QuerySymbols(batch.labels.symbols)) for batch in batches[:1]]
+    for batch in batches[1:]:
+        found.append(_newest(batch, found[0].labels.symbols))
+    samples = _joined(found) if found else None
+    if samples is None:
+        samples = _none()
+    return write(_with_external(samples, external_labels), form)
 
 
-def _newest(batch: SeriesBatch) -> list[tuple[dict[str, str], tuple[int, float]]]:
-    """Return labels, time and value of each series whose newest sample is a float, not stale.
+def _none() -> NewestSamples:
+    labels = SeriesLabels.empty(0, QuerySymbols(None))
+    nothing = np.empty(0, dtype=np.int64)
+    return NewestSamples(labels, nothing, np.empty(0), nothing, nothing, ())
 
-    Text has no form for native histograms: a series whose newest sample is one is left out.
-    """
-    series = np.flatnonzero(batch.count)
-    times = batch.times[(batch.time_start + batch.count - 1)[series]]
-    values = batch.values[(batch.value_start + batch.count - 1)[series]]
-    shown = ~is_stale(values)
+
+def _newest(batch: SeriesBatch, symbols: QuerySymbols) -> NewestSamples:
+    """Return the newest sample of each named series where it is not stale."""
+    times = np.full(batch.count.size, np.iinfo(np.int64).min)
+    values = np.full(batch.count.size, np.nan)
+    some = batch.count > 0
+    times[some] = batch.times[(batch.time_start + batch.count - 1)[some]]
+    values[some] = batch.values[(batch.value_start + batch.count - 1)[some]]
+    shown = some & ~is_stale(values)
+    row = np.full(batch.count.size, -1)
     runs = batch.histograms
     if runs is not None and runs.times.size:
-        some = runs.count[series] > 0
-        last = runs.times[np.maximum(runs.start + runs.count - 1, 0)[series]]
-        shown &= ~some | (last < times)
-    return [
-        (batch.labels.row(int(series[at])), (int(times[at]), float(values[at])))
-        for at in np.flatnonzero(shown).tolist()
-    ]
+        last = np.maximum(runs.start + runs.count - 1, 0)
+        newer = (runs.count > 0) & (runs.times[last] > times)
+        row[newer], times[newer] = last[newer], runs.times[last[newer]]
+        shown[newer] = ~is_stale(runs.columns.sum[last[newer]])
+    labels = SeriesLabels.from_columns(batch.labels, symbols)
+    shown &= labels.column(METRIC_NAME) != 0
+    pools = () if runs is None else (runs.columns,)
+    pool = np.where(row >= 0, 0, -1)
+    return NewestSamples(labels, times, values, pool, row, pools).take(np.flatnonzero(shown))
 
 
-def underscored(name: str) -> str:
-    """Return a name as readers of the old alphabet can take it.
-
-    >>> underscored("http.status"), underscored("up"), underscored("0a")
-    ('http_status', 'up', '_a')
-    """
-    if name.isascii() and name.replace(":", "_").isidentifier():
-        return name
-    return "".join(
-        char
-        if char.isascii() and (char.isalpha() or char in "_:" or (char.isdigit() and place))
-        else "_"
-        for place, char in enumerate(name)
+def _joined(parts: Sequence[NewestSamples]) -> NewestSamples:
+    """Return the samples of all selections; a series that several select comes once."""
+    labels, pools, pool = parts[0].labels, [*parts[0].pools], [parts[0].pool]
+    for part in parts[1:]:
+        labels = labels.concat(part.labels)
+        pool.append(np.where(part.pool >= 0, part.pool + len(pools), -1))
+        pools += part.pools
+    whole_set = NewestSamples(
+        labels,
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate(pool),
+        np.concatenate([part.row for part in parts]),
+        pools,
     )
+    return whole_set if len(parts) == 1 else whole_set.take(labels.group()[1])
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+def _with_external(samples: NewestSamples, external_labels: Mapping[str, str]) -> NewestSamples:
+    """Add the external labels where a series has none of the name, and a column of instances."""
+    labels = samples.labels
+    for name, value in external_labels.items():
+        column = labels.column(name)
+        added = np.uint32(labels.symbols.intern(value))
+        labels = labels.with_column(name, np.where(column == 0, added, column))
+    if INSTANCE not in labels.names:
+        labels = labels.aligned(tuple(sorted((*labels.names, INSTANCE))))
+    return NewestSamples(
+        labels, samples.times, samples.values, samples.pool, samples.row, samples.pools
+    )

@@ -57,13 +57,7 @@ def histogram_message(columns: HistogramColumns, row: int, time_ms: int) -> byte
     if columns.zero_threshold[row]:
         out.append(_double(5, float(columns.zero_threshold[row])))
     out.append(_double(7, zero_count) if is_float else _varint(6, int(zero_count)))
-    for fields, start, index, counts in (
-        ((8, 9, 10), columns.negative_start, columns.negative_index, columns.negative_count),
-        ((11, 12, 13), columns.positive_start, columns.positive_index, columns.positive_count),
-    ):
-        low, high = int(start[row]), int(start[row + 1])
-        if low < high:
-            out += _side(fields, index[low:high].tolist(), counts[low:high].tolist(), is_float)
+    out += sides(columns, row, is_float=is_float, negative=(8, 9, 10), positive=(11, 12, 13))
     if columns.hint[row]:
         out.append(_varint(14, int(columns.hint[row])))
     out.append(_varint(15, time_ms))
@@ -72,6 +66,26 @@ def histogram_message(columns: HistogramColumns, row: int, time_ms: int) -> byte
     if bounds.size:
         out.append(_bytes(16, bounds.astype("<f8").tobytes()))
     return b"".join(out)
+
+
+def sides(
+    columns: HistogramColumns,
+    row: int,
+    *,
+    is_float: bool,
+    negative: tuple[int, int, int],
+    positive: tuple[int, int, int],
+) -> list[bytes]:
+    """Return the fields of both sides' buckets: spans, deltas and counts have these numbers."""
+    out = []
+    for fields, start, index, counts in (
+        (negative, columns.negative_start, columns.negative_index, columns.negative_count),
+        (positive, columns.positive_start, columns.positive_index, columns.positive_count),
+    ):
+        low, high = int(start[row]), int(start[row + 1])
+        if low < high:
+            out += _side(fields, index[low:high].tolist(), counts[low:high].tolist(), is_float)
+    return out
 
 
 def _side(
