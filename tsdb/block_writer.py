@@ -20,6 +20,7 @@ import numpy as np
 
 from tsdb import array_file, frames, pages
 from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_ulid
+from tsdb.distinct import distinct
 from tsdb.histogram_writer import HistogramWriter
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, SeriesBatch
 from tsdb.pages import Layout
@@ -262,9 +263,9 @@ class _Writer:
         """Return symbols, tables and columns; check the order of all series."""
         tables = _join_tables(self._tables)
         name_texts = sorted({name for table in tables for name in table.names})
-        used = [np.unique(table.ids) for table in tables]
+        used = [distinct(table.ids) for table in tables]
         metrics = np.array([table.metric for table in tables], dtype=np.uint32)
-        ids = np.unique(np.concatenate([*used, metrics, np.zeros(1, dtype=np.uint32)]))
+        ids = distinct(np.concatenate([*used, metrics, np.zeros(1, dtype=np.uint32)]))
         texts = self._symbols.texts(ids)
         all_texts = sorted({*texts, *name_texts, METRIC_NAME, ""})
         place = {text: number for number, text in enumerate(all_texts)}
@@ -285,12 +286,12 @@ class _Writer:
                 metric = all_texts[table_metric[len(table_row) - 1]]
                 raise ValueError(f"series of {metric!r} come twice or out of order")
             for name, column in zip(table.names, columns, strict=True):
-                distinct, code = np.unique(column, return_inverse=True)
+                in_use, code = np.unique(column, return_inverse=True)
                 narrow = array_file.narrow(code.astype(np.uint64))
-                width = narrow.itemsize if distinct.size > 1 else 0
+                width = narrow.itemsize if in_use.size > 1 else 0
                 column_name.append(place[name])
-                distinct_ids.append(distinct)
-                column_distinct.append(column_distinct[-1] + distinct.size)
+                distinct_ids.append(in_use)
+                column_distinct.append(column_distinct[-1] + in_use.size)
                 column_width.append(width)
                 codes_bytes += -codes_bytes % max(width, 1)
                 column_codes.append(codes_bytes)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsdb.columns import GrowingColumn
+from tsdb.distinct import distinct
 from tsdb.errors import CorruptFileError
 from tsdb.exemplars import ExemplarRing
 from tsdb.head_deletion import DeletedSlots
@@ -207,7 +208,7 @@ class Head:
         if held.size:
             users = self._block_facts[1].array
             np.subtract.at(users, held, 1)
-            held = np.unique(held)
+            held = distinct(held)
             unused = held[users[held] == 0]
             free = int(self._state[FREE_BLOCKS])
             self._free_blocks.array[free : free + unused.size] = unused
@@ -220,11 +221,13 @@ class Head:
     def discard(self, slots: Slots) -> None:
         """Forget series at once, with their samples. Only a replay may, nobody reads then."""
         self.exemplars.collect(slots, self.rows, self.generation.array[: self.slot_count])
-        kept = np.setdiff1d(self.rows.slots, slots).astype(np.int32)
+        is_kept = np.ones(self.slot_count, np.bool_)
+        is_kept[slots] = False
+        kept = self.rows.slots[is_kept[self.rows.slots]]
         self.rows = self.rows.without(kept)
         self.index.keep_only(kept)
         self.generation.array[slots] += 1
-        self._free = np.concatenate([self._free, np.unique(slots)])
+        self._free = np.concatenate([self._free, distinct(slots)])
         for buffer in self.buffers:
             buffer.remove(slots)
         self.deleted = tuple(each.where(~np.isin(each.slots, slots)) for each in self.deleted)
@@ -564,10 +567,14 @@ class Head:
         The log has it again: what belongs to later series comes with these, and a histogram that
         is here already is told by its slot's newest time.
         """
+        is_free = np.ones(self.slot_count, np.bool_)
+        is_free[self.rows.slots] = False
         for buffer in self.buffers:
-            later = np.setdiff1d(buffer.slots(), self.rows.slots).astype(np.int32)
-            if later.size:
-                buffer.remove(later)
+            slots = buffer.slots()
+            later = slots >= self.slot_count
+            later[~later] = is_free[slots[~later]]
+            if later.any():
+                buffer.remove(slots[later])
         newest_time, newest_bits = self.newest_time.array, self.newest_bits.array
         for run in self.histograms.runs:
             if isinstance(run, HistogramRun):  # nothing is sealed while a head is saved

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsdb.distinct import distinct
 from tsdb.kernels import SLAB
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class CopiedSlots:
         """Copy some slots. The caller holds the head's lock."""
         filled = fill.array[rows].copy()
         owned = block_of.array[rows].copy()
-        blocks = np.unique(owned[filled > 0])
+        blocks = distinct(owned[filled > 0])
         return CopiedSlots(
             filled, owned, open_bits.array[rows].copy(), blocks, block_times.array[blocks]
         )

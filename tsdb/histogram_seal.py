@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsdb.array_file import ArraysInMemory
+from tsdb.distinct import distinct
 from tsdb.histogram_buffer import HistogramBuffer, read_histograms
 from tsdb.histogram_columns import concat, take
 from tsdb.histogram_columns import digests as digests_of
@@ -149,7 +150,7 @@ class SealedRun:
         inside = np.flatnonzero((times >= self.min_time_ms) & (times <= self.max_time_ms))
         if not inside.size:
             return
-        some, few = np.unique(slots[inside]), times[inside]
+        some, few = distinct(slots[inside]), times[inside]
         bounds = (np.full(some.size, bound) for bound in (few.min(), few.max()))
         near = self.read(some, *bounds)
         if near is not None:
@@ -234,7 +235,7 @@ def seal(runs: tuple[Run, ...], directory: Path | None, keys: Words) -> SealedRu
 
     The file is made in `directory`; None: in memory. Raises OSError.
     """
-    slots = np.unique(np.concatenate([run.slots for run in runs]))
+    slots = distinct(np.concatenate([run.slots for run in runs]))
     values = sum(_values(run) for run in runs)
     step = max(1, int(_PIECE_VALUES * slots.size // max(values, 1)))
     file: BinaryIO = io.BytesIO() if directory is None else tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 # closed below

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from tsdb.distinct import distinct
 from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.exemplars import exemplar_columns, some_series
 from tsdb.few_rows import FEW, FewRows, read_few, take_few
@@ -314,7 +315,7 @@ class Reader:
         for block in self.blocks:
             if block.meta.overlaps(start_ms, end_ms):
                 found = [block.match(matchers) for matchers in sets]
-                rows = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+                rows = found[0] if len(found) == 1 else distinct(np.concatenate(found))
                 result.append((block, rows))
         return result
 
@@ -333,7 +334,7 @@ class Reader:
             return rows, np.empty(0, np.int32)
         memory = self._memory_of(rows)
         found = [match_series(rows, memory, matchers) for matchers in sets]
-        chosen = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+        chosen = found[0] if len(found) == 1 else distinct(np.concatenate(found))
         has = head.newest_time.array[chosen] > NO_TIME
         if has.all():
             return rows, chosen
