@@ -146,13 +146,19 @@ class HistogramBuffer:
 
 
 def read_histograms(
-    runs: tuple[Run, ...], slots: Slots, start_ms: Ints, end_ms: Ints
+    runs: tuple[Run, ...],
+    slots: Slots,
+    start_ms: Ints,
+    end_ms: Ints,
+    before_ms: Ints | None = None,
 ) -> HistogramRuns | None:
     """Return the histograms of each row in [start, end], None if there are none at all.
 
-    Shapes: `slots`, `start_ms`, `end_ms` [rows]; slots may come several times.
+    With `before_ms` also the newest of each row in [before, start), and maybe more of those.
+    Shapes: `slots`, `start_ms`, `end_ms`, `before_ms` [rows]; slots may come several times.
     """
-    parts = [part for run in runs if (part := run.read(slots, start_ms, end_ms)) is not None]
+    read = (run.read(slots, start_ms, end_ms, before_ms) for run in runs)
+    parts = [part for part in read if part is not None]
     if not parts:
         return None
     rows = np.concatenate([part.rows for part in parts])

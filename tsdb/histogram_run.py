@@ -63,8 +63,13 @@ class Run(Protocol):
         """Memory that it takes, mapped files apart."""
         ...
 
-    def read(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> FoundHistograms | None:
-        """Return the histograms of each row in [start, end], None if there are none at all."""
+    def read(
+        self, slots: Slots, start_ms: Ints, end_ms: Ints, before_ms: Ints | None = None
+    ) -> FoundHistograms | None:
+        """Return the histograms of each row in [start, end], None if there are none at all.
+
+        With `before_ms` also the newest in [before, start), and maybe more of those.
+        """
         ...
 
     def weight_in(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> int:
@@ -145,9 +150,18 @@ class HistogramRun:
         columns = histogram_columns.take(self.columns, rows)
         return HistogramRun.of(self.slots[rows], self.times[rows], self.digests[rows], columns)
 
-    def read(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> FoundHistograms | None:
-        """Return the histograms of each row in [start, end], None if there are none at all."""
+    def read(
+        self, slots: Slots, start_ms: Ints, end_ms: Ints, before_ms: Ints | None = None
+    ) -> FoundHistograms | None:
+        """Return the histograms of each row in [start, end], None if there are none at all.
+
+        With `before_ms` also the newest in [before, start).
+        """
         low, size = self._bounds(slots, start_ms, end_ms)
+        if before_ms is not None:
+            last = np.maximum(low - 1, 0)
+            more = (low > 0) & (self.slots[last] == slots) & (self.times[last] >= before_ms)
+            low, size = low - more, size + more
         if not size.any():
             return None
         at = ragged(low, size)

@@ -112,8 +112,15 @@ class SealedRun:
         for low, high in pairs.T.tolist():
             yield (start == low) & (end == high), low, high
 
-    def read(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> FoundHistograms | None:
-        """Return the histograms of each row in [start, end], None if there are none at all."""
+    def read(
+        self, slots: Slots, start_ms: Ints, end_ms: Ints, before_ms: Ints | None = None
+    ) -> FoundHistograms | None:
+        """Return the histograms of each row in [start, end], None if there are none at all.
+
+        With `before_ms` also those in [before, start).
+        """
+        if before_ms is not None:
+            start_ms = before_ms
         here, rows = self._rows(slots)
         parts: list[FoundHistograms] = []
         for some, low, high in self._ranges(start_ms[here], end_ms[here]):

@@ -44,6 +44,16 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
 def _side_goes_on(start: Ints, index: Slots, count: Floats, before: Int, now: Int) -> bool:
     """Return whether each bucket of `before` that has a count is there, and has not fallen."""
     at, stop = start[now], start[now + 1]
+    first, size = start[before], start[before + 1] - start[before]
+    if stop - at == size:
+        # Mostly the buckets are the same; a loop without branches compares several at once.
+        index_before, index_now = index[first : first + size], index[at:stop]
+        old, new = count[first : first + size], count[at:stop]
+        other = False
+        for k in range(size):
+            other |= (index_now[k] != index_before[k]) | (new[k] < old[k])
+        if not other:
+            return True
     for j in range(start[before], start[before + 1]):
         while at < stop and index[at] < index[j]:
             at += 1
@@ -136,7 +146,7 @@ def mark_counting_on(
 
 
 @kernel(types.void(_in(_i64), _in(_i64), _in(_i64), _in(_i64), _i64[::1]))
-def count_before(times: Ints, start: Ints, count: Ints, limit_ms: Ints, out: Ints) -> None:
+def count_earlier(times: Ints, start: Ints, count: Ints, limit_ms: Ints, out: Ints) -> None:
     """Write how many times of each run `times[start[r] : start[r] + count[r]]` are before a limit.
 
     Shapes: `start`, `count`, `limit_ms`, `out` int64[R]; times rise within a run.

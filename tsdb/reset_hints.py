@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.interface import ResetHint
-from tsdb.reset_hint_kernels import count_before, mark_counting_on
+from tsdb.reset_hint_kernels import count_earlier, mark_counting_on
 from tsdb.tombstones import take_series
 
 if TYPE_CHECKING:
@@ -107,5 +107,5 @@ def samples_before(times: Ints, start: Ints, count: Ints, limit_ms: int | Ints) 
     """Return how many samples of each series are before a time, int64[series]."""
     before: npt.NDArray[np.int64] = np.empty(start.size, np.int64)
     limits = np.ascontiguousarray(np.broadcast_to(np.asarray(limit_ms, np.int64), start.shape))
-    count_before(times, start, count, limits, before)
+    count_earlier(times, start, count, limits, before)
     return before

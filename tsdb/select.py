@@ -134,7 +134,7 @@ class Reader:
         histograms = None
         if view.histogram_runs:
             before = np.maximum(start, _TIME_MIN_MS + BEFORE_MS) - BEFORE_MS
-            histograms = read_histograms(view.histogram_runs, slots, before, end)
+            histograms = read_histograms(view.histogram_runs, slots, start, end, before)
         asked = []
         stop = 0
         for each, size in zip(selections, sizes, strict=True):

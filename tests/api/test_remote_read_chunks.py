@@ -244,6 +244,19 @@ def test_a_counter_that_was_reset_begins_a_chunk(database):
     assert [(low - T0, high - T0) for low, high, _, _ in chunks] == [(0, 1000), (2000, 3000)]
 
 
+def test_hints_of_neighbours_cut_no_chunk_and_a_reset_that_a_writer_tells_does(database):
+    columns = histograms([(0, False, 1 if n == 200 else 0, [(1, n)], [], [], 1.0)
+                          for n in range(300)])  # fmt: skip
+    ref = database.resolve(LabelSpans.from_labels([{"__name__": "m"}]))
+    times = np.arange(300, dtype=np.int64) * 1000 + T0
+    database.append_histograms(np.repeat(ref, 300), times, columns)
+    ((_, _, chunks),) = answer(database)
+    spans = [((low - T0) // 1000, (high - T0) // 1000) for low, high, _, _ in chunks]
+    assert spans == [(0, 119), (120, 199), (200, 299)]
+    # The header of a chunk is in the first bits of its third byte.
+    assert [data[2] >> 6 for *_, data in chunks] == [0, 0, 2]
+
+
 def test_nothing_found_is_no_frame(database):
     assert answer(database) == []
 
