@@ -106,10 +106,6 @@ def test_flags_are_read(words, member, value):
             "flag '--web.user-assets' is known to Prometheus but not supported by Gnomon yet",
         ),
         (
-            ["--agent"],
-            "flag '--agent' is known to Prometheus but not supported by Gnomon yet",
-        ),
-        (
             ["--enable-feature=exemplar-storage"],
             "feature 'exemplar-storage' is not supported by Gnomon yet",
         ),
@@ -136,3 +132,30 @@ def test_messages_of_remote_write_are_chosen_by_name():
     assert both.remote_write_messages == (second, first)
     with pytest.raises(FlagError, match="unknown remote write protobuf message foo"):
         parse_flags([f"{name}=foo"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--agent", "--storage.tsdb.path=x", "--query.timeout=1m"],
+            "The following flag(s) can not be used in agent mode:"
+            ' ["--storage.tsdb.path" "--query.timeout"]',
+        ),
+        (
+            ["--storage.agent.path=x"],
+            'The following flag(s) can only be used in agent mode: ["--storage.agent.path"]',
+        ),
+    ],
+    ids=["an agent has no blocks and no queries", "only an agent has an agent's directory"],
+)
+def test_flags_of_the_other_mode_end_with_3(words, message):
+    with pytest.raises(FlagError) as caught:
+        parse_flags(words)
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 3
+
+
+def test_an_agent_has_a_directory_of_its_own():
+    options = parse_flags(["--agent"])
+    assert (options.agent, options.data_path) == (True, Path("data-agent/"))
