@@ -20,6 +20,7 @@ from api.params import Form, matcher_sets, parse_bool, parse_int, read_form, sel
 from api.parts import PARTS
 from api.replies import large, success
 from api.times import format_rfc3339
+from api.views import MetricMetadata
 from promql.errors import ParseError
 from promql.quoting import quote
 from tsdb.interface import Matcher, MatchOp
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from api.views import BuildView, MetricMetadata, TargetsView
+    from api.views import BuildView, TargetsView
 
 TSDB_LIMIT_DEFAULT, TSDB_LIMIT_MAX = 10, 10_000
 
@@ -132,13 +133,25 @@ def _matches(matcher: Matcher, labels: Mapping[str, str]) -> bool:
 
 
 async def metadata(request: web.Request) -> web.StreamResponse:
-    """Answer /api/v1/metadata: metric -> distinct descriptions."""
+    """Answer /api/v1/metadata: metric -> distinct descriptions.
+
+    Prometheus tells what targets say alone; here what was pushed is told of all other metrics.
+    """
     form = await read_form(request)
     limit, per_metric = form.count("limit"), form.count("limit_per_metric")
-    wanted, view = form.text("metric"), request.app[PARTS].view
-    return await large(
-        request, lambda: _metadata_by_family(view.metadata(), wanted, limit, per_metric)
-    )
+    wanted, parts = form.text("metric"), request.app[PARTS]
+
+    def work() -> dict[str, list[dict[str, str]]]:
+        told = parts.view.metadata()
+        scraped = {entry.family for _, entries in told for entry in entries}
+        pushed = [
+            MetricMetadata(entry.metric, entry.type, entry.help, entry.unit)
+            for entry in parts.storage.metadata(wanted or None)
+            if entry.metric not in scraped
+        ]
+        return _metadata_by_family([*told, ({}, pushed)], wanted, limit, per_metric)
+
+    return await large(request, work)
 
 
 def _metadata_by_family(

@@ -132,6 +132,9 @@ class ListStorage:
         self.families.update((entry.metric, entry) for entry in entries)
         return len(entries)
 
+    def metadata(self, metric=None):
+        return [e for e in self.families.values() if metric in (None, e.metric)]
+
     def select_exemplars(self, matcher_sets, start_ms, end_ms):
         nothing = np.empty(0)
         none = self._columns([])

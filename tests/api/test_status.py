@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from api.views import ApiOptions
+from tsdb.interface import MetricMetadata as PushedMetadata
 
 
 def data(api, path):
@@ -241,3 +242,16 @@ def test_labels_that_are_no_json(api):
     reply = api.ask("GET", "/api/v1/targets/relabel_steps?scrapePool=node&labels=%ff{")
     assert reply.status == 400
     assert reply.json["error"].startswith("error parsing labels: ")
+
+
+def test_metadata_of_what_was_pushed_is_told_of_other_metrics(api):
+    api.storage.append_metadata(
+        [
+            PushedMetadata("pushed", "counter", "seconds", "Sent here."),
+            PushedMetadata("heat", "counter", "", "Not what the target says."),
+        ]
+    )
+    found = data(api, "metadata")
+    assert found["pushed"] == [{"type": "counter", "unit": "seconds", "help": "Sent here."}]
+    assert found["heat"] == [{"type": "gauge", "unit": "celsius", "help": "Heat."}]
+    assert list(data(api, "metadata?metric=pushed")) == ["pushed"]
