@@ -9,7 +9,6 @@ crash all of it is there or none. If the log cannot be written, nothing has happ
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -30,10 +29,11 @@ from tsdb.start_zeros import places_after, zero_histograms, zero_places
 from tsdb.wal import choose_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
+    from tsdb.change_log import Noting
     from tsdb.companions import StartBatch
     from tsdb.head import Head
     from tsdb.interface import Floats, HistogramColumns, Ints, LabelSpans, MetricMetadata
@@ -327,20 +327,12 @@ class BatchAppender:
             tuple(self._exemplars_by_status.tolist()),
         )
 
-    @contextlib.contextmanager
-    def _changing(self, times: Ints, start_times_ms: Ints | None) -> Iterator[None]:
+    def _changing(self, times: Ints, start_times_ms: Ints | None) -> Noting:
         """Say from which time on data changes: before it can be read, and once it can."""
-        if not times.size:
-            yield
-            return
-        oldest_ms = int(times.min())
+        oldest_ms = int(np.minimum.reduce(times, initial=_ALL_MS))
         if start_times_ms is not None and self._start_use.zeros:
-            oldest_ms = min(oldest_ms, int(start_times_ms.min()))
-        self._changes.note(oldest_ms)
-        try:
-            yield
-        finally:
-            self._changes.note(oldest_ms)
+            oldest_ms = min(oldest_ms, int(np.minimum.reduce(start_times_ms, initial=_ALL_MS)))
+        return self._changes.noting(oldest_ms)
 
     def _check_open(self) -> None:
         if self.closed:

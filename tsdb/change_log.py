@@ -19,6 +19,21 @@ _COARSE_MS = 1000
 _ENTRIES_MAX = 8192
 
 
+class Noting:
+    """See `ChangeLog.noting`. A class: appends of single scrapes are too short for a generator."""
+
+    __slots__ = ("_log", "_time_ms")
+
+    def __init__(self, log: ChangeLog, time_ms: int) -> None:
+        self._log, self._time_ms = log, time_ms
+
+    def __enter__(self) -> None:
+        self._log.note(self._time_ms)
+
+    def __exit__(self, *_raised: object) -> None:
+        self._log.note(self._time_ms)
+
+
 class ChangeLog:
     """The oldest time of all changes since any ticket, as far back as it goes. Thread-safe.
 
@@ -34,7 +49,7 @@ class ChangeLog:
         """The number of the newest change whose entry was given up for want of room."""
 
     def note(self, time_ms: int) -> None:
-        """Say that data changed at this time, or from it on."""
+        """Say that data changed at this time, or from it on. Prefer `noting`."""
         floor_ms = max(ALL_TIMES_MS, time_ms // _COARSE_MS * _COARSE_MS)
         with self._lock:
             self._number += 1
@@ -44,6 +59,10 @@ class ChangeLog:
             entries.append((self._number, floor_ms))
             if len(entries) > _ENTRIES_MAX:
                 self._forgotten = entries.popleft()[0]
+
+    def noting(self, time_ms: int) -> Noting:
+        """Return a context in which data of this time changes: noted before and after."""
+        return Noting(self, time_ms)
 
     def note_everything(self) -> None:
         """Say that data of any time may have changed."""

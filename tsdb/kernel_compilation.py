@@ -72,7 +72,7 @@ _again = threading.local()
 
 
 class Kernel(_Dispatcher):  # type: ignore[misc]
-    """A dispatcher of exactly the declared signatures, loaded or compiled at the first use, by any thread."""
+    """A dispatcher of exactly the declared signatures, loaded or compiled at its first use."""
 
     declared: list[Any]
 
