@@ -13,7 +13,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ from aiohttp import web
 from api.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 REMEMBERED_MAX = 1000
 """Outcomes of each kind."""
@@ -33,23 +35,35 @@ _PASSWORD_BYTES_MAX = 72
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A request every so many seconds on average, so many at once."""
+
+    interval_s: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccessRules:
     """`users` maps names to bcrypt hashes, empty: all may ask. `headers` go on every answer.
 
     `client_names`: at least one must be a subject alternative name of the client's certificate;
-    empty: any verified certificate does.
+    empty: any verified certificate does. `rate` None: as many requests as may come.
     """
 
     users: Mapping[str, bytes] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     client_names: frozenset[str] = frozenset()
+    rate: RateLimit | None = None
 
 
 class Access:
     """Checks requests by rules that may be replaced at any time. Used from one event loop."""
 
-    def __init__(self, rules: AccessRules) -> None:
+    def __init__(self, rules: AccessRules, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.rules = rules
+        self._clock_s = clock_s
+        self._bucket = 0.0
+        self._filled_s = -math.inf
         self._key = secrets.token_bytes(32)
         self._good: dict[bytes, None] = {}
         self._bad: dict[bytes, None] = {}
@@ -58,6 +72,8 @@ class Access:
     async def refusal(self, request: web.Request) -> web.Response | None:
         """Return what to answer a request that is not allowed; None if it is."""
         rules = self.rules
+        if rules.rate is not None and not self._in_time(rules.rate):
+            return web.Response(status=429, text="Too Many Requests\n")
         if rules.client_names and not _names_of(request) & rules.client_names:
             return web.Response(status=403, text="the client certificate has no allowed name\n")
         if not rules.users:
@@ -71,6 +87,16 @@ class Access:
     async def close(self) -> None:
         """End the thread."""
         await self._threads.close()
+
+    def _in_time(self, rate: RateLimit) -> bool:
+        """Take a token out of the bucket, which fills as time goes by."""
+        now_s = self._clock_s()
+        filled = self._bucket + (now_s - self._filled_s) / rate.interval_s
+        self._bucket, self._filled_s = min(float(rate.burst), filled), now_s
+        if self._bucket < 1:
+            return False
+        self._bucket -= 1
+        return True
 
     async def _known(self, header: str) -> bool:
         credentials = _credentials(header)

@@ -58,7 +58,7 @@ class WebAccess:
                 raise ConfigError("TLS cannot be switched on or off while the server runs")
             if config.tls is not None and self._config.tls is not None:
                 if _fixed(config) != _fixed(self._config):
-                    raise ConfigError("TLS versions and client certificates need a restart")
+                    raise ConfigError("TLS versions, suites and client certificates need a restart")
                 config.tls.context()  # a certificate that does not fit its key fails here
                 assert self.context is not None
                 config.tls.load_into(self.context)
@@ -83,4 +83,12 @@ def _fixed(config: WebConfig) -> tuple[object, ...]:
     """Return what a context keeps for its life."""
     tls = config.tls
     assert tls is not None
-    return tls.client_auth, tls.client_ca, tls.min_version, tls.max_version
+    suites = tls.ciphers, tls.curve, tls.prefer_server_ciphers
+    return (
+        tls.client_auth,
+        tls.client_ca,
+        tls.client_ca_text,
+        tls.min_version,
+        tls.max_version,
+        suites,
+    )

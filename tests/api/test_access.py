@@ -9,7 +9,7 @@ import bcrypt
 import pytest
 
 from api import access
-from api.access import Access, AccessRules
+from api.access import Access, AccessRules, RateLimit
 
 
 def hashed(password):
@@ -80,6 +80,28 @@ class Asking:
 
     def get_extra_info(self, _name):
         return self._certificate
+
+
+def test_requests_beyond_the_rate_are_sent_away():
+    now_s = [100.0]
+
+    async def scenario():
+        guard = Access(AccessRules(rate=RateLimit(0.5, 2)), lambda: now_s[0])
+
+        async def passed(count):
+            return [await guard.refusal(Asking()) is None for _ in range(count)]
+
+        try:
+            assert await passed(3) == [True, True, False]
+            now_s[0] += 0.5
+            assert await passed(2) == [True, False]
+            now_s[0] += 100
+            assert await passed(3) == [True, True, False]
+            assert (await guard.refusal(Asking())).status == 429
+        finally:
+            await guard.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_password_is_checked_once(monkeypatch):

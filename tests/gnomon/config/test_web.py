@@ -1,9 +1,12 @@
 """The web configuration file: what it may say and how a mistake is told."""
 
+import json
 import ssl
+import subprocess
 
 import pytest
 
+from api.access import RateLimit
 from gnomon.config.document import ConfigError
 from gnomon.config.web import load_web_file
 
@@ -57,6 +60,56 @@ basic_auth_users:
     }
 
 
+@pytest.fixture
+def texts(tmp_path):
+    """A certificate and its key, as text."""
+    paths = tmp_path / "c.pem", tmp_path / "k.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-out", paths[0], "-keyout", paths[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return [path.read_text() for path in paths]
+
+
+def test_keys_may_stand_in_the_file_and_suites_may_be_chosen(tmp_path, texts):
+    tls = {
+        "cert": texts[0],
+        "key": texts[1],
+        "client_ca": texts[0],
+        "client_auth_type": "VerifyClientCertIfGiven",
+        "cipher_suites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"],
+        "curve_preferences": ["X25519"],
+        "prefer_server_cipher_suites": False,
+    }
+    found = load(tmp_path, json.dumps({"tls_server_config": tls}))
+    context = found.tls.context()
+    older = [each["name"] for each in context.get_ciphers() if each["protocol"] != "TLSv1.3"]
+    assert older == ["ECDHE-ECDSA-AES128-GCM-SHA256"]
+    assert not context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
+    assert len(context.get_ca_certs()) == 1
+    assert found.files == ()
+    assert "PRIVATE KEY" not in repr(found)
+
+
+def test_suites_of_tls_13_alone_leave_nothing_to_older_versions(tmp_path, texts):
+    tls = {"cert": texts[0], "key": texts[1], "cipher_suites": ["TLS_AES_128_GCM_SHA256"]}
+    found = load(tmp_path, json.dumps({"tls_server_config": tls}))
+    assert found.tls.context().minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("rate_limit: {interval: 100ms, burst: 20}", RateLimit(0.1, 20)),
+        ("rate_limit: {burst: 20}", None),
+        ("", None),
+    ],
+)
+def test_a_limit_on_requests(tmp_path, text, rate):
+    assert load(tmp_path, text).rules.rate == rate
+
+
 TLS = "tls_server_config: {{cert_file: c, key_file: k, {}}}"
 
 
@@ -77,10 +130,13 @@ TLS = "tls_server_config: {{cert_file: c, key_file: k, {}}}"
             TLS.format("client_auth_type: RequireAndVerifyClientCert"),
             "client_auth_type needs client_ca_file",
         ),
+        (TLS.format("cipher_suites: [X]"), "unknown cipher: X"),
+        (TLS.format("curve_preferences: [P1]"), "unknown curve: P1"),
         (
-            TLS.format("cipher_suites: [X]"),
-            "cipher_suites is known to Prometheus but not",
+            TLS.format("curve_preferences: [X25519, CurveP256]"),
+            "several curves are not supported by Gnomon",
         ),
+        (TLS.format("cert: x"), "cannot specify both cert and cert_file"),
         (TLS.format("client_allowed_sans: [x]"), "client_allowed_sans needs client_auth_type"),
         (
             "http_server_config: {headers: {Server: x}}",
@@ -88,7 +144,7 @@ TLS = "tls_server_config: {{cert_file: c, key_file: k, {}}}"
         ),
         ('http_server_config: {headers: {X-Frame-Options: "a\\nb"}}', "on several lines"),
         ("basic_auth_users: {ann: secret}", 'the password of "ann" is not a bcrypt hash'),
-        ("rate_limit: {burst: 1}", "rate_limit is known to Prometheus but not supported"),
+        ("rate_limit: {burst: x}", "cannot unmarshal"),
         ("- 1", "cannot unmarshal"),
     ],
 )
