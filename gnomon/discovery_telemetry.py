@@ -15,6 +15,7 @@ from discovery.dns_settings import DnsStats
 from discovery.files import FileStats
 from discovery.http import HttpDiscoveryStats
 from discovery.kubernetes.discovery import KubernetesStats
+from gnomon.operator.settings import MonitorStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,27 @@ def write_discovery(out: MetricsText, parts: Sequence[object]) -> None:
         sum(part.failures for part in parts if isinstance(part, ConsulStats)),
     )
     write_kubernetes(out, parts)
+    write_monitors(out, parts)
+
+
+def write_monitors(out: MetricsText, parts: Sequence[object]) -> None:
+    """Write how many of Kubernetes' monitors are used; nothing where none are asked for."""
+    objects = {
+        key: count
+        for part in parts
+        if isinstance(part, MonitorStats)
+        for key, count in part.objects.items()
+    }
+    if objects:
+        out.family(
+            "gnomon_kubernetes_monitors",
+            "gauge",
+            "Objects that ask for jobs, those that are used and those that cannot be.",
+            [
+                ({"kind": kind, "used": str(used).lower()}, float(count))
+                for (kind, used), count in sorted(objects.items())
+            ],
+        )
 
 
 def write_kubernetes(out: MetricsText, parts: Sequence[object]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from api.listening import Connections
     from gnomon.config.model import Config
     from gnomon.forwarding.forwarder import Forwarder
+    from gnomon.operator.live import LiveMonitors
     from gnomon.remote_read.fan_out import FanOut
     from gnomon.wiring import Retention
     from scraper.thread import ScraperThread
@@ -41,5 +42,6 @@ class ServerState:
     scraper: ScraperThread | None = None
     connections: Connections | None = None
     forwarder: Forwarder | None = None
+    monitors: LiveMonitors | None = None
     fan_out: FanOut | None = None
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)

@@ -152,7 +152,9 @@ class ServerView:
         return job_yaml(found) if found else None
 
     def _job(self, name: str) -> JobConfig | None:
-        return next((each for each in self._state.config.jobs if each.job.job_name == name), None)
+        state = self._state
+        jobs = [*state.config.jobs, *(state.monitors.jobs(state.config) if state.monitors else ())]
+        return next((each for each in jobs if each.job.job_name == name), None)
 
     def notifications(self) -> Sequence[Notification]:
         """Return what whoever runs the server should know now; texts are Prometheus'."""
@@ -160,6 +162,10 @@ class ServerView:
         told = []
         if not state.reload_success:
             told.append(Notification("Configuration reload has failed.", state.reload_failed_s))
+        for one in state.monitors.status() if state.monitors else ():
+            if one.error:
+                text = f"{one.kind} {one.name} is not used: {one.error}"
+                told.append(Notification(text, one.since_s))
         if state.stopping:
             text = "Prometheus is shutting down and gracefully stopping all operations."
             told.append(Notification(text, time.time()))
@@ -243,7 +249,8 @@ class ServerView:
             discovery={
                 job: [part.stats() for part in parts if hasattr(part, "stats")]
                 for job, parts in (scraper.discoverers() if scraper else {}).items()
-            },
+            }
+            | ({"": state.monitors.stats()} if state.monitors else {}),
             forwarding=state.forwarder.stats() if state.forwarder else [],
             storage=state.database.stats() if state.database else None,
             ready=self.ready(),

@@ -35,7 +35,7 @@ from scraper.thread import ScraperThread
 from tsdb.database import Database, DatabaseOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from discovery.groups import Discoverer
     from discovery.kubernetes.watches import Watches
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gnomon.deferred import DeferredStorage
     from gnomon.flags import ServeOptions
     from gnomon.forwarding.forwarder import Forwarder
+    from gnomon.operator.live import LiveMonitors
     from gnomon.remote_read.fan_out import FanOut
     from gnomon.remote_read.reader import RemoteReads
     from gnomon.state import ServerState
@@ -194,17 +195,33 @@ def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Confi
 
 
 def jobs(
-    options: ServeOptions, config: Config, watches: Watches
+    options: ServeOptions,
+    config: Config,
+    watches: Watches,
+    monitored: Sequence[JobConfig] = (),
 ) -> list[tuple[ScrapeJob, Sequence[Discoverer]]]:
     """Return every job with its discoverers, as `Scraper.apply` takes them.
 
-    `watches` are shared by all jobs, and by the configurations before and after a reload.
+    `watches` are shared by all jobs, and by the configurations before and after a reload;
+    `monitored` are jobs that Kubernetes' monitors ask for.
     """
     start_times = not options.features.isdisjoint(START_FEATURES)
     return [
         (with_start_times(job.job) if start_times else job.job, discoverers(job, watches))
-        for job in config.jobs
+        for job in (*config.jobs, *monitored)
     ]
+
+
+def monitors(
+    scraper: ScraperThread,
+    watches: Watches,
+    apply: Callable[[], Coroutine[None, None, None]],
+) -> LiveMonitors:
+    """Make what follows Kubernetes' monitors; called within the server's event loop."""
+    # Few configurations have monitors: their translation is not part of every start.
+    from gnomon.operator.live import LiveMonitors
+
+    return LiveMonitors(scraper, watches, apply)
 
 
 def with_start_times(job: ScrapeJob) -> ScrapeJob:

@@ -66,6 +66,10 @@ class ScraperThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join)
 
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the scraper's event loop, beside its discoverers."""
+        return await self._call(work)
+
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 

@@ -2,7 +2,7 @@
 
 From: the JSON of an API server, through `client.py`.   To: `watches.py`.
 Source: Kubernetes API reference (core/v1, apps/v1, batch/v1, discovery.k8s.io/v1,
-networking.k8s.io/v1).
+networking.k8s.io/v1); prometheus-operator (monitoring.coreos.com).
 
 Keeping only what labels are made of is what makes a store small, and lets a heartbeat (a node's
 status, a new version, managed fields) compare equal to what was there and end right here.
@@ -33,6 +33,8 @@ _METADATA = {
 }
 _CONTAINERS = [{"name": _ALL, "image": _ALL, "ports": _ALL}]
 _STATUSES = [{"name": _ALL, "containerID": _ALL}]
+_MONITORING = "/apis/monitoring.coreos.com"
+_MONITOR = {"metadata": {"name": _ALL, "namespace": _ALL}, "spec": _ALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,10 @@ KINDS: Mapping[str, Kind] = {
         Kind("namespace", "/api/v1", "namespaces", False, {"metadata": _METADATA}),
         Kind("replicaset", "/apis/apps/v1", "replicasets", True, {"metadata": _METADATA}),
         Kind("job", "/apis/batch/v1", "jobs", True, {"metadata": _METADATA}),
+        Kind("servicemonitor", f"{_MONITORING}/v1", "servicemonitors", True, _MONITOR),
+        Kind("podmonitor", f"{_MONITORING}/v1", "podmonitors", True, _MONITOR),
+        Kind("probe", f"{_MONITORING}/v1", "probes", True, _MONITOR),
+        Kind("scrapeconfig", f"{_MONITORING}/v1alpha1", "scrapeconfigs", True, _MONITOR),
     )
 }
 

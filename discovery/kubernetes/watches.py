@@ -306,7 +306,7 @@ class Watches:
             if watch.access == access:
                 watch.listeners.append(listener)
                 return watch
-        watch = Watch(access, request, self._client(access), self.failures)
+        watch = Watch(access, request, self.client(access), self.failures)
         watch.listeners.append(listener)
         running.append(watch)
         watch.start()
@@ -355,7 +355,8 @@ class Watches:
         """Return how every watch does."""
         return [watch.stats() for group in self._running.values() for watch in group]
 
-    def _client(self, access: ApiAccess) -> ApiClient:
+    def client(self, access: ApiAccess) -> ApiClient:
+        """Return the client of a server, for single objects beside a watch of it that runs."""
         if self._session is None:
             self._session = new_session()
         for known, client in self._clients:

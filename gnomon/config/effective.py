@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.config.model import Config, GlobalConfig, HttpDiscovery, JobConfig, StorageConfig
     from gnomon.forwarding.settings import RemoteWriteSettings
+    from gnomon.operator.settings import MonitorSettings
     from gnomon.remote_read.settings import RemoteReadSettings
     from scraper.job import ScrapeLimits
 
@@ -51,6 +52,8 @@ def effective_yaml(config: Config) -> str:
         storage["exemplars"] = {"max_exemplars": config.storage.exemplars_max}
     if storage:
         fields["storage"] = storage
+    if config.monitors:
+        fields["kubernetes_monitor_configs"] = [_monitors(entry) for entry in config.monitors]
     if config.remote_write:
         fields["remote_write"] = [_remote_write(entry) for entry in config.remote_write]
     if config.remote_read:
@@ -259,6 +262,45 @@ def _remote_read(entry: RemoteReadSettings) -> Fields:
         fields["required_matchers"] = dict(sorted(entry.required_matchers.items()))
     fields |= _client(entry.http_client)
     return fields | {"filter_external_labels": entry.filter_external_labels}
+
+
+def _monitors(settings: MonitorSettings) -> Fields:
+    access = settings.access
+    fields: Fields = {}
+    if access.api_server:
+        fields["api_server"] = _without_password(access.api_server)
+    fields |= _present(kubeconfig_file=access.kubeconfig_file)
+    fields |= _client(access.client)
+    if settings.files:
+        fields["files"] = [str(path) for path in settings.files]
+    fields["kinds"] = list(settings.kinds)
+    if settings.namespaces or settings.own_namespace:
+        fields["namespaces"] = {"own_namespace": settings.own_namespace}
+        if settings.namespaces:
+            fields["namespaces"]["names"] = list(settings.namespaces)
+    fields |= _present(selector=settings.selector, namespace_selector=settings.namespace_selector)
+    fields["refresh_interval"] = format_duration(round(settings.refresh_interval_s * 1000))
+    fields["service_discovery_role"] = settings.service_discovery_role
+    if settings.pod_target_labels:
+        fields["pod_target_labels"] = list(settings.pod_target_labels)
+    fields |= _present(enforced_namespace_label=settings.enforced_namespace_label)
+    if settings.enforced_limits:
+        limits = dict(settings.enforced_limits)
+        if size := limits.get("body_size_limit"):
+            fields["enforced_limits"] = limits | {"body_size_limit": format_size(size)}
+        else:
+            fields["enforced_limits"] = limits
+    for name in (
+        "override_honor_labels",
+        "override_honor_timestamps",
+        "ignore_namespace_selectors",
+        "allow_arbitrary_file_access",
+    ):
+        if getattr(settings, name):
+            fields[name] = True
+    if settings.shards > 1:
+        fields |= {"shards": settings.shards, "shard": settings.shard}
+    return fields
 
 
 def _remote_write(entry: RemoteWriteSettings) -> Fields:

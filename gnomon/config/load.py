@@ -23,6 +23,7 @@ from gnomon.config.model import (
     JobConfig,
     StorageConfig,
 )
+from gnomon.config.monitors import decode_monitors
 from gnomon.config.otlp import decode_otlp
 from gnomon.config.remote_read import decode_remote_reads
 from gnomon.config.remote_write import decode_remote_writes
@@ -77,6 +78,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
     jobs = _jobs(top, defaults, folder)
     utf8 = defaults.metric_name_validation_scheme == "utf8"
     remote_write = decode_remote_writes(top, folder, utf8=utf8)
+    monitors = decode_monitors(top, folder)
     otlp = decode_otlp(top.section("otlp", "config.OTLPConfig"), utf8=utf8)
     remote_read = decode_remote_reads(top, folder)
     problems.raise_if_any()
@@ -86,6 +88,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
         jobs=tuple(jobs),
         scrape_config_files=tuple(folder / name for name in files),
         storage=storage,
+        monitors=monitors,
         remote_write=remote_write,
         remote_read=remote_read,
         otlp=otlp,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from discovery.groups import TargetGroup
     from discovery.kubernetes.settings import KubernetesSettings
     from gnomon.forwarding.settings import RemoteWriteSettings
+    from gnomon.operator.settings import MonitorSettings
     from gnomon.remote_read.settings import RemoteReadSettings
 
 GOGC_DEFAULT = 75
@@ -104,6 +105,7 @@ class Config:
     jobs: tuple[JobConfig, ...] = ()
     scrape_config_files: tuple[Path, ...] = ()
     storage: StorageConfig = field(default_factory=StorageConfig)
+    monitors: tuple[MonitorSettings, ...] = ()
     remote_write: tuple[RemoteWriteSettings, ...] = ()
     remote_read: tuple[RemoteReadSettings, ...] = ()
     otlp: OtlpSettings = field(default_factory=OtlpSettings)

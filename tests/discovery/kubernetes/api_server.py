@@ -31,7 +31,15 @@ GROUPS = {
         "pods": "Pod",
         "services": "Service",
         "endpoints": "Endpoints",
+        "secrets": "Secret",
+        "configmaps": "ConfigMap",
     },
+    "/apis/monitoring.coreos.com/v1": {
+        "servicemonitors": "ServiceMonitor",
+        "podmonitors": "PodMonitor",
+        "probes": "Probe",
+    },
+    "/apis/monitoring.coreos.com/v1alpha1": {"scrapeconfigs": "ScrapeConfig"},
     "/apis/discovery.k8s.io/v1": {"endpointslices": "EndpointSlice"},
     "/apis/networking.k8s.io/v1": {"ingresses": "Ingress"},
     "/apis/apps/v1": {"replicasets": "ReplicaSet"},
@@ -40,6 +48,7 @@ GROUPS = {
 CLUSTERED = ("nodes", "namespaces")
 
 _PATH = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)(?:/namespaces/([^/]+)(?=/))?/([a-z]+)")
+_ONE = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)/namespaces/([^/]+)/([a-z]+)/([^/]+)")
 _META_FIELDS = ("metadata.name", "metadata.namespace")
 _FIELDS = {
     "pods": ("spec.nodeName", "status.phase", "status.podIP", "spec.restartPolicy"),
@@ -214,6 +223,8 @@ class ApiServer:
     async def _handle(self, request):
         query = dict(request.query)
         found = _PATH.fullmatch(request.path)
+        if found is None and _ONE.fullmatch(request.path):
+            return self._one(request, *_ONE.fullmatch(request.path).groups())
         verb = "watch" if query.get("watch") in ("1", "true") else "list"
         self.requests.append(Request(verb, request.path, query, dict(request.headers)))
         if self.refuse:
@@ -234,6 +245,18 @@ class ApiServer:
             if "retryAfterSeconds" in (e.document.get("details") or {}):
                 headers["Retry-After"] = str(e.document["details"]["retryAfterSeconds"])
             return web.json_response(e.document, status=e.code, headers=headers)
+
+    def _one(self, request, group, namespace, resource, name):
+        self.requests.append(Request("get", request.path, {}, dict(request.headers)))
+        try:
+            self._authenticate(request)
+            self._authorize("get", group, resource, namespace, {})
+            item = self._objects.get(resource, {}).get((namespace, name))
+            if item is None:
+                raise RefusedError(404, "NotFound", f'{resource} "{name}" not found')
+        except RefusedError as e:
+            return web.json_response(e.document, status=e.code)
+        return web.json_response({"kind": GROUPS[group][resource], "apiVersion": "v1", **item})
 
     def _authenticate(self, request):
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
