@@ -21,7 +21,8 @@ from benchmarks import peers
 from benchmarks.remote_write_client import encode_labels, encode_samples, send
 
 BATCH = 2000
-STEP_MS = 15_000
+STEP_MS = 100
+"""Prometheus sends on only what is newer than its start, and takes nothing far ahead."""
 
 
 def sink(port: int) -> None:
@@ -59,9 +60,9 @@ def push(server: peers.Server, args: argparse.Namespace) -> int:
         for n in range(args.series)
     ]
     steps = args.million * 1_000_000 // args.series
-    end_ms = int(time.time() * 1000)
+    begin_ms = int(time.time() * 1000) + 1000
     for step in range(steps):
-        at = end_ms - (steps - step) * STEP_MS
+        at = begin_ms + step * STEP_MS
         for begin in range(0, args.series, BATCH):
             series = [
                 labels[n] + encode_samples([at], [float(step * (n % 7))])

@@ -28,6 +28,7 @@ from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
 from gnomon.config.load import load_file
 from gnomon.deferred import DeferredStorage
+from gnomon.forwarding.positions import forget
 from gnomon.remote_read.fan_out import FanOut
 from gnomon.state import ServerState
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
@@ -161,7 +162,7 @@ class Server:
                 await self._forward(config)
             await self._read_remotely(config)
             if state.scraper is not None:
-                await state.scraper.apply(wiring.jobs(self._options, config, self._watches))
+                await self._apply_jobs(config)
             state.config, state.config_text = config, effective_yaml(config)
             state.retention = wiring.retention(self._options, config)
             state.external_labels.clear()
@@ -264,6 +265,8 @@ class Server:
         assert state.database is not None
         if state.forwarder is None and config.remote_write:
             state.forwarder = wiring.forwarder(self._options, state)
+        elif state.forwarder is None:
+            forget(self._options.data_path)
         if state.forwarder is not None:
             labels = config.global_config.external_labels
             await state.forwarder.apply(config.remote_write, labels)
@@ -272,7 +275,7 @@ class Server:
         self._threads = wiring.scrape_threads()
         scraper = wiring.scraper(self._storage, self._threads, self._config)
         self._state.scraper = scraper
-        await scraper.apply(wiring.jobs(self._options, self._state.config, self._watches))
+        await self._apply_jobs(self._state.config)
         self._state.ready = True
         _log.info(
             "Server is ready to receive web requests.",
@@ -287,12 +290,30 @@ class Server:
         # What a start made lives as long as the process: the collector need not look at it again.
         gc.freeze()
 
+    async def _apply_jobs(self, config: Config) -> None:
+        """Scrape what a configuration names, and what Kubernetes' monitors ask for."""
+        state = self._state
+        assert state.scraper is not None
+        if state.monitors is None and config.monitors:
+            state.monitors = wiring.monitors(state.scraper, self._watches, self._apply_monitors)
+        monitored = []
+        if state.monitors is not None:
+            await state.monitors.configure(config)
+            monitored = state.monitors.jobs(config)
+        await state.scraper.apply(wiring.jobs(self._options, config, self._watches, monitored))
+
+    async def _apply_monitors(self) -> None:
+        async with self._reload_lock:
+            if not self._state.stopping:
+                await self._apply_jobs(self._state.config)
+
     async def _stop(self, runner: web.AppRunner) -> None:
         self._state.stopping = True
         if self._state.scraper is not None:
             _log.info("Stopping scrape manager...")
             # Watches live on the scraper's event loop, as the discoverers that use them.
-            await self._state.scraper.stop(self._watches.close)
+            monitors = [self._state.monitors.close] if self._state.monitors else []
+            await self._state.scraper.stop(*monitors, self._watches.close)
             await asyncio.to_thread(self._threads.shutdown)
         _log.info("Stopping requests...")
         if self._state.connections is not None:

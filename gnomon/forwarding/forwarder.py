@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gnomon.forwarding import histogram_kernels, v1_kernels, v2_kernels
-from gnomon.forwarding.positions import PositionFile
+from gnomon.forwarding.positions import DIRECTORY, PositionFile
 from gnomon.forwarding.queue import POLL_S, Queue
 from tsdb.kernel_compilation import kernels_of
 from tsdb.wal_hold import HeldLog
@@ -39,14 +38,8 @@ _RESTART_S = 5.0
 
 _log = logging.getLogger(__name__)
 
-DIRECTORY = "forwarding"
 BACKLOG_BYTES_DEFAULT = 8 << 30
 """How much of the log is kept for ends that cannot be reached, beside what storage itself keeps."""
-
-
-def forget(data_path: Path) -> None:
-    """Delete what forwarding kept in a data directory that forwards no more."""
-    shutil.rmtree(data_path / DIRECTORY, ignore_errors=True)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
 from typing import TYPE_CHECKING
 
 from tsdb.wal_tail import WalPosition
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
+
+DIRECTORY = "forwarding"
+"""Below the data directory: positions, and files of the log that are held."""
+
+
+def forget(data_path: Path) -> None:
+    """Delete what forwarding kept in a data directory that forwards no more."""
+    shutil.rmtree(data_path / DIRECTORY, ignore_errors=True)
 
 
 class PositionFile:
@@ -60,8 +69,3 @@ class PositionFile:
         """Forget it."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self._path.name
