@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from api.label_pool import pooled_spans
 from api.pushing import PROBLEMS_MAX, Pushed
-from tsdb.interface import LabelSpans, MetricMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tsdb.interface import MetricMetadata
 
 TIME_MS_MAX = 1 << 53
 """Times are far below; beyond this they are no times."""
@@ -102,7 +104,7 @@ class Samples:
         """Return what was added, as columns."""
         return Batch(
             Pushed(
-                labels=LabelSpans.from_labels(self._labels),
+                labels=pooled_spans(self._labels),
                 times_ms=np.array(self._times, dtype=np.int64),
                 values=np.array(self._values, dtype=np.float64),
                 series_of=np.array(self._series, dtype=np.int64),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from api.label_pool import pooled_spans
 from api.otlp_names import BadNameError
 from api.pushing import PROBLEMS_MAX, Pushed
 from api.remote_write_extras import BadHistogramError, Histogram, check_histogram
@@ -26,7 +27,6 @@ from tsdb.interface import (
     CUSTOM_BUCKETS_SCHEMA,
     EXEMPLAR_LABEL_CHARS_MAX,
     METRIC_NAME,
-    LabelSpans,
     MetricMetadata,
     ResetHint,
 )
@@ -92,7 +92,7 @@ class Translated:
     def pushed(self) -> Pushed:
         """Return the floats as columns."""
         return Pushed(
-            labels=LabelSpans.from_labels(self.labels),
+            labels=pooled_spans(self.labels),
             times_ms=np.array(self.times_ms, dtype=np.int64),
             values=np.array(self.values, dtype=np.float64),
             series_of=np.array(self.series, dtype=np.int64),
