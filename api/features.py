@@ -36,7 +36,7 @@ async def features(request: web.Request) -> web.Response:
                 "query_warnings": True,
                 "remote_read": True,
                 "remote_write_receiver": options.enable_remote_write_receiver,
-                "search": False,
+                "search": options.search,
                 "time_range_labels": True,
                 "time_range_series": True,
             },

@@ -22,6 +22,7 @@ from api import (
     query,
     relabel_steps,
     remote_read,
+    search,
     series,
     status,
 )
@@ -97,6 +98,9 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
 OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, f"{API}/status/walreplay", status.walreplay),
     (GET, f"{API}/notifications/live", notifications.live),
+    (GET_POST, f"{API}/search/metric_names", when_ready(search.metric_names)),
+    (GET_POST, f"{API}/search/label_names", when_ready(search.label_names)),
+    (GET_POST, f"{API}/search/label_values", when_ready(search.label_values)),
     (GET, f"{API}/openapi.yaml", openapi),
     (("GET", "HEAD"), "/-/healthy", lifecycle.healthy),
     (("GET", "HEAD"), "/-/ready", when_ready(lifecycle.ready)),

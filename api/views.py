@@ -237,6 +237,8 @@ class ApiOptions:
     """Limits of remote read; 0 is none for the first two."""
     notification_subscribers_max: int = 16
     page_title: str = "Gnomon"
+    search: bool = False
+    """Whether names may be searched: the feature `search-api`."""
     cors_origin: str = ".*"
     external_url: str = ""
     route_prefix: str = ""

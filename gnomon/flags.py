@@ -280,6 +280,9 @@ START_STORAGE = "st-storage"
 START_FEATURES = (START_ZEROS, START_STORAGE)
 """What becomes of start timestamps: zero samples, or stored beside their samples."""
 
+SEARCH = "search-api"
+"""Names may be searched at /api/v1/search/..."""
+
 AUTO_RELOAD = "auto-reload-config"
 """How older versions of Prometheus call `--config.auto-reload`."""
 
@@ -508,7 +511,14 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
 
 def _features(values: list[str]) -> frozenset[str]:
     names = {name.strip() for value in values for name in value.split(",") if name.strip()}
-    known = (*PROMQL_FEATURES, *RECEIVER_FEATURES, *START_FEATURES, AUTO_RELOAD, *HARMLESS_FEATURES)
+    known = (
+        *PROMQL_FEATURES,
+        *RECEIVER_FEATURES,
+        *START_FEATURES,
+        AUTO_RELOAD,
+        SEARCH,
+        *HARMLESS_FEATURES,
+    )
     for name in sorted(names):
         if name not in known:
             raise _error(f"feature '{name}' is not supported by Gnomon yet")

@@ -25,7 +25,7 @@ from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
 from gnomon.config.model import EXEMPLARS_DEFAULT, RETENTION_DEFAULT_MS
-from gnomon.flags import START_FEATURES, START_STORAGE, START_ZEROS
+from gnomon.flags import SEARCH, START_FEATURES, START_STORAGE, START_ZEROS
 from gnomon.measured import MeasuredEngine
 from gnomon.units import format_duration, format_size
 from promql.engine import EngineOptions
@@ -259,6 +259,11 @@ def discoverers(job: JobConfig, watches: Watches) -> list[Discoverer]:
         from discovery.dns import DnsDiscovery
 
         found += [DnsDiscovery(settings) for settings in job.dns]
+    if job.zookeeper:
+        # Its client is loaded where it is asked for only, and need not be installed elsewhere.
+        from discovery.zookeeper import ZooKeeperDiscovery
+
+        found += [ZooKeeperDiscovery(settings) for settings in job.zookeeper]
     found += [ConsulDiscovery(settings) for settings in job.consul]
     found += [KubernetesDiscovery(settings, watches) for settings in job.kubernetes]
     return found
@@ -298,6 +303,7 @@ def api_options(
         read_frame_bytes_max=options.read_frame_bytes_max,
         notification_subscribers_max=options.notification_subscribers_max,
         page_title=options.page_title,
+        search=SEARCH in options.features,
         cors_origin=options.cors_origin,
         external_url=external_url,
         route_prefix="/" + prefix.strip("/") if prefix.strip("/") else "",
