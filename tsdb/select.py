@@ -26,6 +26,7 @@ from tsdb.histogram_buffer import read_histograms, weigh_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
+from tsdb.label_memory import LabelMemory
 from tsdb.match_memory import MatchMemory
 from tsdb.matching import RegexMemory, check_matchers, match_series, satisfying
 from tsdb.merge import merge_batches, merge_labels
@@ -76,6 +77,7 @@ class Reader:
         self._memory = RegexMemory(head.symbols)
         self._memory_lock = threading.Lock()
         self._found = MatchMemory(head.rows)
+        self._labels = LabelMemory(head.rows)
         self.blocks: tuple[Block, ...] = ()
         self.corruptions = 0
         self.closed = False
@@ -274,8 +276,13 @@ class Reader:
     def _label_names(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
-        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-        names = set(rows.names(slots))
+        everything = self._everything(matcher_sets, start_ms, end_ms)
+        if everything is not None:
+            memory, count = everything
+            names = set(memory.names(count))
+        else:
+            rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+            names = set(rows.names(slots))
         for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
             names.update(block.label_names(block_rows))
         return sorted(names)
@@ -290,8 +297,13 @@ class Reader:
     def _label_values(
         self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
-        rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-        values = set(rows.values(name, slots))
+        everything = self._everything(matcher_sets, start_ms, end_ms)
+        if everything is not None:
+            memory, count = everything
+            values = set(memory.values(name, count))
+        else:
+            rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
+            values = set(rows.values(name, slots))
         for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
             values.update(block.label_values(name, block_rows))
         return sorted(values)
@@ -319,6 +331,22 @@ class Reader:
                 result.append((block, rows))
         return result
 
+    def _everything(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> tuple[LabelMemory, int] | None:
+        """Return what is known of the head's rows, and how many count; None if not all do."""
+        head = self._head
+        with head.lock:
+            rows = head.rows
+            overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
+        if matcher_sets or not overlaps or has_companions(rows.symbols):
+            return None
+        memory = self._labels
+        if memory.rows is not rows:
+            memory = self._labels = LabelMemory(rows)
+        count = memory.sampled(head.newest_time.array)
+        return None if count is None else (memory, count)
+
     def _in_head(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> tuple[SeriesRows, Slots]:
@@ -332,8 +360,7 @@ class Reader:
             overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
         if not overlaps:
             return rows, np.empty(0, np.int32)
-        memory = self._memory_of(rows)
-        found = [match_series(rows, memory, matchers) for matchers in sets]
+        found = [each.slots for each in self._matched(rows, sets)]
         chosen = found[0] if len(found) == 1 else distinct(np.concatenate(found))
         has = head.newest_time.array[chosen] > NO_TIME
         if has.all():

@@ -299,6 +299,7 @@ few_labels = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(few_labels, st.integers(-(1 << 45), 1 << 45), st.data())
 def test_a_few_series_are_written_as_many_are(rows, time_ms, data):
     labels = SeriesLabels.from_dicts(rows, QuerySymbols(None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsdb import match_memory
@@ -37,6 +37,7 @@ def add(rows: SeriesRows, first_slot: int, labels: list[dict[str, str]]) -> None
     rows.add(slots, names, values, spans.first)
 
 
+@settings(deadline=None)  # the first call loads a kernel
 @given(st.lists(st.lists(label_sets, max_size=4), max_size=4), st.lists(matchers, max_size=4))
 def test_says_what_looking_says_whatever_comes_between(batches, asked):
     rows = SeriesRows(SymbolTable())
