@@ -15,6 +15,7 @@ from discovery.dns_settings import DnsStats
 from discovery.files import FileStats
 from discovery.http import HttpDiscoveryStats
 from discovery.kubernetes.discovery import KubernetesStats
+from discovery.zookeeper_settings import ZooKeeperStats
 from gnomon.operator.settings import MonitorStats
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ def write_discovery(out: MetricsText, parts: Sequence[object]) -> None:
         "The number of Consul RPC call failures.",
         sum(part.failures for part in parts if isinstance(part, ConsulStats)),
     )
+    zookeeper = [part for part in parts if isinstance(part, ZooKeeperStats)]
+    if zookeeper:
+        out.counter(
+            "prometheus_treecache_zookeeper_failures_total",
+            "The total number of ZooKeeper failures.",
+            sum(part.failures for part in zookeeper),
+        )
     write_kubernetes(out, parts)
     write_monitors(out, parts)
 

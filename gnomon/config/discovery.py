@@ -24,8 +24,8 @@ ADDRESS = "__address__"
 
 _UNBUILT_NAMES = """
 aws azure digitalocean docker dockerswarm ec2 ecs elasticache eureka gce hetzner ionos
-kuma lightsail linode marathon msk nerve nomad oci openstack outscale ovhcloud puppetdb
-rds scaleway serverset stackit triton uyuni vultr
+kuma lightsail linode marathon msk nomad oci openstack outscale ovhcloud puppetdb
+rds scaleway stackit triton uyuni vultr
 """
 UNBUILT = tuple(f"{name}_sd_configs" for name in _UNBUILT_NAMES.split())
 """Mechanisms that Prometheus has and we do not, yet."""

@@ -168,6 +168,14 @@ def _job(config: JobConfig) -> Fields:
         fields["dns_sd_configs"] = [_dns(entry) for entry in config.dns]
     if config.consul:
         fields["consul_sd_configs"] = [_consul(entry) for entry in config.consul]
+    for settings in config.zookeeper:
+        fields.setdefault(f"{settings.kind}_sd_configs", []).append(
+            {
+                "servers": list(settings.servers),
+                "paths": list(settings.paths),
+                "timeout": format_duration(round(settings.timeout_s * 1000)),
+            }
+        )
     if config.kubernetes:
         fields["kubernetes_sd_configs"] = [_kubernetes(entry) for entry in config.kubernetes]
     if config.static:

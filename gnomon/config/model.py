@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from discovery.dns_settings import DnsSettings
     from discovery.groups import TargetGroup
     from discovery.kubernetes.settings import KubernetesSettings
+    from discovery.zookeeper_settings import ZooKeeperSettings
     from gnomon.forwarding.settings import RemoteWriteSettings
     from gnomon.operator.settings import MonitorSettings
     from gnomon.remote_read.settings import RemoteReadSettings
@@ -61,6 +62,7 @@ class JobConfig:
     kubernetes: tuple[KubernetesSettings, ...] = ()
     dns: tuple[DnsSettings, ...] = ()
     consul: tuple[ConsulSettings, ...] = ()
+    zookeeper: tuple[ZooKeeperSettings, ...] = ()
     from_file: Path | None = None
 
 

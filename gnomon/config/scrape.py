@@ -22,6 +22,7 @@ from gnomon.config.http_client import decode_client
 from gnomon.config.kubernetes import decode_kubernetes
 from gnomon.config.model import GlobalConfig, JobConfig
 from gnomon.config.relabel import decode_rules
+from gnomon.config.zookeeper import decode_zookeeper
 from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST, ScrapeJob, ScrapeLimits
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     files, http = decode_files(section, folder), decode_http(section, folder)
     kubernetes = decode_kubernetes(section, folder)
     dns, consul = decode_dns(section), decode_consul(section, folder)
+    zookeeper = decode_zookeeper(section)
     static = decode_static(section)
     utf8 = defaults.metric_name_validation_scheme == "utf8"
     rules = decode_rules(section, "relabel_configs", "target", utf8=utf8)
@@ -104,6 +106,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         kubernetes=kubernetes,
         dns=dns,
         consul=consul,
+        zookeeper=zookeeper,
     )
 
 
