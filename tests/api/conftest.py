@@ -118,7 +118,9 @@ class ListStorage:
                 statuses.append(AppendStatus.STORED)
         return np.array(statuses, dtype=np.uint8)
 
-    def append_histograms(self, refs, times_ms, histograms, *, time_max_ms=None, start_times_ms=None):
+    def append_histograms(
+        self, refs, times_ms, histograms, *, time_max_ms=None, start_times_ms=None
+    ):
         ahead = time_max_ms is not None and times_ms > time_max_ms
         status = np.where(ahead, AppendStatus.TOO_FAR_AHEAD, AppendStatus.STORED)
         self.histograms += zip(refs.tolist(), times_ms.tolist(), status.tolist(), strict=True)
