@@ -10,9 +10,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from tsdb.kernel_compilation import kernel
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,7 +62,7 @@ def _crc_table() -> npt.NDArray[np.uint32]:
 _CRC = _crc_table()
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_bits(out: Bytes, at: Whole, word: Word, count: Whole) -> Whole:
     """Write the low `count` bits of a word from bit `at` on, where zeros are; return the end."""
     left = count
@@ -76,7 +76,7 @@ def _put_bits(out: Bytes, at: Whole, word: Word, count: Whole) -> Whole:
     return at
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_varint(out: Bytes, at: Whole, number: Word) -> Whole:
     """Write a varint at byte `at`; return where it ends."""
     while number > _U(127):
@@ -87,7 +87,7 @@ def _put_varint(out: Bytes, at: Whole, number: Word) -> Whole:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _varint_size(number: Word) -> Whole:
     size = 1
     while number > _U(127):
@@ -96,7 +96,7 @@ def _varint_size(number: Word) -> Whole:
     return size
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _bits_of(word: Word) -> Whole:
     """Return how many bits a word needs."""
     size = np.int64(0)
@@ -107,7 +107,7 @@ def _bits_of(word: Word) -> Whole:
     return size + np.int64(word != _U(0))
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_xor(
     out: Bytes, at: Whole, word: Word, before: Word, windows: npt.NDArray[np.int64], column: Whole
 ) -> Whole:
@@ -128,7 +128,7 @@ def _put_xor(
     return _put_bits(out, at, differs >> _U(trailing), 64 - leading - trailing)
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_signed(out: Bytes, at: Whole, number: Whole) -> Whole:
     """Write a whole number of any sign in as few bits as the format has for it."""
     if number == 0:
@@ -143,7 +143,7 @@ def _put_signed(out: Bytes, at: Whole, number: Whole) -> Whole:
     return _put_bits(out, _put_bits(out, at, _U(255), 8), _U(number), 64)
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_unsigned(out: Bytes, at: Whole, number: Whole) -> Whole:
     """Write a whole number that is not negative in as few bits as the format has for it."""
     if number == 0:
@@ -157,7 +157,7 @@ def _put_unsigned(out: Bytes, at: Whole, number: Whole) -> Whole:
     return _put_bits(out, _put_bits(out, at, _U(255), 8), _U(number), 64)
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _encode_floats(
     out: Bytes, times: Ints, time_at: Whole, words: Words, at_value: Whole, count: Whole
 ) -> Whole:
@@ -189,7 +189,7 @@ def _encode_floats(
     return (at + 7) >> 3
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_chunk(
     out: Bytes, at: Whole, room: Bytes, size: Whole, time_min: Whole, time_max: Whole, kind: Whole
 ) -> Whole:
@@ -241,7 +241,7 @@ def encode_floats(
     return at
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_spans(out: Bytes, at: Whole, index: Locals, low: Whole, high: Whole) -> Whole:
     spans = 0
     for i in range(low, high):
@@ -260,7 +260,7 @@ def _put_spans(out: Bytes, at: Whole, index: Locals, low: Whole, high: Whole) ->
     return at
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_threshold(out: Bytes, at: Whole, threshold: Whole, word: Word) -> Whole:
     """Write a zero threshold: a power of two in one byte, anything else in nine."""
     if threshold == 0.0:
@@ -271,7 +271,7 @@ def _put_threshold(out: Bytes, at: Whole, threshold: Whole, word: Word) -> Whole
     return _put_bits(out, _put_bits(out, at, _U(255), 8), word, 64)
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _put_bound(out: Bytes, at: Whole, bound: Whole, word: Word) -> Whole:
     """Write a custom bound: thousandths where that is exact."""
     whole = bound * 1000.0

@@ -13,7 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,11 +42,7 @@ _i32_2 = types.Array(types.int32, 2, "C")
 _u64 = types.Array(types.uint64, 1, "C")
 
 
-@njit(
-    "Tuple((int64, uint64))(Array(uint8, 1, 'C', readonly=True), int64, int64)",
-    cache=True,
-    nogil=True,
-)
+@kernel("Tuple((int64, uint64))(Array(uint8, 1, 'C', readonly=True), int64, int64)")
 def varint(data: Bytes, at: Whole, stop: Whole) -> tuple[Whole, np.uint64]:
     """Return where a varint ends and its value; -1 for a cut one, -2 for one over 64 bits."""
     value = _U(0)
@@ -61,7 +59,7 @@ def varint(data: Bytes, at: Whole, stop: Whole) -> tuple[Whole, np.uint64]:
     return -2, value
 
 
-@njit(types.int64(_u8r, types.int64, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(_u8r, types.int64, types.int64, types.int64))
 def skip_field(data: Bytes, at: Whole, stop: Whole, wire: Whole) -> Whole:
     """Return where a field's value of one wire type ends; -1 cut, -2 overflow, -3 bad type."""
     depth = 0
@@ -98,7 +96,7 @@ def skip_field(data: Bytes, at: Whole, stop: Whole, wire: Whole) -> Whole:
         wire = np.int64(tag & _U(7))
 
 
-@njit(types.int64(_i64, types.int64, types.int64, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(_i64, types.int64, types.int64, types.int64, types.int64))
 def note_fault(fault: Ints, kind: Whole, message: Whole, field: Whole, wire: Whole) -> Whole:
     """Note a fault; return -1 for the caller to return."""
     if kind == -1:
@@ -117,7 +115,7 @@ WRITE_REQUEST, TIME_SERIES, LABEL, SAMPLE, REQUEST, SERIES, METADATA = range(7)
 """Messages, as `fault[1]` names them; the last three are of remote write 2.0."""
 
 
-@njit(types.int64(_u8r, types.int64, types.int64, types.int64, _i64), cache=True, nogil=True)
+@helper(types.int64(_u8r, types.int64, types.int64, types.int64, _i64))
 def _check_leaf(data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints) -> Whole:
     """Check a Label or Sample message; return 0, or -1 with the fault noted."""
     first_wire = 2 if message == LABEL else 1
@@ -139,7 +137,7 @@ def _check_leaf(data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints
     return 0
 
 
-@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
+@helper(inline="always")
 def is_plain(data: Bytes, at: Whole, stop: Whole) -> Whole:
     """Say whether a label or sample stands at `at` just as every sender writes it.
 
@@ -167,7 +165,7 @@ def is_plain(data: Bytes, at: Whole, stop: Whole) -> Whole:
     return data[leaf_stop - 1] < 128
 
 
-@njit(types.int64(_u8r, _i64, _i64), cache=True, nogil=True)
+@kernel(types.int64(_u8r, _i64, _i64))
 def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
     """Check the outer messages and count what is in them; return 0, or -1 for a fault.
 
@@ -233,7 +231,7 @@ def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
     return 0
 
 
-@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
+@helper(inline="always")
 def _is_ascii(data: Bytes, start: Whole, stop: Whole) -> Whole:
     """Say whether no byte has its top bit set."""
     any_bit = np.uint8(0)
@@ -242,7 +240,7 @@ def _is_ascii(data: Bytes, start: Whole, stop: Whole) -> Whole:
     return any_bit < 128
 
 
-@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True)
+@kernel(types.boolean(_u8r, types.int64, types.int64))
 def valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
     """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
     if _is_ascii(data, start, stop):
@@ -279,7 +277,7 @@ def valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
     return True
 
 
-@njit(types.int64(_u8r, _i32_2, types.int64, types.int64), cache=True, nogil=True)
+@helper(types.int64(_u8r, _i32_2, types.int64, types.int64))
 def compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whole:
     """Compare two labels' names by their bytes: negative, 0 or positive."""
     a, b = np.int64(spans[left, 0]), np.int64(spans[right, 0])
@@ -290,7 +288,7 @@ def compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whole
     return a_size - b_size
 
 
-@njit(types.boolean(_u8r, types.int64, types.int64), cache=True, nogil=True, inline="always")
+@helper(inline="always")
 def is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
     """Say whether bytes spell `__name__`."""
     return (
@@ -306,7 +304,7 @@ def is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
     )
 
 
-@njit(types.int64(_u8r, _i32_2, types.int64, types.int64, types.boolean), cache=True, nogil=True)
+@helper(types.int64(_u8r, _i32_2, types.int64, types.int64, types.boolean))
 def settle_labels(data: Bytes, spans: Spans, first: Whole, stop: Whole, ascii_only: Whole) -> Whole:
     """Sort a series' labels by name and judge them; return a SERIES_ number."""
     named = False
@@ -345,11 +343,7 @@ def settle_labels(data: Bytes, spans: Spans, first: Whole, stop: Whole, ascii_on
     return SERIES_DUPLICATE if duplicate else SERIES_OK
 
 
-@njit(
-    types.int64(_u8r, _i32_2, _i64, _i64, _u64, _i64, _i32_2, _i64, _i64),
-    cache=True,
-    nogil=True,
-)
+@kernel(types.int64(_u8r, _i32_2, _i64, _i64, _u64, _i64, _i32_2, _i64, _i64))
 def read_write_request(
     data: Bytes,
     spans: npt.NDArray[np.int32],

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from api.remote_write_kernels import (
     FAULT_END_GROUP,
@@ -35,6 +35,7 @@ from api.remote_write_kernels import (
     valid_utf8,
     varint,
 )
+from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,7 +60,7 @@ _i32_2 = types.Array(types.int32, 2, "C")
 _u64 = types.Array(types.uint64, 1, "C")
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _next_field(
     data: Bytes, at: Whole, stop: Whole, message: Whole, fault: Ints
 ) -> tuple[Whole, Whole, Whole, Whole]:
@@ -85,7 +86,7 @@ def _next_field(
     return at, field, wire, end
 
 
-@njit(types.int64(_u8r, _i64, _i64), cache=True, nogil=True)
+@kernel(types.int64(_u8r, _i64, _i64))
 def count_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
     """Check the outer messages and count what is in them; return 0, or -1 for a fault.
 
@@ -129,7 +130,7 @@ def count_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _read_symbols(data: Bytes, symbols: Spans, traits: Bytes, fault: Ints) -> None:
     """Note where each symbol stands, and what labels ask about its text."""
     at = np.int64(0)
@@ -147,7 +148,7 @@ def _read_symbols(data: Bytes, symbols: Spans, traits: Bytes, fault: Ints) -> No
         at = stop
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _read_sample(
     data: Bytes, at: Whole, stop: Whole, fault: Ints
 ) -> tuple[Whole, Whole, Whole, Whole]:
@@ -173,7 +174,7 @@ def _read_sample(
     return 0, time, bits, begin
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _read_metadata(
     data: Bytes, at: Whole, stop: Whole, rows: Ints, number: Whole, fault: Ints
 ) -> Whole:
@@ -199,7 +200,7 @@ def _read_metadata(
     return 0
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _settle_metadata(rows: Ints, first: Whole, stop: Whole, metric: Whole) -> Whole:
     """Name the metric of a series' rows; leave out what says nothing or what the last one said."""
     kept = first
@@ -221,7 +222,7 @@ def _settle_metadata(rows: Ints, first: Whole, stop: Whole, metric: Whole) -> Wh
     return kept
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _settle_refs(
     data: Bytes,
     symbols: Spans,
@@ -272,7 +273,7 @@ def _settle_refs(
     return verdict, label, metric
 
 
-@njit(
+@kernel(
     types.int64(
         _u8r,
         _i32_2,
@@ -289,9 +290,7 @@ def _settle_refs(
         _i64_2,
         _i64,
         _i64,
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def read_request(
     data: Bytes,

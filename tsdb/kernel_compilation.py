@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from numba import njit
 from numba.core import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
@@ -37,12 +38,15 @@ def kernel(signature: object, **options: object) -> Callable[[F], F]:
     return _declare(Kernel, signature, options)
 
 
-def helper(signature: object, **options: object) -> Callable[[F], F]:
+def helper(signature: object = None, **options: object) -> Callable[[F], F]:
     """Declare a kernel that only other kernels call.
 
     What it does is inside the machine code of its callers, so with a warm cache nobody needs it,
-    and nothing loads it ahead of time.
+    and nothing loads it ahead of time. Without a signature its types are those of each call; it is
+    compiled with each caller then, and kept with it alone.
     """
+    if signature is None:
+        return cast("Callable[[F], F]", _njit(nogil=True, **options))
     return _declare(_Helper, signature, options)
 
 
@@ -64,8 +68,9 @@ def _declare(kind: Any, signature: object, options: dict[str, object]) -> Callab
     return declare
 
 
-# Numba's types of a dispatcher and of a cache are of no help to a subclass.
+# The types that Numba states for these are of no help here.
 _Dispatcher: Any = CPUDispatcher
+_njit: Any = njit
 _FunctionCache: Any = FunctionCache
 _CacheFile: Any = IndexDataCacheFile
 _again = threading.local()
