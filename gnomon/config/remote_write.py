@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gnomon.config.document import go_quote
 from gnomon.config.http_client import decode_client
 from gnomon.config.relabel import decode_rules
+from gnomon.config.remote_headers import decode_headers
 from gnomon.forwarding.settings import (
     V1_MESSAGE,
     V2_MESSAGE,
@@ -27,30 +28,6 @@ if TYPE_CHECKING:
     from discovery.http_client import HttpClientConfig
     from gnomon.config.document import Section
 
-_AUTHORIZATION = (
-    "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4,"
-    " azuread or google_iam parameter"
-)
-_RESERVED = frozenset(
-    {
-        "host",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "user-agent",
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "www-authenticate",
-        "accept-encoding",
-        "x-prometheus-remote-write-version",
-        "x-prometheus-remote-read-version",
-        "x-amz-date",
-        "x-amz-security-token",
-        "x-amz-content-sha256",
-    }
-)
 _CREDENTIALS = ("basic_auth", "authorization", "oauth2", "sigv4", "azuread", "google_iam")
 _CLOUDS = ("sigv4", "azuread", "google_iam")
 
@@ -124,18 +101,6 @@ def _check_url(section: Section, url: str) -> None:
         _ = urlsplit(url).port
     except ValueError as error:
         section.fail(f"parse {go_quote(url)}: {error}", "url")
-
-
-def decode_headers(section: Section) -> dict[str, str]:
-    """Read `headers`; those that the client sets itself are refused."""
-    headers = section.texts("headers")
-    for name in headers:
-        lower = name.lower()
-        if lower == "authorization":
-            section.fail(_AUTHORIZATION, "headers")
-        if lower in _RESERVED:
-            section.fail(f"{name} is a reserved header. It must not be changed", "headers")
-    return headers
 
 
 def _client(section: Section, folder: Path) -> HttpClientConfig:
