@@ -5,7 +5,7 @@ from discovery.kubernetes.watches import Watches
 from discovery.static import StaticDiscovery
 from gnomon import wiring
 from gnomon.config.load import load_text
-from gnomon.config.model import RETENTION_DEFAULT_MS
+from gnomon.config.model import RETENTION_DEFAULT_MS, Config
 from gnomon.deferred import DeferredStorage
 from gnomon.flags import parse_flags
 from tsdb.errors import ClosedError
@@ -111,3 +111,30 @@ def test_storage_that_is_not_open_says_so():
 def test_storage_keeps_as_many_exemplars_as_the_file_says(text, kept, tmp_path):
     options = wiring.database_options(parse_flags([]), config(text, tmp_path))
     assert options.exemplars_max == kept
+
+
+def test_flags_decide_about_blocks_and_the_lock():
+    flags = [
+        "--storage.tsdb.min-block-duration=30m",
+        "--storage.tsdb.max-block-duration=90m",
+        "--storage.tsdb.no-lockfile",
+    ]
+    found = wiring.database_options(parse_flags(flags), Config())
+    assert (found.min_block_ms, found.max_block_ms, found.no_lockfile) == (
+        1_800_000, 5_400_000, True,
+    )  # fmt: skip
+
+
+def test_flags_decide_about_the_api():
+    flags = [
+        "--storage.remote.read-sample-limit=7",
+        "--storage.remote.read-concurrent-limit=0",
+        "--storage.remote.read-max-bytes-in-frame=1024",
+        "--web.max-notifications-subscribers=2",
+        "--web.page-title=Ours",
+        "--enable-feature=search-api",
+    ]
+    found = wiring.api_options(parse_flags(flags), {})
+    assert (found.read_samples_max, found.read_concurrency_max) == (7, 0)
+    assert (found.read_frame_bytes_max, found.notification_subscribers_max) == (1024, 2)
+    assert (found.page_title, found.search) == ("Ours", True)
