@@ -25,7 +25,6 @@ from gnomon import auto_reload, wiring
 from gnomon.agent import check_config, refuse_queries
 from gnomon.compiled import load_remaining_kernels, release_compiler
 from gnomon.config.document import ConfigError
-from gnomon.config.effective import effective_yaml
 from gnomon.config.load import load_file
 from gnomon.deferred import DeferredStorage
 from gnomon.forwarding.positions import forget
@@ -69,7 +68,6 @@ class Server:
         began = time.monotonic()
         self._state = ServerState(
             config=self._config,
-            config_text=effective_yaml(self._config),
             retention=wiring.retention(options, self._config),
             external_labels=dict(self._config.global_config.external_labels),
         )
@@ -163,7 +161,7 @@ class Server:
             await self._read_remotely(config)
             if state.scraper is not None:
                 await self._apply_jobs(config)
-            state.config, state.config_text = config, effective_yaml(config)
+            state.config = config
             state.retention = wiring.retention(self._options, config)
             state.external_labels.clear()
             state.external_labels.update(config.global_config.external_labels)

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gnomon.config.effective import effective_yaml
 from tsdb.replay import ReplayProgress
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ class ServerState:
     """
 
     config: Config
-    config_text: str
     retention: Retention
     external_labels: dict[str, str]
     start_time_s: float = field(default_factory=time.time)
@@ -45,3 +45,10 @@ class ServerState:
     monitors: LiveMonitors | None = None
     fan_out: FanOut | None = None
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    _shown: tuple[Config, str] | None = None
+
+    def config_text(self) -> str:
+        """Return the configuration as text, written when somebody asks: it may be a megabyte."""
+        if self._shown is None or self._shown[0] is not self.config:
+            self._shown = self.config, effective_yaml(self.config)
+        return self._shown[1]

@@ -80,7 +80,7 @@ class ServerView:
 
     def config_yaml(self) -> str:
         """Return the loaded configuration with defaults filled in."""
-        return self._state.config_text
+        return self._state.config_text()
 
     def flags(self) -> Mapping[str, str]:
         """Return every flag by name with its value in text."""

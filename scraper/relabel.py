@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import re2
@@ -213,14 +214,24 @@ def _replace(
     return step
 
 
+_NAMES_KNOWN = 1024
+"""Label names whose verdict one rule remembers."""
+
+
 def _labelmap(rule: RelabelRule, pattern: re2._Regexp) -> Step:
-    new_name = _expander(rule.replacement)
+    expanded = _expander(rule.replacement)
+
+    # Ten thousand targets have the same few names.
+    @lru_cache(maxsize=_NAMES_KNOWN)
+    def new_name(name: str) -> str | None:
+        match = pattern.search(name)
+        return None if match is None else expanded(match)
 
     def step(labels: dict[str, str]) -> bool:
         for name, value in list(labels.items()):
-            match = pattern.search(name)
-            if match is not None:
-                _set(labels, new_name(match), value)
+            new = new_name(name)
+            if new is not None:
+                _set(labels, new, value)
         return True
 
     return step
@@ -229,8 +240,12 @@ def _labelmap(rule: RelabelRule, pattern: re2._Regexp) -> Step:
 def _name_filter(rule: RelabelRule, pattern: re2._Regexp) -> Step:
     drop = rule.action is RelabelAction.LABELDROP
 
+    @lru_cache(maxsize=_NAMES_KNOWN)
+    def goes(name: str) -> bool:
+        return (pattern.search(name) is not None) is drop
+
     def step(labels: dict[str, str]) -> bool:
-        for name in [n for n in labels if (pattern.search(n) is not None) is drop]:
+        for name in [name for name in labels if goes(name)]:
             del labels[name]
         return True
 

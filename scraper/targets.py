@@ -142,6 +142,8 @@ class TargetMaker:
         self._rules: CompiledRules | None = None
         # By the group's identity. Groups are held here, so that an id cannot come to mean another.
         self._made: dict[int, tuple[TargetGroup, GroupTargets]] = {}
+        # The same by source: a reload reads all groups anew, equal ones mostly.
+        self._of_source: dict[str, tuple[TargetGroup, GroupTargets]] = {}
 
     def targets(
         self, job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGroup]
@@ -151,14 +153,22 @@ class TargetMaker:
         `rules` are the job's `relabel_rules`, compiled. A target that fails its checks is left out
         and described in `failures`; the others are not affected.
         """
-        known = self._made if job is self._job and rules is self._rules else {}
+        same = job is self._job and rules is self._rules
+        known = self._made if same else {}
+        of_source = self._of_source if same else {}
         made: dict[int, tuple[TargetGroup, GroupTargets]] = {}
         active: dict[str, Target] = {}
         dropped: list[DroppedTarget] = []
         failures: list[str] = []
         dropped_count = 0
         for group in groups:
-            entry = known.get(id(group)) or (group, group_targets(job, rules, group))
+            entry = known.get(id(group))
+            if entry is None:
+                entry = of_source.get(group.source)
+                if entry is None or entry[0] != group:
+                    entry = group, group_targets(job, rules, group)
+                else:
+                    entry = group, entry[1]
             made[id(group)] = entry
             found = entry[1]
             # Of doubles the last is shown, as in Prometheus: they differ in what was discovered.
@@ -167,6 +177,7 @@ class TargetMaker:
             dropped_count += found.dropped_count
             failures += found.failures
         self._job, self._rules, self._made = job, rules, made
+        self._of_source = {entry[0].source: entry for entry in made.values()}
         keep = job.limits.keep_dropped_targets or len(dropped)
         return TargetSet(
             tuple(active.values()), tuple(dropped[:keep]), dropped_count, tuple(failures)

@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import yaml
+
 from discovery.groups import TargetGroup
 from gnomon.config.document import go_quote
 from gnomon.config.http_client import decode_client
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from gnomon.config.document import Section
 
 ADDRESS = "__address__"
+_TEXT_TAG = "tag:yaml.org,2002:str"
 
 _UNBUILT_NAMES = """
 aws azure digitalocean docker dockerswarm ec2 ecs elasticache eureka gce hetzner ionos
@@ -42,6 +45,9 @@ def refuse_unbuilt(section: Section) -> None:
 
 def decode_static(section: Section) -> tuple[TargetGroup, ...]:
     """Read `static_configs`."""
+    plain = _plain_groups(section.items("static_configs") or [])
+    if plain is not None:
+        return plain
     groups = []
     null_text = "empty or null section in static_configs"
     items = section.sections("static_configs", "targetgroup.Group", null_text=null_text)
@@ -55,6 +61,53 @@ def decode_static(section: Section) -> tuple[TargetGroup, ...]:
             )
         )
     return tuple(groups)
+
+
+def _plain_groups(nodes: list[yaml.Node]) -> tuple[TargetGroup, ...] | None:
+    """Return groups of the form nearly all have, None if one might have another.
+
+    A large configuration is groups for the most part, which a section each would double the
+    time of. What is odd goes the long way, whose messages are the ones that are told.
+    """
+    groups = []
+    for number, node in enumerate(nodes):
+        fields = _plain_fields(node)
+        if fields is None or not fields.keys() <= {"targets", "labels"}:
+            return None
+        listed, labels = fields.get("targets"), {}
+        if not isinstance(listed, yaml.SequenceNode):
+            return None
+        texts = [_plain_text(item) for item in listed.value]
+        if "labels" in fields:
+            written = _plain_fields(fields["labels"])
+            if written is None:
+                return None
+            labels = {name: _plain_text(value) for name, value in written.items()}
+        if None in texts or None in labels.values() or "" in labels:
+            return None
+        groups.append(
+            TargetGroup(
+                source=str(number),
+                targets=tuple({ADDRESS: text} for text in texts if text is not None),
+                labels={name: text for name, text in labels.items() if text is not None},
+            )
+        )
+    return tuple(groups)
+
+
+def _plain_fields(node: yaml.Node) -> dict[str, yaml.Node] | None:
+    """Return the entries of a mapping without doubled keys, merges and the like."""
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    fields = {key.value: value for key, value in node.value if key.tag == _TEXT_TAG}
+    return fields if len(fields) == len(node.value) else None
+
+
+def _plain_text(node: yaml.Node) -> str | None:
+    tags = (_TEXT_TAG, "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    if isinstance(node, yaml.ScalarNode) and node.tag in tags:
+        return str(node.value)
+    return None
 
 
 def check_addresses(section: Section, groups: tuple[TargetGroup, ...]) -> None:

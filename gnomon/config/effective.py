@@ -71,7 +71,7 @@ def job_yaml(job: JobConfig) -> str:
     return _text(_job(job))
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # either
     """Lists are indented as Go's YAML does it, nothing is written as an alias."""
 
     def ignore_aliases(self, _data: object) -> bool:

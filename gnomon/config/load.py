@@ -11,6 +11,7 @@ import glob
 import os
 import re
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,17 @@ def load_file(path: Path, environment: Mapping[str, str] | None = None) -> Confi
     """
     try:
         text = path.read_text(encoding="utf-8")
-        config = load_text(text, path.parent, environment)
+        variables = os.environ if environment is None else environment
+        config = _decoded(text, path.parent, tuple(sorted(variables.items())))
     except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"parsing YAML file {path}: {error}") from error
     return _with_included(config, path.parent)
+
+
+@lru_cache(maxsize=1)
+def _decoded(text: str, folder: Path, environment: tuple[tuple[str, str], ...]) -> Config:
+    """Return what a text means; a reload of one that has not changed reads it no second time."""
+    return load_text(text, folder, dict(environment))
 
 
 def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = None) -> Config:

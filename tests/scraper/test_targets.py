@@ -212,3 +212,19 @@ def test_a_label_that_is_no_boolean_costs_the_target():
     found = targets_of(ScrapeJob("j"), compile_rules(()), [group])
     assert found.active == ()
     assert "__scrape_native_histograms__" in found.failures[0]
+
+
+def test_equal_groups_of_a_reload_are_not_made_again_and_one_that_changed_is():
+    job, rules = ScrapeJob("j"), compile_rules(())
+    maker = TargetMaker()
+
+    def groups(changed):
+        return [
+            TargetGroup(str(n), ({"__address__": f"h{n}:1"},), {"x": "y" if n == changed else "z"})
+            for n in range(5)
+        ]
+
+    before = {target.url: target for target in maker.targets(job, rules, groups(-1)).active}
+    after = {target.url: target for target in maker.targets(job, rules, groups(3)).active}
+    assert [url for url in before if after[url] is not before[url]] == ["http://h3:1/metrics"]
+    assert after["http://h3:1/metrics"].labels["x"] == "y"

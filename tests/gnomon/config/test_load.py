@@ -248,3 +248,38 @@ def test_included_files(tmp_path):
     included.write_text("global: {}\n")
     with pytest.raises(ConfigError, match="field global not found"):
         load_file(tmp_path / "main.yml")
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        pytest.param(
+            "[{targets: [a, 1, 1.5], labels: {x: y, n: 1}}]",
+            [(["a", "1", "1.5"], {"x": "y", "n": "1"})],
+            id="plain ones",
+        ),
+        pytest.param(
+            "[&a {targets: [a]}, *a, {<<: *a, labels: {x: y}}]",
+            [(["a"], {}), (["a"], {}), (["a"], {"x": "y"})],
+            id="anchors and merges",
+        ),
+        pytest.param("[{labels: {x: y}}]", [([], {"x": "y"})], id="no targets"),
+        pytest.param("[{targets: [a], labels: }]", [(["a"], {})], id="no labels"),
+        pytest.param("[{targets: [true, ]}]", [(["true"], {})], id="what is no text"),
+    ],
+)
+def test_static_groups_of_any_form_are_read_alike(groups, expected, tmp_path):
+    text = f"scrape_configs: [{{job_name: j, static_configs: {groups}}}]"
+    found = load_text(text, tmp_path).jobs[0].static
+    assert [([t["__address__"] for t in g.targets], dict(g.labels)) for g in found] == expected
+    assert [group.source for group in found] == [str(n) for n in range(len(expected))]
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    path = tmp_path / "g.yml"
+    path.write_text("global: {scrape_interval: 5s}\n")
+    assert load_file(path) is not None
+    assert load_file(path).global_config.scrape_interval_ms == 5000
+    path.write_text("global: {scrape_interval: 6s, external_labels: {a: $X}}\n")
+    assert load_file(path, {"X": "1"}).global_config.external_labels == {"a": "1"}
+    assert load_file(path, {"X": "2"}).global_config.external_labels == {"a": "2"}
