@@ -13,20 +13,7 @@ from tsdb.delegation import Delegating
 from tsdb.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    import numpy.typing as npt
-
-    from tsdb.interface import (
-        ExemplarColumns,
-        Floats,
-        Ints,
-        LabelSpans,
-        Matcher,
-        MetricMetadata,
-        Storage,
-    )
+    from tsdb.interface import MetricMetadata, Storage
 
 
 class DeferredStorage(Delegating):
@@ -60,22 +47,6 @@ class DeferredStorage(Delegating):
         """See `ChangeSource.oldest_change_ms`."""
         return self._there.oldest_change_ms(ticket)
 
-    def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
-        """See `MetadataStorage.append_metadata`."""
-        return self._there.append_metadata(entries)
-
     def metadata(self, metric: str | None = None) -> list[MetricMetadata]:
         """See `MetadataStorage.metadata`."""
         return self._there.metadata(metric)
-
-    def append_exemplars(
-        self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans
-    ) -> npt.NDArray[np.uint8]:
-        """See `ExemplarStorage.append_exemplars`."""
-        return self._there.append_exemplars(refs, times_ms, values, labels)
-
-    def select_exemplars(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> ExemplarColumns:
-        """See `ExemplarStorage.select_exemplars`."""
-        return self._there.select_exemplars(matcher_sets, start_ms, end_ms)

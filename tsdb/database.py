@@ -40,18 +40,8 @@ from tsdb.wal import WalStats, WalWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
     from tsdb.block import Block
-    from tsdb.interface import (
-        ExemplarColumns,
-        Floats,
-        Ints,
-        LabelSpans,
-        Matcher,
-        MetricMetadata,
-    )
+    from tsdb.interface import Matcher, MetricMetadata
 
 _log = logging.getLogger(__name__)
 
@@ -325,26 +315,10 @@ class Database(Delegating):
         """Return where data changed since; see `interface.ChangeSource`."""
         return self._changes.oldest_since(ticket)
 
-    def append_metadata(self, entries: Sequence[MetricMetadata]) -> int:
-        """Log and keep what metrics are; see `interface.MetadataStorage`."""
-        return self._appender.append_metadata(entries)
-
     def metadata(self, metric: str | None = None) -> list[MetricMetadata]:
         """Return what metrics are; see `interface.MetadataStorage`."""
         with self._head.lock:
             return self._head.metadata.get(metric)
-
-    def append_exemplars(
-        self, refs: Ints, times_ms: Ints, values: Floats, labels: LabelSpans
-    ) -> npt.NDArray[np.uint8]:
-        """Log and keep one batch of exemplars; see `interface.ExemplarStorage`."""
-        return self._appender.append_exemplars(refs, times_ms, values, labels)
-
-    def select_exemplars(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> ExemplarColumns:
-        """Return exemplars of matching series; see `interface.ExemplarStorage`."""
-        return self._reader.select_exemplars(matcher_sets, start_ms, end_ms)
 
     # Administration
 
