@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 
 import pytest
 
 from api.parts import PARTS
+from api.replies import GONE
 from api.routes import API, API_ROUTES, OTHER_ROUTES
 from api.views import ApiOptions
 
@@ -188,3 +191,28 @@ def test_no_path_is_routed_twice():
         for method in methods
     ]
     assert len(routes) == len(set(routes))
+
+
+def test_a_client_that_leaves_in_its_body_is_no_error_of_ours(api, caplog):
+    paths = ("/api/v1/query", "/api/v1/write", "/api/v1/read")
+
+    async def scenario(_session, address):
+        host, port = address.removeprefix("http://").split(":")
+        for path in paths:
+            _, writer = await asyncio.open_connection(host, int(port))
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+            form = "Content-Type: application/x-www-form-urlencoded\r\n\r\nabc"
+            writer.write((head + form).encode())
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.close()
+        requests = api.app[PARTS].requests
+        deadline = time.monotonic() + 30
+        while len(requests.stats().by_code) < len(paths):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert {code for _, code, _ in requests.stats().by_code} <= {GONE, 400, 415}
+
+    with caplog.at_level("WARNING"):
+        api.run(scenario)
+    assert caplog.records == []
