@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from api.views import BuildView, TargetsView
+    from api.views import BuildView
+    from scraper.targets import Targets
 
 TSDB_LIMIT_DEFAULT, TSDB_LIMIT_MAX = 10, 10_000
 
@@ -43,7 +44,7 @@ async def targets(request: web.Request) -> web.StreamResponse:
     return await large(request, lambda: _target_members(view.targets(), state, pool))
 
 
-def _target_members(view: TargetsView, state: str, pool: str) -> dict[str, object]:
+def _target_members(view: Targets, state: str, pool: str) -> dict[str, object]:
     active: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     if state in ("", "any", "active"):

@@ -14,44 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scraper.job import RelabelRule
+    from scraper.targets import Targets
     from tsdb.interface import Matcher
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveTargetView:
-    """One active target as `/api/v1/targets` shows it. `last_scrape_s` is 0 before the first.
-
-    `health` is "unknown", "up" or "down"; durations are in seconds, texts are Prometheus'.
-    """
-
-    discovered_labels: Mapping[str, str]
-    labels: Mapping[str, str]
-    scrape_pool: str
-    scrape_url: str
-    global_url: str
-    last_error: str
-    last_scrape_s: float
-    last_scrape_duration_s: float
-    health: str
-    scrape_interval: str
-    scrape_timeout: str
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedTargetView:
-    """A target that relabelling dropped."""
-
-    discovered_labels: Mapping[str, str]
-    scrape_pool: str
-
-
-@dataclass(frozen=True, slots=True)
-class TargetsView:
-    """All targets at one moment; `dropped_counts` is exact where `dropped` is capped."""
-
-    active: Sequence[ActiveTargetView]
-    dropped: Sequence[DroppedTargetView]
-    dropped_counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +107,7 @@ class AppView(Protocol):
         """Return facts of this build."""
         ...
 
-    def targets(self) -> TargetsView:
+    def targets(self) -> Targets:
         """Return active and dropped targets of all pools."""
         ...
 

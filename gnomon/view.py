@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING
 from api.notifications import LIVE
 from api.parts import PARTS, Parts
 from api.views import (
-    ActiveTargetView,
     BuildView,
-    DroppedTargetView,
     MetricMetadata,
     Notification,
     RuntimeView,
-    TargetsView,
     TsdbStatsView,
 )
 from gnomon.config.effective import job_yaml
@@ -30,6 +27,7 @@ from gnomon.process_stats import process_stats
 from gnomon.receiver_telemetry import Receivers
 from gnomon.telemetry import Snapshot, metrics_text
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
+from scraper.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -108,34 +106,11 @@ class ServerView:
             python_version=platform.python_version(),
         )
 
-    def targets(self) -> TargetsView:
+    def targets(self) -> Targets:
         """Return active and dropped targets of all pools."""
         if self._state.scraper is None:
-            return TargetsView([], [], {})
-        found = self._state.scraper.targets()
-        return TargetsView(
-            active=[
-                ActiveTargetView(
-                    discovered_labels=target.discovered_labels,
-                    labels=target.labels,
-                    scrape_pool=target.scrape_pool,
-                    scrape_url=target.scrape_url,
-                    global_url=target.global_url,
-                    last_error=target.last_error,
-                    last_scrape_s=target.last_scrape_s,
-                    last_scrape_duration_s=target.last_scrape_duration_s,
-                    health=target.health,
-                    scrape_interval=target.scrape_interval,
-                    scrape_timeout=target.scrape_timeout,
-                )
-                for target in found.active
-            ],
-            dropped=[
-                DroppedTargetView(target.discovered_labels, target.scrape_pool)
-                for target in found.dropped
-            ],
-            dropped_counts=found.dropped_counts,
-        )
+            return Targets([], [], {})
+        return self._state.scraper.targets()
 
     def scrape_pools(self) -> Sequence[str]:
         """Return the names of the pools, sorted."""

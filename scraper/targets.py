@@ -74,7 +74,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ActiveTarget:
-    """What may be shown of a target that is scraped; fields as in `api.views`."""
+    """What may be shown of a target that is scraped. `last_scrape_s` is 0 before the first.
+
+    `health` is "unknown", "up" or "down"; durations are in seconds, texts are Prometheus'.
+    """
 
     discovered_labels: Mapping[str, str]
     labels: Mapping[str, str]

@@ -16,18 +16,16 @@ from yarl import URL
 from api.access import Access
 from api.routes import RUNNER_OPTIONS, make_app
 from api.views import (
-    ActiveTargetView,
     ApiOptions,
     BuildView,
-    DroppedTargetView,
     MetricMetadata,
     Notification,
     RuntimeView,
-    TargetsView,
     TsdbStatsView,
 )
 from promql.engine import Engine
 from scraper.job import RelabelAction, RelabelRule
+from scraper.targets import ActiveTarget, DroppedTarget, Targets
 from tsdb.errors import TooManySamplesError
 from tsdb.interface import AppendStatus, ExemplarColumns, LabelColumns, MatchOp, SeriesBatch
 
@@ -236,7 +234,7 @@ class FixedView:
 
     def targets(self):
         labels = {"instance": "a:9100", "job": "node"}
-        active = ActiveTargetView(
+        active = ActiveTarget(
             discovered_labels={"__address__": "a:9100"},
             labels=labels,
             scrape_pool="node",
@@ -249,8 +247,8 @@ class FixedView:
             scrape_interval="1m",
             scrape_timeout="10s",
         )
-        dropped = DroppedTargetView({"__address__": "b:9100"}, "node")
-        return TargetsView([active], [dropped], {"node": 1, "other": 0})
+        dropped = DroppedTarget({"__address__": "b:9100"}, "node")
+        return Targets([active], [dropped], {"node": 1, "other": 0})
 
     def scrape_pools(self):
         return ["node", "other"]
