@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
+from api.wire_writing_kernels import put_varint, varint_size
 from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
@@ -74,26 +75,6 @@ def _put_bits(out: Bytes, at: Whole, word: Word, count: Whole) -> Whole:
         at += take
         left -= take
     return at
-
-
-@helper()
-def _put_varint(out: Bytes, at: Whole, number: Word) -> Whole:
-    """Write a varint at byte `at`; return where it ends."""
-    while number > _U(127):
-        out[at] = np.uint8(number & _U(0x7F)) | np.uint8(0x80)
-        number >>= _U(7)
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
-
-
-@helper()
-def _varint_size(number: Word) -> Whole:
-    size = 1
-    while number > _U(127):
-        number >>= _U(7)
-        size += 1
-    return size
 
 
 @helper()
@@ -164,7 +145,7 @@ def _encode_floats(
     """Write one chunk's data at the beginning of `out`, which is zero; return its bytes."""
     out[0], out[1] = count >> 8, count & 255
     time = times[time_at]
-    end = _put_varint(out, 2, (_U(time) << _U(1)) ^ _U(time >> 63))
+    end = put_varint(out, 2, (_U(time) << _U(1)) ^ _U(time >> 63))
     at = _put_bits(out, 8 * end, words[at_value], 64)
     delta = np.int64(0)
     # No window yet: it would have to be wider than a word.
@@ -174,7 +155,7 @@ def _encode_floats(
         change = step - delta
         time, delta = times[time_at + n], step
         if n == 1:
-            at = 8 * _put_varint(out, at >> 3, _U(step))
+            at = 8 * put_varint(out, at >> 3, _U(step))
         elif change == 0:
             at += 1
         elif -8191 <= change <= 8192:
@@ -194,16 +175,16 @@ def _put_chunk(
     out: Bytes, at: Whole, room: Bytes, size: Whole, time_min: Whole, time_max: Whole, kind: Whole
 ) -> Whole:
     """Write a chunk as field 2 of a ChunkedSeries; clear the room; return where it ends."""
-    inner = 6 + size + _varint_size(_U(time_min)) + _varint_size(_U(time_max))
-    inner += _varint_size(_U(size)) - 1
+    inner = 6 + size + varint_size(_U(time_min)) + varint_size(_U(time_max))
+    inner += varint_size(_U(size)) - 1
     out[at] = 18
-    at = _put_varint(out, at + 1, _U(inner))
+    at = put_varint(out, at + 1, _U(inner))
     out[at] = 8
-    at = _put_varint(out, at + 1, _U(time_min))
+    at = put_varint(out, at + 1, _U(time_min))
     out[at] = 16
-    at = _put_varint(out, at + 1, _U(time_max))
+    at = put_varint(out, at + 1, _U(time_max))
     out[at], out[at + 1], out[at + 2] = 24, kind, 34
-    at = _put_varint(out, at + 3, _U(size))
+    at = put_varint(out, at + 3, _U(size))
     for i in range(size):
         out[at + i] = room[i]
         room[i] = 0
@@ -404,14 +385,14 @@ def write_frames(
     its labels again. The first five as in `series_sizes`. An empty `out` only measures.
     """
     at = np.int64(0)
-    tail = 1 + _varint_size(_U(query)) if query else 0
+    tail = 1 + varint_size(_U(query)) if query else 0
     for series in range(series_first.size - 1):
         label_bytes = np.int64(0)
         for label in range(texts_of.shape[0]):
             text = texts_of[label, series]
             if text >= 0:
                 inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                label_bytes += 1 + _varint_size(_U(inner)) + inner
+                label_bytes += 1 + varint_size(_U(inner)) + inner
         chunk = series_first[series]
         while chunk < series_first[series + 1]:
             chunk_stop = chunk
@@ -421,22 +402,22 @@ def write_frames(
             ):
                 size += stop[chunk_stop] - start[chunk_stop]
                 chunk_stop += 1
-            message = 1 + _varint_size(_U(size)) + size + tail
+            message = 1 + varint_size(_U(size)) + size + tail
             if out.size == 0:
-                at += _varint_size(_U(message)) + 4 + message
+                at += varint_size(_U(message)) + 4 + message
                 chunk = chunk_stop
                 continue
-            crc_at = _put_varint(out, at, _U(message))
+            crc_at = put_varint(out, at, _U(message))
             at = crc_at + 4
             out[at] = 10
-            at = _put_varint(out, at + 1, _U(size))
+            at = put_varint(out, at + 1, _U(size))
             for label in range(texts_of.shape[0]):
                 text = texts_of[label, series]
                 if text < 0:
                     continue
                 inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
                 out[at] = 10
-                at = _put_varint(out, at + 1, _U(inner))
+                at = put_varint(out, at + 1, _U(inner))
                 for i in range(name_at[label], name_at[label + 1]):
                     out[at] = names[i]
                     at += 1
@@ -449,7 +430,7 @@ def write_frames(
                     at += 1
             if query:
                 out[at] = 16
-                at = _put_varint(out, at + 1, _U(query))
+                at = put_varint(out, at + 1, _U(query))
             crc = np.uint32(0xFFFFFFFF)
             for i in range(crc_at + 4, at):
                 crc = _CRC[(crc ^ out[i]) & np.uint32(255)] ^ (crc >> np.uint32(8))

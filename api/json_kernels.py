@@ -94,6 +94,31 @@ _VALUES = np.frombuffer(b',"values":['.ljust(32), dtype=np.uint8)
 _VALUE = np.frombuffer(b',"value":'.ljust(32), dtype=np.uint8)
 
 
+@helper(types.int64(_u8, types.int64, types.int64, _i32r2, _u8r, _i64r, _u8r, _i64r))
+def _begin_series(
+    out: Bytes,
+    at: Whole,
+    series: Whole,
+    texts_of: Locals,
+    names: Bytes,
+    name_at: Ints,
+    texts: Bytes,
+    text_at: Ints,
+) -> Whole:
+    """Write a series up to its labels, with the comma before it; return where that ends.
+
+    -1, and nothing is written, where it and one point might not fit into `out`.
+    """
+    size = _metric_bytes(series, texts_of, name_at, text_at)
+    if at + size + FRAME_BYTES_MAX + POINT_BYTES_MAX > out.size:
+        return -1
+    if series > 0:
+        out[at] = 44
+        at += 1
+    at = put_bytes(out, at, _HEAD, 0, 10)
+    return _put_metric(out, at, series, texts_of, names, name_at, texts, text_at)
+
+
 @kernel(
     types.int64(_i64, _u64r2, _bool_r2, _u8r, _i64r, _i32r2, _u8r, _i64r, _u8r, _i64r, _u8),
 )
@@ -126,15 +151,10 @@ def write_matrix(
     while state[0] < bits.shape[0]:
         series = state[0]
         if state[1] == 0:
-            size = _metric_bytes(series, texts_of, name_at, text_at)
-            if at + size + FRAME_BYTES_MAX + POINT_BYTES_MAX > out.size:
+            begun = _begin_series(out, at, series, texts_of, names, name_at, texts, text_at)
+            if begun < 0:
                 return at
-            if series > 0:
-                out[at] = 44
-                at += 1
-            at = put_bytes(out, at, _HEAD, 0, 10)
-            at = _put_metric(out, at, series, texts_of, names, name_at, texts, text_at)
-            at = put_bytes(out, at, _VALUES, 0, 11)
+            at = put_bytes(out, begun, _VALUES, 0, 11)
             first_of_series = True
         for step in range(state[1], bits.shape[1]):
             if not present[series, step]:
@@ -182,15 +202,10 @@ def write_raw(
     while state[0] < count.size:
         series = state[0]
         if state[1] == 0:
-            size = _metric_bytes(series, texts_of, name_at, text_at)
-            if at + size + FRAME_BYTES_MAX + POINT_BYTES_MAX > out.size:
+            begun = _begin_series(out, at, series, texts_of, names, name_at, texts, text_at)
+            if begun < 0:
                 return at
-            if series > 0:
-                out[at] = 44
-                at += 1
-            at = put_bytes(out, at, _HEAD, 0, 10)
-            at = _put_metric(out, at, series, texts_of, names, name_at, texts, text_at)
-            at = put_bytes(out, at, _VALUES, 0, 11)
+            at = put_bytes(out, begun, _VALUES, 0, 11)
         for point in range(state[1], count[series]):
             if at + POINT_BYTES_MAX + 4 > out.size:
                 state[1] = point
@@ -227,15 +242,10 @@ def write_vector(
     at = 0
     while state[0] < bits.size:
         series = state[0]
-        size = _metric_bytes(series, texts_of, name_at, text_at)
-        if at + size + FRAME_BYTES_MAX + POINT_BYTES_MAX > out.size:
+        begun = _begin_series(out, at, series, texts_of, names, name_at, texts, text_at)
+        if begun < 0:
             return at
-        if series > 0:
-            out[at] = 44
-            at += 1
-        at = put_bytes(out, at, _HEAD, 0, 10)
-        at = _put_metric(out, at, series, texts_of, names, name_at, texts, text_at)
-        at = put_bytes(out, at, _VALUE, 0, 9)
+        at = put_bytes(out, begun, _VALUE, 0, 9)
         at = put_stamp(out, at, time_ms)
         at = put_float(out, at, bits[series])
         out[at], out[at + 1], out[at + 2] = 34, 93, 125

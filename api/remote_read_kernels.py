@@ -11,7 +11,8 @@ import numpy as np
 from numba import types
 
 from api.float_kernels import put_bytes
-from tsdb.kernel_compilation import helper, kernel
+from api.wire_writing_kernels import put_varint, put_word, varint_size
+from tsdb.kernel_compilation import kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,27 +32,6 @@ _i64 = types.Array(types.int64, 1, "C")
 _i64r = types.Array(types.int64, 1, "C", readonly=True)
 _u64r = types.Array(types.uint64, 1, "C", readonly=True)
 _i32r2 = types.Array(types.int32, 2, "C", readonly=True)
-
-
-@helper(types.int64(types.uint64))
-def _varint_size(number: np.uint64) -> Whole:
-    """Return how many bytes a varint takes."""
-    size = 1
-    while number > _U(127):
-        number >>= _U(7)
-        size += 1
-    return size
-
-
-@helper(types.int64(_u8, types.int64, types.uint64))
-def _put_varint(out: Bytes, at: Whole, number: np.uint64) -> Whole:
-    """Write a varint; return where it ends."""
-    while number > _U(127):
-        out[at] = np.uint8(number & _U(0x7F)) | np.uint8(0x80)
-        number >>= _U(7)
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
 
 
 @kernel(types.void(_i32r2, _i64r, _i64r, _i64r, _i64r, _i64r, _i64))
@@ -75,9 +55,9 @@ def series_sizes(
             text = texts_of[label, series]
             if text >= 0:
                 inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                size += 1 + _varint_size(_U(inner)) + inner
+                size += 1 + varint_size(_U(inner)) + inner
         for i in range(time_start[series], time_start[series] + count[series]):
-            size += 12 + _varint_size(_U(times[i]))
+            size += 12 + varint_size(_U(times[i]))
         sizes[series] = size
 
 
@@ -106,25 +86,23 @@ def write_series(
     at: Whole = 0
     for series in range(count.size):
         out[at] = 10
-        at = _put_varint(out, at + 1, _U(sizes[series]))
+        at = put_varint(out, at + 1, _U(sizes[series]))
         for label in range(texts_of.shape[0]):
             text = texts_of[label, series]
             if text < 0:
                 continue
             inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
             out[at] = 10
-            at = _put_varint(out, at + 1, _U(inner))
+            at = put_varint(out, at + 1, _U(inner))
             at = put_bytes(out, at, names, name_at[label], name_at[label + 1])
             at = put_bytes(out, at, texts, text_at[text], text_at[text + 1])
         for i in range(count[series]):
             time = _U(times[time_start[series] + i])
             value = bits[value_start[series] + i]
             out[at] = 18
-            out[at + 1] = np.uint8(10 + _varint_size(time))
+            out[at + 1] = np.uint8(10 + varint_size(time))
             out[at + 2] = 9
-            for byte in range(8):
-                out[at + 3 + byte] = np.uint8(value & _U(0xFF))
-                value >>= _U(8)
+            put_word(out, at + 3, value)
             out[at + 11] = 16
-            at = _put_varint(out, at + 12, time)
+            at = put_varint(out, at + 12, time)
     return at

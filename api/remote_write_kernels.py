@@ -15,6 +15,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
+from api.pushed_label_kernels import (
+    SERIES_OK,
+    compare_names,
+    is_ascii,
+    is_name,
+    settle_labels,
+)
+from api.wire_reading_kernels import (
+    FAULT_END_GROUP,
+    FAULT_EOF,
+    FAULT_TAG,
+    FAULT_WIRE_TYPE,
+    LABEL,
+    SAMPLE,
+    TIME_SERIES,
+    WRITE_REQUEST,
+    note_fault,
+    skip_field,
+    varint,
+)
 from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
@@ -28,91 +48,10 @@ if TYPE_CHECKING:
 
 _U = np.uint64
 
-FAULT_NONE, FAULT_EOF, FAULT_OVERFLOW, FAULT_WIRE_TYPE, FAULT_TAG, FAULT_END_GROUP = range(6)
-"""What is wrong with a body; `FaultDetail` columns say where."""
-
-SERIES_OK, SERIES_NO_NAME, SERIES_DUPLICATE, SERIES_BAD_TEXT, SERIES_BAD_REFS, SERIES_EMPTY = range(
-    6
-)
-"""What is wrong with a series; the last two are of remote write 2.0."""
-
 _u8r = types.Array(types.uint8, 1, "C", readonly=True)
 _i64 = types.Array(types.int64, 1, "C")
 _i32_2 = types.Array(types.int32, 2, "C")
 _u64 = types.Array(types.uint64, 1, "C")
-
-
-@kernel("Tuple((int64, uint64))(Array(uint8, 1, 'C', readonly=True), int64, int64)")
-def varint(data: Bytes, at: Whole, stop: Whole) -> tuple[Whole, np.uint64]:
-    """Return where a varint ends and its value; -1 for a cut one, -2 for one over 64 bits."""
-    value = _U(0)
-    shift = _U(0)
-    for _ in range(10):
-        if at >= stop:
-            return -1, value
-        byte = data[at]
-        at += 1
-        value |= _U(byte & np.uint8(0x7F)) << shift
-        if byte < 128:
-            return at, value
-        shift += _U(7)
-    return -2, value
-
-
-@helper(types.int64(_u8r, types.int64, types.int64, types.int64))
-def skip_field(data: Bytes, at: Whole, stop: Whole, wire: Whole) -> Whole:
-    """Return where a field's value of one wire type ends; -1 cut, -2 overflow, -3 bad type."""
-    depth = 0
-    while True:
-        if wire == 0:
-            at, _ = varint(data, at, stop)
-        elif wire == 1:
-            at = at + 8
-        elif wire == 2:
-            at, size = varint(data, at, stop)
-            if at >= 0:
-                if size > _U(stop - at):
-                    return -1
-                at += np.int64(size)
-        elif wire == 3:
-            depth += 1
-        elif wire == 4:
-            depth -= 1
-            if depth < 0:
-                return -4
-        elif wire == 5:
-            at = at + 4
-        else:
-            return -3
-        if at < 0:
-            return at
-        if at > stop:
-            return -1
-        if depth == 0:
-            return at
-        at, tag = varint(data, at, stop)
-        if at < 0:
-            return at
-        wire = np.int64(tag & _U(7))
-
-
-@helper(types.int64(_i64, types.int64, types.int64, types.int64, types.int64))
-def note_fault(fault: Ints, kind: Whole, message: Whole, field: Whole, wire: Whole) -> Whole:
-    """Note a fault; return -1 for the caller to return."""
-    if kind == -1:
-        kind = FAULT_EOF
-    elif kind == -2:
-        kind = FAULT_OVERFLOW
-    elif kind == -3:
-        kind = FAULT_TAG
-    elif kind == -4:
-        kind = FAULT_END_GROUP
-    fault[0], fault[1], fault[2], fault[3] = kind, message, field, wire
-    return -1
-
-
-WRITE_REQUEST, TIME_SERIES, LABEL, SAMPLE, REQUEST, SERIES, METADATA = range(7)
-"""Messages, as `fault[1]` names them; the last three are of remote write 2.0."""
 
 
 @helper(types.int64(_u8r, types.int64, types.int64, types.int64, _i64))
@@ -229,118 +168,6 @@ def count_write_request(data: Bytes, counts: Ints, fault: Ints) -> Whole:
             counts[field] += 1
             at += np.int64(size)
     return 0
-
-
-@helper(inline="always")
-def _is_ascii(data: Bytes, start: Whole, stop: Whole) -> Whole:
-    """Say whether no byte has its top bit set."""
-    any_bit = np.uint8(0)
-    for byte in data[start:stop]:
-        any_bit |= byte
-    return any_bit < 128
-
-
-@kernel(types.boolean(_u8r, types.int64, types.int64))
-def valid_utf8(data: Bytes, start: Whole, stop: Whole) -> Whole:
-    """Say whether bytes are UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF."""
-    if _is_ascii(data, start, stop):
-        return True
-    at = start
-    while at < stop:
-        lead = data[at]
-        at += 1
-        if lead < 0x80:
-            continue
-        low, high = np.uint8(0x80), np.uint8(0xBF)
-        if 0xC2 <= lead <= 0xDF:
-            more = 1
-        elif 0xE0 <= lead <= 0xEF:
-            more = 2
-            if lead == 0xE0:
-                low = np.uint8(0xA0)
-            elif lead == 0xED:
-                high = np.uint8(0x9F)
-        elif 0xF0 <= lead <= 0xF4:
-            more = 3
-            if lead == 0xF0:
-                low = np.uint8(0x90)
-            elif lead == 0xF4:
-                high = np.uint8(0x8F)
-        else:
-            return False
-        if at + more > stop or data[at] < low or data[at] > high:
-            return False
-        for i in range(at + 1, at + more):
-            if data[i] < 0x80 or data[i] > 0xBF:
-                return False
-        at += more
-    return True
-
-
-@helper(types.int64(_u8r, _i32_2, types.int64, types.int64))
-def compare_names(data: Bytes, spans: Spans, left: Whole, right: Whole) -> Whole:
-    """Compare two labels' names by their bytes: negative, 0 or positive."""
-    a, b = np.int64(spans[left, 0]), np.int64(spans[right, 0])
-    a_size, b_size = np.int64(spans[left, 1]) - a, np.int64(spans[right, 1]) - b
-    for i in range(min(a_size, b_size)):
-        if data[a + i] != data[b + i]:
-            return np.int64(data[a + i]) - np.int64(data[b + i])
-    return a_size - b_size
-
-
-@helper(inline="always")
-def is_name(data: Bytes, start: Whole, stop: Whole) -> Whole:
-    """Say whether bytes spell `__name__`."""
-    return (
-        stop - start == 8
-        and data[start] == 95
-        and data[start + 1] == 95
-        and data[start + 2] == 110
-        and data[start + 3] == 97
-        and data[start + 4] == 109
-        and data[start + 5] == 101
-        and data[start + 6] == 95
-        and data[start + 7] == 95
-    )
-
-
-@helper(types.int64(_u8r, _i32_2, types.int64, types.int64, types.boolean))
-def settle_labels(data: Bytes, spans: Spans, first: Whole, stop: Whole, ascii_only: Whole) -> Whole:
-    """Sort a series' labels by name and judge them; return a SERIES_ number."""
-    named = False
-    bad_text = False
-    duplicate = False
-    for i in range(first, stop):
-        start, name_stop = np.int64(spans[i, 0]), np.int64(spans[i, 1])
-        if is_name(data, start, name_stop):
-            named = True
-            bad_text |= spans[i, 2] == spans[i, 3]
-        bad_text |= start == name_stop
-        if not ascii_only and not bad_text:
-            bad_text = not (
-                valid_utf8(data, start, name_stop)
-                and valid_utf8(data, np.int64(spans[i, 2]), np.int64(spans[i, 3]))
-            )
-        if i == first:
-            continue
-        order = compare_names(data, spans, i - 1, i)
-        duplicate |= order == 0
-        j = i
-        while order > 0:
-            for column in range(4):
-                held = spans[j, column]
-                spans[j, column] = spans[j - 1, column]
-                spans[j - 1, column] = held
-            j -= 1
-            if j == first:
-                break
-            order = compare_names(data, spans, j - 1, j)
-            duplicate |= order == 0
-    if not named:
-        return SERIES_NO_NAME
-    if bad_text:
-        return SERIES_BAD_TEXT
-    return SERIES_DUPLICATE if duplicate else SERIES_OK
 
 
 @kernel(types.int64(_u8r, _i32_2, _i64, _i64, _u64, _i64, _i32_2, _i64, _i64))
@@ -473,7 +300,7 @@ def read_write_request(
                 at = skip_field(data, at, stop, np.int64(tag & _U(7)))
         verdict = SERIES_OK
         if sample > sample_from:
-            ascii_only = _is_ascii(data, text_start, max(text_start, text_stop))
+            ascii_only = is_ascii(data, text_start, max(text_start, text_stop))
             if not (rising and named and ascii_only):
                 verdict = settle_labels(data, spans, label_from, label, ascii_only)
         if verdict != SERIES_OK:

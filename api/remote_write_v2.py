@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from api.metadata_memo import MetadataMemo
+from api.pushed_label_kernels import SERIES_BAD_REFS, SERIES_DUPLICATE, SERIES_EMPTY
 from api.remote_write_extras import (
     BadHistogramError,
     Extras,
     double_of,
     read_histogram,
     varints_of,
-)
-from api.remote_write_kernels import (
-    SERIES_BAD_REFS,
-    SERIES_DUPLICATE,
-    SERIES_EMPTY,
 )
 from api.remote_write_metadata import type_name
 from api.remote_write_v2_kernels import count_request, read_request

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
-from api.remote_write_kernels import (
+from api.pushed_label_kernels import (
+    SERIES_BAD_REFS,
+    SERIES_EMPTY,
+    SERIES_OK,
+    compare_names,
+    is_name,
+    settle_labels,
+    valid_utf8,
+)
+from api.remote_write_kernels import is_plain
+from api.wire_reading_kernels import (
     FAULT_END_GROUP,
     FAULT_EOF,
     FAULT_TAG,
@@ -23,16 +33,8 @@ from api.remote_write_kernels import (
     REQUEST,
     SAMPLE,
     SERIES,
-    SERIES_BAD_REFS,
-    SERIES_EMPTY,
-    SERIES_OK,
-    compare_names,
-    is_name,
-    is_plain,
     note_fault,
-    settle_labels,
     skip_field,
-    valid_utf8,
     varint,
 )
 from tsdb.kernel_compilation import helper, kernel

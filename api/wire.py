@@ -1,6 +1,6 @@
 """Protobuf wire format in plain Python: for small messages and for messages about bad ones.
 
-What comes in bulk is decoded in `remote_write_kernels.py`.
+What comes or goes in bulk is for `wire_reading_kernels.py` and `wire_writing_kernels.py`.
 """
 
 from __future__ import annotations

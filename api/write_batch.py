@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from api.remote_write_kernels import (
+from api.remote_write_kernels import count_write_request, read_write_request
+from api.wire import WireError, fields, message_of
+from api.wire_reading_kernels import (
     FAULT_END_GROUP,
     FAULT_EOF,
     FAULT_OVERFLOW,
     FAULT_TAG,
     FAULT_WIRE_TYPE,
-    count_write_request,
-    read_write_request,
 )
-from api.wire import WireError, fields, message_of
 from promql.quoting import quote
 from tsdb.interface import LabelSpans
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import types
 
-from gnomon.forwarding.wire_kernels import (
+from api.wire_writing_kernels import (
     i32r,
     i64,
     i64r,
@@ -28,7 +28,7 @@ from tsdb.kernel_compilation import kernel
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gnomon.forwarding.wire_kernels import Bytes, Whole
+    from api.wire_writing_kernels import Bytes, Whole
 
     Entries = npt.NDArray[np.int32]
     Ints = npt.NDArray[np.int64]

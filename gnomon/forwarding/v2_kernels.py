@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import types
 
-from gnomon.forwarding.wire_kernels import (
+from api.wire_writing_kernels import (
     i32,
     i32r,
     i64,
@@ -34,7 +34,7 @@ from tsdb.kernel_compilation import helper, kernel
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gnomon.forwarding.wire_kernels import Bytes, Whole
+    from api.wire_writing_kernels import Bytes, Whole
 
     Entries = npt.NDArray[np.int32]
     Ids = npt.NDArray[np.uint32]

@@ -1,5 +1,6 @@
-"""Protobuf's wire format for the kernels beside this one: numbers, bytes, doubles.
+"""Compiled writing of protobuf's wire format: numbers, bytes, doubles.
 
+To: the kernels that answer remote reads, and those of `gnomon/forwarding/`.
 Loops trust their room: who calls them sized `out`.
 """
 
