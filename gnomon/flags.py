@@ -1,6 +1,7 @@
-"""The flags of `gnomon serve`: Prometheus' own names, defaults and errors.
+"""The command line of `gnomon serve`, read as Prometheus reads its own, with its errors.
 
-From: the command line.   To: `ServeOptions`, which `server.py` runs by, and `/api/v1/status/flags`.
+From: the words of the command line, `flag_table.py`.
+To:   `ServeOptions`, which `server.py` runs by, and `/api/v1/status/flags`.
 A flag that Prometheus has and we do not is refused by name, unless it asks for what we do anyway.
 """
 
@@ -10,11 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnomon.logs import LEVELS
+from gnomon.flag_table import (
+    AUTO_RELOAD,
+    BLOCK_MS_MAX,
+    FLAGS,
+    HARMLESS_FEATURES,
+    PAGE_TITLE,
+    PROMQL_FEATURES,
+    RECEIVER_FEATURES,
+    REMOTE_WRITE_MESSAGES,
+    RETENTION_DEFAULT_MS,
+    SEARCH,
+    START_FEATURES,
+    UNBUILT_FLAGS,
+    Flag,
+    address,
+    remote_write_messages,
+    whole,
+)
 from gnomon.units import format_duration, format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 class FlagError(ValueError):
@@ -28,295 +46,6 @@ class ModeError(FlagError):
 
     exit_code = 3
 
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One flag: its default in text, what it means, and how a value is checked.
-
-    `check` raises ValueError for a bad value; None with `boolean` means a switch.
-    """
-
-    name: str
-    default: str
-    help: str
-    check: Callable[[str], object] = str
-    boolean: bool = False
-    repeatable: bool = False
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise ValueError(f"must be positive, got {text}")
-    return value
-
-
-def _whole(text: str) -> int:
-    # Go's flags of numbers take 5e7 for 50000000.
-    value = float(text)
-    if not value.is_integer() or value < 0:
-        raise ValueError(f"must be a whole number from 0 on, got {text}")
-    return int(value)
-
-
-def _block_duration(text: str) -> int:
-    value = parse_duration(text)
-    if value < BLOCK_MS_MIN:
-        raise ValueError(f"must be at least {format_duration(BLOCK_MS_MIN)}, got {text}")
-    return value
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}, got '{text}'")
-        return text
-
-    return check
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"'{text}' is not host:port")
-    return host.strip("[]"), int(port)
-
-
-BLOCK_MS_MIN = 60_000
-"""Shorter blocks would be cut faster than maintenance comes round."""
-
-BLOCK_MS_MAX = 31 * 86_400_000
-RETENTION_DEFAULT_MS = 15 * 86_400_000
-"""What holds where nothing is said."""
-
-REMOTE_WRITE_MESSAGES = ("prometheus.WriteRequest", "io.prometheus.write.v2.Request")
-
-
-def _remote_write_messages(text: str) -> tuple[str, ...]:
-    messages = tuple(name.strip() for name in text.split(","))
-    for name in messages:
-        if name not in REMOTE_WRITE_MESSAGES:
-            known = ", ".join(REMOTE_WRITE_MESSAGES)
-            raise ValueError(f"unknown remote write protobuf message {name}, supported: {known}")
-    return messages
-
-
-PAGE_TITLE = "Prometheus Time Series Collection and Processing Server"
-
-FLAGS = (
-    Flag("config.file", "gnomon.yml", "The configuration file."),
-    Flag(
-        "config.auto-reload",
-        "false",
-        "Apply changes of the configuration file by itself.",
-        boolean=True,
-    ),
-    Flag(
-        "config.auto-reload-interval",
-        "30s",
-        "How often to look for changes of the configuration file, 1s at least.",
-        parse_duration,
-    ),
-    Flag(
-        "web.listen-address",
-        "0.0.0.0:9090",
-        "Address to listen on, host:port; may be repeated.",
-        _address,
-        repeatable=True,
-    ),
-    Flag("web.config.file", "", "File with TLS, users and headers of the server's own port."),
-    Flag(
-        "web.read-timeout",
-        "5m",
-        "How long a client may take to send a request, and may stay idle.",
-        parse_duration,
-    ),
-    Flag(
-        "web.max-connections",
-        "512",
-        "How many connections may be open at once, over all addresses.",
-        _whole,
-    ),
-    Flag(
-        "web.max-notifications-subscribers",
-        "16",
-        "How many clients may follow /api/v1/notifications/live at once.",
-        _whole,
-    ),
-    Flag("web.page-title", PAGE_TITLE, "The title of the page of links."),
-    Flag("web.external-url", "", "The URL under which clients reach this server."),
-    Flag("web.route-prefix", "", "Prefix of all paths; by default the path of the external URL."),
-    Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers."),
-    Flag("web.enable-lifecycle", "false", "Allow reload and quit over HTTP.", boolean=True),
-    Flag("web.enable-admin-api", "false", "Allow administration over HTTP.", boolean=True),
-    Flag(
-        "web.enable-remote-write-receiver",
-        "false",
-        "Accept remote write at /api/v1/write.",
-        boolean=True,
-    ),
-    Flag(
-        "web.remote-write-receiver.accepted-protobuf-messages",
-        ",".join(REMOTE_WRITE_MESSAGES),
-        "Protobuf messages of remote write that are accepted; may be repeated.",
-        _remote_write_messages,
-        repeatable=True,
-    ),
-    Flag(
-        "web.enable-otlp-receiver",
-        "false",
-        "Accept OpenTelemetry's metrics at /api/v1/otlp/v1/metrics.",
-        boolean=True,
-    ),
-    Flag(
-        "web.enable-import-receivers",
-        "false",
-        "Accept Prometheus text, InfluxDB's line protocol, Graphite and Open-Falcon over HTTP.",
-        boolean=True,
-    ),
-    Flag("storage.tsdb.path", "data/", "The data directory."),
-    Flag(
-        "storage.tsdb.retention.time",
-        "0s",
-        "How long samples are kept; 15d unless a time or a size is given.",
-        parse_duration,
-    ),
-    Flag(
-        "storage.tsdb.retention.size",
-        "0B",
-        "How many bytes blocks may take, for instance 512MB; 0 is no limit.",
-        parse_size,
-    ),
-    Flag("agent", "false", "Only scrape and forward: no queries, no blocks.", boolean=True),
-    Flag("storage.agent.path", "data-agent/", "The data directory of an agent."),
-    Flag(
-        "storage.remote.flush-deadline",
-        "1m",
-        "How long a stop waits for remote_write to deliver what was read.",
-        parse_duration,
-    ),
-    Flag(
-        "storage.remote.backlog-size",
-        "8GB",
-        "How many bytes of log are kept for remote_write beyond what storage itself needs.",
-        parse_size,
-    ),
-    Flag(
-        "storage.tsdb.min-block-duration",
-        "2h",
-        "The range of time of the blocks that are cut first.",
-        _block_duration,
-    ),
-    Flag(
-        "storage.tsdb.max-block-duration",
-        "",
-        "The longest range of a compacted block; a tenth of the retention by default.",
-        lambda text: text and _block_duration(text),
-    ),
-    Flag(
-        "storage.tsdb.no-lockfile",
-        "false",
-        "Do not lock the data directory.",
-        boolean=True,
-    ),
-    Flag(
-        "storage.remote.read-sample-limit",
-        "50000000",
-        "How many samples a remote read may return; 0 is no limit.",
-        _whole,
-    ),
-    Flag(
-        "storage.remote.read-concurrent-limit",
-        "10",
-        "How many remote reads may run at once; 0 is no limit.",
-        _whole,
-    ),
-    Flag(
-        "storage.remote.read-max-bytes-in-frame",
-        "1048576",
-        "How large a frame of a streamed remote read may become.",
-        _positive,
-    ),
-    Flag(
-        "query.lookback-delta",
-        "5m",
-        "How old a sample may be to count as current.",
-        parse_duration,
-    ),
-    Flag("query.timeout", "2m", "How long a query may take.", parse_duration),
-    Flag("query.max-concurrency", "20", "How many queries may run at once.", _positive),
-    Flag("query.max-samples", "50000000", "How many samples a query may hold.", _positive),
-    Flag(
-        "query.result-cache-size",
-        "64MB",
-        "Memory for finished steps of range queries, for their next refresh; 0B keeps none.",
-        parse_size,
-    ),
-    Flag(
-        "enable-feature",
-        "",
-        "Features to switch on, with commas between; may be repeated.",
-        repeatable=True,
-    ),
-    Flag("log.level", "info", "debug, info, warn, error.", _one_of(*LEVELS)),
-    Flag("log.format", "logfmt", "logfmt or json.", _one_of("logfmt", "json")),
-)
-
-PROMQL_FEATURES = (
-    "promql-experimental-functions",
-    "promql-duration-expr",
-    "promql-extended-range-selectors",
-    "promql-binop-fill-modifiers",
-    "promql-delayed-name-removal",
-    "use-start-timestamps",
-)
-"""What `--enable-feature` may name."""
-
-RECEIVER_FEATURES = ("otlp-native-delta-ingestion",)
-"""What else it may name."""
-
-START_ZEROS = "created-timestamp-zero-ingestion"
-START_STORAGE = "st-storage"
-START_FEATURES = (START_ZEROS, START_STORAGE)
-"""What becomes of start timestamps: zero samples, or stored beside their samples."""
-
-SEARCH = "search-api"
-"""Names may be searched at /api/v1/search/..."""
-
-AUTO_RELOAD = "auto-reload-config"
-"""How older versions of Prometheus call `--config.auto-reload`."""
-
-HARMLESS_FEATURES = ("promql-at-modifier", "promql-negative-offset", "expand-external-labels")
-"""Features of older Prometheus versions that are always on."""
-
-UNBUILT_FLAGS = {
-    "web.user-assets": "",
-    "web.console.templates": "consoles",
-    "web.console.libraries": "console_libraries",
-    "storage.tsdb.retention": "0s",
-    "storage.tsdb.wal-compression": "true",
-    "storage.tsdb.wal-compression-type": "",
-    "storage.tsdb.wal-segment-size": "0B",
-    "storage.tsdb.head-chunks-write-queue-size": "0",
-    "storage.tsdb.samples-per-chunk": "120",
-    "storage.tsdb.allow-overlapping-blocks": "true",
-    "storage.tsdb.delay-compact-file.path": "",
-    "rules.alert.for-outage-tolerance": "1h",
-    "rules.alert.for-grace-period": "10m",
-    "rules.alert.resend-delay": "1m",
-    "rules.max-concurrent-evals": "4",
-    "alertmanager.notification-queue-capacity": "10000",
-    "alertmanager.notification-batch-size": "256",
-    "alertmanager.drain-notification-queue-on-shutdown": "true",
-    "scrape.adjust-timestamps": "true",
-    "scrape.timestamp-tolerance": "2ms",
-    "scrape.discovery-reload-interval": "5s",
-    "scrape.name-escaping-scheme": "values",
-    "auto-gomemlimit": "true",
-    "auto-gomemlimit.ratio": "0.9",
-    "auto-gomaxprocs": "true",
-}
-"""Flags of Prometheus that are not built, with their defaults, at which they are accepted."""
 
 _SWITCHES = frozenset(
     {flag.name for flag in FLAGS if flag.boolean}
@@ -464,13 +193,13 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
     shown["storage.tsdb.retention.size"] = format_size(retention_bytes)
     return ServeOptions(
         config_file=Path(one["config.file"]),
-        listen=tuple(_address(text) for text in texts["web.listen-address"]),
+        listen=tuple(address(text) for text in texts["web.listen-address"]),
         auto_reload=one["config.auto-reload"] == "true" or AUTO_RELOAD in features,
         auto_reload_interval_ms=max(1000, parse_duration(one["config.auto-reload-interval"])),
         web_config_file=Path(one["web.config.file"]) if one["web.config.file"] else None,
         read_timeout_ms=parse_duration(one["web.read-timeout"]),
-        connections_max=_whole(one["web.max-connections"]),
-        notification_subscribers_max=_whole(one["web.max-notifications-subscribers"]),
+        connections_max=whole(one["web.max-connections"]),
+        notification_subscribers_max=whole(one["web.max-notifications-subscribers"]),
         page_title=one["web.page-title"],
         external_url=one["web.external-url"],
         route_prefix=one["web.route-prefix"],
@@ -483,7 +212,7 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         remote_write_messages=tuple(
             message
             for text in texts["web.remote-write-receiver.accepted-protobuf-messages"]
-            for message in _remote_write_messages(text)
+            for message in remote_write_messages(text)
         ),
         data_path=Path(one["storage.agent.path" if agent else "storage.tsdb.path"]),
         agent=agent,
@@ -494,8 +223,8 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         min_block_ms=min_block_ms,
         max_block_ms=max_block_ms,
         no_lockfile=one["storage.tsdb.no-lockfile"] == "true",
-        read_samples_max=_whole(one["storage.remote.read-sample-limit"]),
-        read_concurrency_max=_whole(one["storage.remote.read-concurrent-limit"]),
+        read_samples_max=whole(one["storage.remote.read-sample-limit"]),
+        read_concurrency_max=whole(one["storage.remote.read-concurrent-limit"]),
         read_frame_bytes_max=int(one["storage.remote.read-max-bytes-in-frame"]),
         lookback_ms=parse_duration(one["query.lookback-delta"]),
         query_timeout_ms=parse_duration(one["query.timeout"]),

@@ -25,7 +25,7 @@ from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
 from gnomon.config.model import EXEMPLARS_DEFAULT, RETENTION_DEFAULT_MS
-from gnomon.flags import SEARCH, START_FEATURES, START_STORAGE, START_ZEROS
+from gnomon.flag_table import SEARCH, START_FEATURES, START_STORAGE, START_ZEROS
 from gnomon.measured import MeasuredEngine
 from gnomon.units import format_duration, format_size
 from promql.engine import EngineOptions

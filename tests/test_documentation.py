@@ -6,7 +6,7 @@ import pytest
 
 from api.routes import API_ROUTES, OTHER_ROUTES
 from gnomon.cli import COMMANDS
-from gnomon.flags import FLAGS, PROMQL_FEATURES
+from gnomon.flag_table import FLAGS, PROMQL_FEATURES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.flags import FLAGS, UNBUILT_FLAGS, FlagError, ServeOptions, help_text, parse_flags
+from gnomon.flag_table import FLAGS, UNBUILT_FLAGS
+from gnomon.flags import FlagError, ServeOptions, help_text, parse_flags
 
 PREFIX = "Error parsing command line arguments: "
 
