@@ -190,7 +190,6 @@ class Engine:
         )
         return QueryResult(value, annotations.warnings, annotations.infos, stats)
 
-
     def _with_known_steps(
         self,
         cache: ResultCache,
