@@ -20,8 +20,8 @@ import aiohttp
 from yarl import URL
 
 from discovery.http_requests import CredentialsError
-from scraper.ingest import Body, BodySizeError
 from scraper.job import PROTOBUF_PROTOCOL
+from scraper.outcome import Body, BodySizeError
 from scraper.plain_http import CutShortError, LateError, TooLargeError
 from scraper.tokens import ParseError
 

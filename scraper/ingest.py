@@ -31,11 +31,12 @@ from scraper.classic import ClassicHistograms, ConvertedExposition
 from scraper.columns import ROOM_KEPT_MAX, Columns
 from scraper.exemplars import TargetExemplars
 from scraper.exposition import OPENMETRICS, PROTOBUF, media_type, parse
-from scraper.labelling import LabelLimitError
 from scraper.metadata import TargetMetadata
 from scraper.native import NativeSamples, part_native, stale_histograms
 from scraper.new_series import TypesInEffect, find_new
+from scraper.outcome import Outcome, SampleLimitError, exceeded_limit
 from scraper.protobuf import ProtobufExposition, parse_protobuf
+from scraper.report import ReportSeries, report_values
 from scraper.series_cache import SeriesCache
 from scraper.start_times import CreatedLines
 from scraper.tokens import ParseError, series_labels
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from scraper.exposition import Exposition
     from scraper.labelling import Labelling
     from scraper.new_series import NewSeries
+    from scraper.outcome import Body
 
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
@@ -63,15 +65,6 @@ if TYPE_CHECKING:
 
 FUTURE_MS_MAX = 600_000
 """Explicit timestamps later than this after the scrape are out of bounds."""
-
-_REPORT = (
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-)
-_EXTRA_REPORT = ("scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes")
 
 _NO_REFS = np.empty(0, np.int64)
 _NONE_LIVE = np.empty(0, np.bool_)
@@ -81,40 +74,6 @@ _DRIFT = 8
 
 class ScrapeAppender(Appender, HistogramAppender, ExemplarStorage, Protocol):
     """What a scrape writes to: floats, native histograms, exemplars."""
-
-
-class SampleLimitError(ParseError):
-    """More samples after relabelling than the job allows; nothing of the scrape is stored."""
-
-
-class BodySizeError(ParseError):
-    """The body is larger than the job allows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one scrape; `error` is empty if it was good. Counts are of samples."""
-
-    error: str = ""
-    duration_s: float = 0.0
-    body_bytes: int = 0
-    scraped: int = 0
-    post_relabelling: int = 0
-    series_added: int = 0
-    duplicates: int = 0
-    out_of_order: int = 0
-    out_of_bounds: int = 0
-    exemplars_out_of_order: int = 0
-    exceeded: str = ""
-    """The limit that failed the scrape: "sample", "label", "body_size" or ""."""
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A body as text, decompressed."""
-
-    text: bytes
-    content_type: str
 
 
 @dataclass(slots=True)
@@ -159,7 +118,7 @@ class TargetIngest:
         self.timeout_ms = timeout_ms
         self.cache = SeriesCache()
         self.metadata = TargetMetadata()
-        self._report_refs: Ints | None = None
+        self._report = ReportSeries(appender)
         self._good_generation = 0
         self._good_count = 0
         # Refs that were live under another labelling: marked stale when they do not come back.
@@ -197,11 +156,14 @@ class TargetIngest:
             batch = self._read(body, time_ms)
         except ParseError as e:
             error = str(e)
-            exceeded = _exceeded(e)
+            exceeded = exceeded_limit(e)
             body_bytes = -1 if exceeded == "body_size" else 0
             batch = _Batch(scraped=e.samples, post_relabelling=e.kept)
         stale, stale_native = self._part_native(self._vanished(batch))
-        report = self._report(error, elapsed_s(), batch, body_bytes)
+        counts_told = (batch.scraped, batch.post_relabelling, batch.series_added)
+        report = report_values(
+            self.labelling.job, self.timeout_ms, error, elapsed_s(), counts_told, body_bytes
+        )
         refs, times, values = self._rows(batch, stale, report, time_ms)
         statuses = self._appender.append(
             refs,
@@ -295,8 +257,8 @@ class TargetIngest:
     def end(self, time_ms: int) -> None:
         """Mark everything of this target as gone at `time_ms`, its report series included."""
         refs = self._live_refs()
-        if self._report_refs is not None:
-            refs = np.concatenate((refs, self._report_refs))
+        if self._report.refs is not None:
+            refs = np.concatenate((refs, self._report.refs))
         refs, native = self._part_native(refs)
         if refs.size:
             times = np.full(refs.size, time_ms, np.int64)
@@ -482,7 +444,7 @@ class TargetIngest:
     ) -> tuple[Ints, Ints, Floats]:
         """Return refs, times and values of samples, stale markers and report, in this order."""
         size, more = batch.size, len(report)
-        report_refs = self._resolve_report(more)
+        report_refs = self._report.resolve(self.labelling, more)
         columns = batch.columns
         if columns is None or stale.size:
             refs, times, values = _NO_REFS, _NO_REFS, np.empty(0)
@@ -512,8 +474,8 @@ class TargetIngest:
         of_samples = statuses[: batch.size]
         of_report = statuses[batch.size + stale_count :]
         if np.any(of_report == AppendStatus.UNKNOWN_SERIES):
-            self._report_refs = None
-            refs = self._resolve_report(len(report))
+            self._report.refs = None
+            refs = self._report.resolve(self.labelling, len(report))
             self._appender.append(refs, np.full(len(report), time_ms, np.int64), report)
         if np.any(of_samples == AppendStatus.UNKNOWN_SERIES):
             of_samples = self._append_again(batch, of_samples, time_ms)
@@ -550,28 +512,7 @@ class TargetIngest:
                 self._good_count = cache.count
         self.metadata.end_scrape()
 
-    # -------------------------------------------------------------- report, refs that are gone
-
-    def _report(self, error: str, duration_s: float, batch: _Batch, body_bytes: int) -> Floats:
-        """Return the values of the report series, in the order of their names."""
-        job = self.labelling.job
-        values = [
-            0.0 if error else 1.0,
-            duration_s,
-            batch.scraped,
-            batch.post_relabelling,
-            batch.series_added,
-        ]
-        if job.extra_scrape_metrics:
-            values += [self.timeout_ms / 1000, job.limits.sample_limit, body_bytes]
-        return np.array(values, np.float64)
-
-    def _resolve_report(self, count: int) -> Ints:
-        if self._report_refs is None or self._report_refs.size != count:
-            names = (_REPORT + _EXTRA_REPORT)[:count]
-            labels = [self.labelling.report_labels(name) for name in names]
-            self._report_refs = self._appender.resolve(LabelSpans.from_labels(labels))
-        return self._report_refs
+    # ------------------------------------------------------------------- refs that are gone
 
     def _append_again(
         self, batch: _Batch, statuses: npt.NDArray[np.uint8], time_ms: int
@@ -619,12 +560,3 @@ def _starts_of_rows(batch: _Batch, rows: int) -> Ints | None:
     starts = np.zeros(rows, np.int64)
     starts[: batch.size] = batch.starts[batch.columns.out_samples[: batch.size]]
     return starts
-
-
-def _exceeded(error: ParseError) -> str:
-    """Return which limit an error is about."""
-    if isinstance(error, SampleLimitError):
-        return "sample"
-    if isinstance(error, LabelLimitError):
-        return "label"
-    return "body_size" if isinstance(error, BodySizeError) else ""

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from scraper.ingest import Outcome, TargetIngest
+    from scraper.ingest import TargetIngest
     from scraper.job import ScrapeJob
+    from scraper.outcome import Outcome
     from scraper.targets import Target
 
 T = TypeVar("T")

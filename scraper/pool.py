@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from discovery.groups import Discoverer, TargetGroup
-    from scraper.ingest import Outcome
     from scraper.job import ScrapeJob
     from scraper.metadata import FamilyMetadata
+    from scraper.outcome import Outcome
     from scraper.relabel import CompiledRules
     from scraper.targets import Target
 

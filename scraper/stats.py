@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scraper.ingest import Outcome
+    from scraper.outcome import Outcome
 
 QUANTILES = (0.01, 0.05, 0.5, 0.9, 0.99)
 """Those of `prometheus_target_interval_length_seconds`."""

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scraper.fetch import FetchError, Response, read_or_refuse
-from scraper.ingest import Body, TargetIngest
+from scraper.ingest import TargetIngest
 from scraper.job import RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.labelling import Labelling
+from scraper.outcome import Body
 from scraper.relabel import compile_rules
 from scraper.tokens import ParseError
 from tests.conftest import corpora_root
