@@ -273,43 +273,8 @@ class TargetIngest:
         """Return the samples of a body. Raises ParseError; the cache may have learned series."""
         if not body.text:
             return _Batch()
-        job = self.labelling.job
-        kind = media_type(body.content_type, job.fallback_scrape_protocol)
-        cache, columns, classic = self.cache, _thread.columns, self._classic
-        if classic is not None:
-            cache = classic.cache
-            cache.begin()
-        exposition: Exposition
-        if kind == PROTOBUF:
-            exposition = parse_protobuf(
-                body.text,
-                native=job.scrape_native_histograms,
-                classic=job.always_scrape_classic_histograms,
-                buckets_max=job.native_histogram_bucket_limit,
-                bucket_factor_min=job.native_histogram_min_bucket_factor,
-                cache=cache,
-                metadata=self.metadata,
-                columns=columns,
-            )
-        else:
-            exposition = parse(
-                body.text,
-                openmetrics=kind == OPENMETRICS,
-                cache=cache,
-                metadata=self.metadata,
-                columns=columns,
-            )
-        if classic is not None:
-            cache = self.cache
-            exposition = classic.convert(
-                exposition,
-                cache,
-                self.metadata,
-                keep_classic=job.always_scrape_classic_histograms,
-                buckets_max=job.native_histogram_bucket_limit,
-            )
-            while columns.room < exposition.sample_count:
-                columns.grow()
+        job, cache, columns = self.labelling.job, self.cache, _thread.columns
+        exposition = self._parse(body, columns)
         if exposition.unknown or job.limits.sample_limit:
             self._learn(exposition)
         if exposition.exemplar_sample.size:
@@ -356,6 +321,46 @@ class TargetIngest:
             shown=count[SHOWN],
             duplicates=count[REPEATED],
         )
+
+    def _parse(self, body: Body, columns: Columns) -> Exposition:
+        """Return the columns of a body, classic histograms converted where the job wants it."""
+        job = self.labelling.job
+        kind = media_type(body.content_type, job.fallback_scrape_protocol)
+        cache, classic = self.cache, self._classic
+        if classic is not None:
+            cache = classic.cache
+            cache.begin()
+        exposition: Exposition
+        if kind == PROTOBUF:
+            exposition = parse_protobuf(
+                body.text,
+                native=job.scrape_native_histograms,
+                classic=job.always_scrape_classic_histograms,
+                buckets_max=job.native_histogram_bucket_limit,
+                bucket_factor_min=job.native_histogram_min_bucket_factor,
+                cache=cache,
+                metadata=self.metadata,
+                columns=columns,
+            )
+        else:
+            exposition = parse(
+                body.text,
+                openmetrics=kind == OPENMETRICS,
+                cache=cache,
+                metadata=self.metadata,
+                columns=columns,
+            )
+        if classic is not None:
+            exposition = classic.convert(
+                exposition,
+                self.cache,
+                self.metadata,
+                keep_classic=job.always_scrape_classic_histograms,
+                buckets_max=job.native_histogram_bucket_limit,
+            )
+            while columns.room < exposition.sample_count:
+                columns.grow()
+        return exposition
 
     def _start_times(self, exposition: Exposition) -> tuple[Ints | None, int]:
         """Return the starts of all samples, None for none, and how many samples there are.
