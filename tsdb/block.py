@@ -151,6 +151,22 @@ class Block:
             count += self._histograms.weight(plan)
         return count
 
+    def rows_with_samples(
+        self, rows: Ints, start_ms: int, end_ms: int, *, on_corrupt: OnCorrupt = _raise
+    ) -> Ints:
+        """Return those of some rows that have a sample in [start_ms, end_ms].
+
+        At most pages of times are read; tombstones are not applied.
+        """
+        self._check_open()
+        if start_ms <= self.meta.min_time_ms and self.meta.max_time_ms - 1 <= end_ms:
+            return rows
+        has = np.zeros(rows.size, dtype=np.bool_)
+        has[self._directory.plan(rows, start_ms, end_ms, on_corrupt).row] = True
+        if self._histograms is not None:
+            has[self._histograms.plan(rows, start_ms, end_ms, on_corrupt).row] = True
+        return rows[has]
+
     @property
     def has_histograms(self) -> bool:
         """Whether any series of the block has native histograms, tombstones not applied."""

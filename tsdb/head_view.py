@@ -191,7 +191,7 @@ def _read_own(
     low, high = np.empty(size, np.uint8), np.empty(size, np.uint8)
     open_bounds(view.fill, view.block_of, block_times, start, end, low, high)
     count, sign = np.zeros(size, np.int64), np.zeros((size, 2), np.uint64)
-    pages = _find_pages(view, start, end, count, sign)
+    pages = find_pages(view, start, end, count, sign)
     leader = np.empty(size, np.int32)
     table = np.full(1 << (2 * size + 1).bit_length(), -1, np.int32)
     share_times(low, high, view.block_of, count, sign, table, leader)
@@ -228,7 +228,7 @@ def _read_own(
 _Pages = list[tuple[int, "Slots", "Ints", "Small", "Small"]]
 
 
-def _find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words) -> _Pages:
+def find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words) -> _Pages:
     """Return the pages that overlap each row's range by segment, newest first; count samples."""
     pages: _Pages = []
     cursor = view.page.copy()

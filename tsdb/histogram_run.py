@@ -76,6 +76,10 @@ class Run(Protocol):
         """Return as how many samples count what `read` would give, or some more."""
         ...
 
+    def mark(self, slots: Slots, start_ms: Ints, end_ms: Ints, has: npt.NDArray[np.bool_]) -> None:
+        """Set `has` bool[rows] where `read` would give something, or deleted histograms."""
+        ...
+
     def find(self, slots: Slots, times: Ints, found: npt.NDArray[np.bool_], digests: Words) -> None:
         """Note which (slot, time) are here, and with which digests."""
         ...
@@ -174,6 +178,10 @@ class HistogramRun:
         starts = (self.columns.positive_start, self.columns.negative_start)
         buckets = sum(int((start[low + size] - start[low]).sum()) for start in starts)
         return histogram_columns.weight(int(size.sum()), buckets)
+
+    def mark(self, slots: Slots, start_ms: Ints, end_ms: Ints, has: npt.NDArray[np.bool_]) -> None:
+        """Set `has` bool[rows] where `read` would give something."""
+        has |= self._bounds(slots, start_ms, end_ms)[1] > 0
 
     def _bounds(self, slots: Slots, start_ms: Ints, end_ms: Ints) -> tuple[Ints, Ints]:
         """Return where each row's histograms begin, and how many there are."""

@@ -152,6 +152,14 @@ class SealedRun:
             for some, low, high in self._ranges(start_ms[here], end_ms[here])
         )
 
+    def mark(self, slots: Slots, start_ms: Ints, end_ms: Ints, has: npt.NDArray[np.bool_]) -> None:
+        """Set `has` bool[rows] where `read` would give something, or deleted histograms."""
+        here, rows = self._rows(slots)
+        for some, low, high in self._ranges(start_ms[here], end_ms[here]):
+            chosen = np.flatnonzero(some)
+            plan = self.directory.plan(rows[chosen], low, high, _raise)
+            has[here[chosen[plan.row]]] = True
+
     def find(self, slots: Slots, times: Ints, found: npt.NDArray[np.bool_], digests: Words) -> None:
         """Note which (slot, time) are here, and with which digests."""
         inside = np.flatnonzero((times >= self.min_time_ms) & (times <= self.max_time_ms))

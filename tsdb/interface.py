@@ -266,23 +266,27 @@ class SeriesReader(Protocol):
     def series(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> LabelColumns:
-        """Return the labels of every series that satisfies any of the sets and may have samples.
+        """Return the labels of every series that satisfies any of the sets and has samples.
 
-        An empty sequence of sets means all series. "May": a block or head whose time range
-        overlaps [start_ms, end_ms] counts, as in Prometheus. No series comes twice.
+        An empty sequence of sets means all series. Samples in [start_ms, end_ms] count, even
+        where they have been deleted since. No series comes twice.
         """
         ...
 
     def label_names(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
-        """Return the label names in use, sorted, once each; arguments as for `series`."""
+        """Return the label names in use, sorted, once each; arguments as for `series`.
+
+        They are those of series that may have samples: every one of the head, and of each block,
+        whose time range overlaps [start_ms, end_ms]. So does Prometheus.
+        """
         ...
 
     def label_values(
         self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
-        """Return the values of one label, sorted, once each; arguments as for `series`."""
+        """Return the values of one label, sorted, once each; as `label_names` does."""
         ...
 
 

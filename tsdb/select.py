@@ -30,6 +30,7 @@ from tsdb.label_memory import LabelMemory
 from tsdb.match_memory import MatchMemory
 from tsdb.matching import RegexMemory, check_matchers, match_series, satisfying
 from tsdb.merge import merge_batches, merge_labels
+from tsdb.presence import slots_with_samples
 from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.series_order import series_order
 from tsdb.start_times import companion_selection, has_companions, with_start_times
@@ -260,8 +261,16 @@ class Reader:
     ) -> LabelColumns:
         # The head before the blocks, so that what is cut between the two looks is in one of them.
         rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-        in_blocks = self._in_blocks(matcher_sets, start_ms, end_ms)
-        parts = [block.labels(block_rows) for block, block_rows in in_blocks]
+        head = self._head
+        if slots.size and not (start_ms <= head.oldest_ms and head.newest_ms <= end_ms):
+            slots = slots_with_samples(head, slots, start_ms, end_ms)
+        parts = []
+        for block, found in self._in_blocks(matcher_sets, start_ms, end_ms):
+            having = block.rows_with_samples(
+                found, start_ms, end_ms, on_corrupt=self._count_corrupt
+            )
+            if having.size:
+                parts.append(block.labels(having))
         if not parts:
             return rows.labels(slots)
         return merge_labels([*parts, rows.labels(slots)], rows.symbols)[0]
