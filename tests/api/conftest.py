@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 NOW_S = 1_795_470_000.0
 
+PATIENCE_S = 30.0
+
+
+async def until(condition):
+    """Wait, on an event loop, until something is so; fail when it does not come."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - neither threads nor sockets set events
+            await asyncio.sleep(0.005)
+
 
 class ListSymbols:
     def __init__(self):

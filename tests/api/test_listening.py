@@ -13,10 +13,9 @@ from aiohttp import web
 
 from api.listening import HEAD_BYTES_MAX, Connections, Site
 from api.routes import RUNNER_OPTIONS
+from tests.api.conftest import PATIENCE_S, until
 
 pytestmark = pytest.mark.timeout(120)
-
-PATIENCE_S = 30.0
 
 
 async def _echo(request: web.Request) -> web.Response:
@@ -54,13 +53,6 @@ async def serving(sites=1, context=None, **limits):
         connections.close()
         await runner.cleanup()
         await until(lambda: not connections.open)
-
-
-async def until(condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

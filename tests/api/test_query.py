@@ -19,6 +19,7 @@ from promql.engine import EngineOptions
 from promql.errors import CanceledError, ExecutionError, TooManySamplesError
 from promql.labels import QuerySymbols, SeriesLabels
 from promql.result import MatrixResult, QueryResult, QueryStats, ScalarResult
+from tests.api.conftest import until
 
 QUERY, RANGE = "/api/v1/query", "/api/v1/query_range"
 
@@ -352,14 +353,10 @@ def test_a_client_that_goes_away_cancels_its_query(api):
         _reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /api/v1/query?query=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         await writer.drain()
-        await asyncio.sleep(0.1)
         gate = api.app[PARTS].gate
-        assert gate.stats().running == 1
+        await until(lambda: gate.stats().running == 1)
         writer.close()
-        for _ in range(50):
-            await asyncio.sleep(0.05)
-            if seen.is_set() and not gate.stats().running:
-                break
+        await until(lambda: seen.is_set() and not gate.stats().running)
         return gate.stats()
 
     stats = api.run(scenario)
@@ -383,12 +380,14 @@ def test_queries_wait_for_a_slot_and_the_wait_counts(api):
             async with session.get(address + path) as response:
                 return response.status, await response.json()
 
+        gate = api.app[PARTS].gate
         first = asyncio.create_task(get(f"{QUERY}?query=1"))
-        await asyncio.sleep(0.1)
+        await until(lambda: gate.stats().running)
         late = await get(f"{QUERY}?query=2&timeout=0.2")
         second = asyncio.create_task(get(f"{QUERY}?query=3&stats=1"))
-        await asyncio.sleep(0.2)
-        waiting = api.app[PARTS].gate.stats()
+        await until(lambda: gate.stats().waiting)
+        await asyncio.sleep(0.2)  # what is to be seen as the time it waited
+        waiting = gate.stats()
         release.set()
         return late, waiting, await first, await second
 
@@ -411,9 +410,10 @@ def test_stopping_cancels_what_runs(api):
     api.engine = ScriptedEngine(wait)
 
     async def scenario(session, address):
+        gate = api.app[PARTS].gate
         task = asyncio.create_task(session.get(f"{address}{QUERY}?query=1"))
-        await asyncio.sleep(0.1)
-        api.app[PARTS].gate.cancel_all()
+        await until(lambda: gate.stats().running)
+        gate.cancel_all()
         response = await task
         return response.status, await response.json()
 

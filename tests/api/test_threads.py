@@ -9,12 +9,7 @@ import time
 import pytest
 
 from api.threads import Threads
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - threads set no asyncio events
-            await asyncio.sleep(0.001)
+from tests.api.conftest import until
 
 
 def run(scenario, count_max=2):

@@ -133,7 +133,10 @@ def test_a_bookmark_moves_the_version_on():
             await wait(lambda: api.watches() == 1)
             pods(api, "other")  # no event for us, but the version of the cluster moves
             marked = str(api._version)
-            await asyncio.sleep(0.15)
+            for _ in range(2):  # the first may have been under way
+                (watch,) = found.discovery.stats().watches
+                heard = watch.heard_s
+                await wait(lambda heard=heard: found.discovery.stats().watches[0].heard_s > heard)
             api.compact()
             api.cut_all()
             await wait(lambda: api.requests[-1].query.get("resourceVersion") == marked)
