@@ -26,6 +26,7 @@ from api.views import (
 from promql.engine import Engine
 from scraper.job import RelabelAction, RelabelRule
 from scraper.targets import ActiveTarget, DroppedTarget, Targets
+from tsdb.database import Database
 from tsdb.errors import TooManySamplesError
 from tsdb.interface import AppendStatus, ExemplarColumns, LabelColumns, MatchOp, SeriesBatch
 
@@ -397,3 +398,13 @@ def api():
     harness = ApiHarness()
     yield harness
     harness.engine.close()
+
+
+@pytest.fixture
+def real(api):
+    """The same over a real database, in memory."""
+    api.engine.close()
+    api.storage = Database.in_memory()
+    api.engine = Engine(api.storage)
+    yield api
+    api.storage.close()

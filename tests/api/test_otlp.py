@@ -24,8 +24,6 @@ from api.otlp_settings import OtlpSettings
 from api.otlp_translation import translate
 from api.views import ApiOptions
 from api.wire import WireError
-from promql.engine import Engine
-from tsdb.database import Database
 from tsdb.interface import Matcher, MatchOp, MetricMetadata, Selection
 from tsdb.staleness import STALE_BITS
 
@@ -108,13 +106,9 @@ def named(values, name):
 
 
 @pytest.fixture
-def real(api):
-    api.engine.close()
-    api.storage = Database.in_memory()
-    api.engine = Engine(api.storage)
-    api.options = ApiOptions(enable_otlp_receiver=True)
-    yield api
-    api.storage.close()
+def real(real):
+    real.options = ApiOptions(enable_otlp_receiver=True)
+    return real
 
 
 def send(api, request, *, media=PROTOBUF, packed=False):

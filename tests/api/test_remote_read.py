@@ -14,21 +14,14 @@ from hypothesis import strategies as st
 
 from api.remote_read import SAMPLES, STREAMED_XOR_CHUNKS, decode_read_request, query_result
 from api.views import ApiOptions
-from api.wire import WireError, fields, read_varint, signed, varint_bytes
-from promql.engine import Engine
-from tsdb.database import Database
+from api.wire import WireError, fields, read_varint, signed
+from tests.protobuf import ld as field
+from tests.protobuf import varint
+from tests.protobuf import vi as integer
 from tsdb.interface import LabelColumns, LabelSpans, Matcher, MatchOp, SeriesBatch
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 EXTERNAL = {"cluster": "corpus", "replica": "a"}
-
-
-def field(number, payload):
-    return varint_bytes(number << 3 | 2) + varint_bytes(len(payload)) + payload
-
-
-def integer(number, value):
-    return varint_bytes(number << 3) + varint_bytes(value)
 
 
 def matcher(kind, name, value):
@@ -65,15 +58,6 @@ def plain_results(message):
 
 def value_of(text):
     return STALE if text == "StaleNaN" else float(text)
-
-
-@pytest.fixture
-def real(api):
-    api.engine.close()
-    api.storage = Database.in_memory()
-    api.engine = Engine(api.storage)
-    yield api
-    api.storage.close()
 
 
 def test_recorded_requests_get_the_recorded_answers(real, corpora):
@@ -248,7 +232,7 @@ def test_random_bytes_are_refused_in_order(data):
 
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_varints_come_back(number):
-    data = varint_bytes(number)
+    data = varint(number)
     at, value = read_varint(data, 0)
     assert (at, signed(value)) == (len(data), number)
 

@@ -12,6 +12,7 @@ from api.remote_read import query_result
 from api.remote_read_histograms import histogram_message
 from api.remote_write_extras import Histogram, columns, read_extras
 from api.wire import fields, signed
+from tests.protobuf import varint
 from tsdb.database import Database
 from tsdb.interface import LabelSpans, Matcher, MatchOp, Selection
 
@@ -22,14 +23,6 @@ def back(message):
     found = read_extras(b"\x0a" + varint(len(series)) + series)
     assert found.problem == ""
     return found.histogram_times[0], found.histograms[0]
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
 
 
 buckets = st.dictionaries(st.integers(-500, 500), st.integers(0, 1 << 40), max_size=12).map(

@@ -21,24 +21,12 @@ from api.parts import PARTS
 from api.views import ApiOptions
 from api.wire import WireError
 from api.write_batch import decode_write_request, refused_series_text, series_text
+from tests.protobuf import ld as field
+from tests.protobuf import varint
 from tsdb.errors import WriteFailedError
 
 NOW_MS = 1_795_470_000_000
 STALE_BITS = 0x7FF0000000000002
-
-
-def varint(number):
-    out = bytearray()
-    number &= (1 << 64) - 1
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 def label(name, value):

@@ -9,29 +9,12 @@ import cramjam
 import pytest
 
 from api.remote_write_extras import read_extras
-from api.wire import WireError, varint_bytes
-from promql.engine import Engine
+from api.wire import WireError
 from tests.api.conftest import NOW_S
-from tsdb.database import Database
+from tests.protobuf import f64, ld, varint, vi, zigzag
 
 NOW_MS = int(NOW_S * 1000)
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
-
-
-def ld(number, payload):
-    return varint_bytes(number << 3 | 2) + varint_bytes(len(payload)) + payload
-
-
-def vi(number, value):
-    return varint_bytes(number << 3) + varint_bytes(value)
-
-
-def f64(number, value):
-    return varint_bytes(number << 3 | 1) + struct.pack("<d", value)
-
-
-def zigzag(value):
-    return (value << 1) ^ (value >> 63)
 
 
 def labels(**pairs):
@@ -45,7 +28,7 @@ def exemplar(value, time_ms, **pairs):
 
 def packed(number, values, fmt=None):
     data = struct.pack(f"<{len(values)}d", *values) if fmt else b"".join(
-        varint_bytes(zigzag(v)) for v in values)  # fmt: skip
+        varint(zigzag(v)) for v in values)  # fmt: skip
     return ld(number, data)
 
 
@@ -173,15 +156,6 @@ def test_labels_that_are_not_sound(body, unnamed):
 def test_what_is_no_message_of_the_kind(body):
     with pytest.raises(WireError):
         read_extras(body)
-
-
-@pytest.fixture
-def real(api):
-    api.engine.close()
-    api.storage = Database.in_memory()
-    api.engine = Engine(api.storage)
-    yield api
-    api.storage.close()
 
 
 def send(api, *bodies):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from contextlib import suppress
 
 import cramjam
@@ -14,9 +13,8 @@ from hypothesis import strategies as st
 
 from api.remote_write_v2 import decode_request
 from api.views import ApiOptions
-from api.wire import WireError, fields, read_varint, signed, varint_bytes
-from promql.engine import Engine
-from tsdb.database import Database
+from api.wire import WireError, fields, read_varint, signed
+from tests.protobuf import f64, ld, varint, vi
 from tsdb.errors import WriteFailedError
 from tsdb.interface import Matcher, MatchOp, MetricMetadata, Selection
 
@@ -27,20 +25,8 @@ WRITTEN = tuple(
 )
 
 
-def ld(number, payload):
-    return varint_bytes(number << 3 | 2) + varint_bytes(len(payload)) + payload
-
-
-def vi(number, value):
-    return varint_bytes(number << 3) + varint_bytes(value)
-
-
-def f64(number, value):
-    return varint_bytes(number << 3 | 1) + struct.pack("<d", value)
-
-
 def refs(*numbers):
-    return ld(1, b"".join(map(varint_bytes, numbers)))
+    return ld(1, b"".join(map(varint, numbers)))
 
 
 def sample(value=1.0, time_ms=NOW_MS, start_ms=0):
@@ -67,15 +53,6 @@ def send(api, body, **options):
 
 def written(reply):
     return tuple(int(reply.headers[name]) for name in WRITTEN)
-
-
-@pytest.fixture
-def real(api):
-    api.engine.close()
-    api.storage = Database.in_memory()
-    api.engine = Engine(api.storage)
-    yield api
-    api.storage.close()
 
 
 # ------------------------------------------------------------------ the plain twin

@@ -8,23 +8,12 @@ import struct
 
 import cramjam
 import numpy as np
-import pytest
 
-from promql.engine import Engine
-from tsdb.database import Database
+from tests.protobuf import varint
 from tsdb.interface import LabelSpans, Matcher, MatchOp, Selection
 
 NOW_MS = 1_795_470_000_000
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
-
-
-@pytest.fixture
-def real(api):
-    api.engine.close()
-    api.storage = Database.in_memory()
-    api.engine = Engine(api.storage)
-    yield api
-    api.storage.close()
 
 
 def fill(storage, rows):
@@ -141,12 +130,3 @@ def test_a_pushed_sample_is_there_for_the_next_query(real):
     assert answer.json["data"]["result"] == [
         {"metric": {"__name__": "pushed"}, "value": [NOW_MS // 1000, "42.5"]}
     ]
-
-
-def varint(number):
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -12,28 +12,9 @@ import cramjam
 import pytest
 
 from tests.end_to_end.processes import Server, free_port, peer, until
+from tests.protobuf import f64, ld, varint, vi
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.peer]
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
-
-
-def ld(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def vi(number, value):
-    return varint(number << 3) + varint(value)
-
-
-def f64(number, value):
-    return varint(number << 3 | 1) + struct.pack("<d", value)
 
 
 def histogram(time_ms, count, *, custom=False):

@@ -10,20 +10,10 @@ import cramjam
 import pytest
 
 from tests.end_to_end.processes import free_port, gnomon, peer, until
+from tests.protobuf import ld as field
+from tests.protobuf import varint
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
-
-
-def field(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def write_request(name, samples):

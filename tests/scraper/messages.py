@@ -2,19 +2,7 @@
 
 import struct
 
-
-def varint(value):
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def zigzag(value):
-    return value << 1 if value >= 0 else (-value << 1) - 1
+from tests.protobuf import varint, zigzag
 
 
 def message(*fields):
