@@ -69,7 +69,7 @@ def _label_replace(node: Call, args: list[Operand], ctx: EvalContext) -> Operand
     try:
         # Anchored at both ends, and the dot matches newlines, as for matchers.
         regex = re2.compile(f"^(?s:{pattern})$", options)
-    except re2.error:
+    except (re2.error, UnicodeEncodeError):
         raise ExecutionError(f"invalid regular expression in label_replace(): {pattern}") from None
     if not is_label_name(target):
         raise ExecutionError(f"invalid destination label name in label_replace(): {target}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOCAL_BIT = 0x8000_0000
 _FEW = 24
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
 _BARE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 METADATA_LABELS = ("__name__", "__type__", "__unit__")
@@ -72,7 +73,12 @@ class QuerySymbols:
         return self._base.find(text)
 
     def intern(self, text: str) -> int:
-        """Return the id of a text, making a local one where there is none. "" is 0."""
+        """Return the id of a text, making a local one where there is none. "" is 0.
+
+        Bytes of a query's strings that are no UTF-8 become U+FFFD, as they are in JSON.
+        """
+        if not text.isascii():
+            text = _NOT_UTF8.sub("\ufffd", text)
         found = self.find(text)
         if found is not None:
             return found

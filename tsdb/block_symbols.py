@@ -46,7 +46,7 @@ class BlockSymbols:
 
     def find(self, text: str) -> int | None:
         """Return the id of a text, or None if the block does not have it."""
-        wanted = text.encode()
+        wanted = text.encode(errors="surrogatepass")  # what is no UTF-8 is in no block
         at = self.first_from(wanted)
         return at if at < len(self) and self._raw(at) == wanted else None
 

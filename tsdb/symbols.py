@@ -97,8 +97,8 @@ class SymbolTable:
         return [self.text(symbol) for symbol in symbols.tolist()]
 
     def find(self, text: str) -> int | None:
-        """Return the id of a text, or None if it has none (yet)."""
-        data = np.frombuffer(text.encode(), np.uint8)
+        """Return the id of a text, or None if it has none (yet), as what is no UTF-8 never has."""
+        data = np.frombuffer(text.encode(errors="surrogatepass"), np.uint8)
         with self._lock:
             found = find_text(
                 data,
