@@ -1,6 +1,7 @@
 """The newest samples of every series, open for writing.
 
-From: `append.py`, `replay.py`. To: `head_view.py` (reading), `database.py` (cutting windows).
+From: `append.py`, `replay.py`. To: `head_view.py` (reading), `head_cut.py` (cutting windows),
+`head_saving.py`.
 
 A series is a slot: a row of every column here. A ref is `generation << 32 | slot`; collecting a
 series raises its slot's generation, so that old refs are recognised. The columns are described in
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +23,8 @@ from tsdb.errors import CorruptFileError
 from tsdb.exemplars import ExemplarRing
 from tsdb.head_deletion import DeletedSlots
 from tsdb.head_pages import PageStore
-from tsdb.head_slots import CopiedSlots, TimeBlocks
 from tsdb.histogram_buffer import HistogramBuffer
-from tsdb.histogram_run import HistogramRun
-from tsdb.histogram_seal import restored, seal
+from tsdb.histogram_seal import seal
 from tsdb.kernels import (
     BATCH_MAX,
     BATCH_MIN,
@@ -37,7 +36,6 @@ from tsdb.kernels import (
     NO_TIME,
     PAGES,
     SLAB,
-    STAGED,
     STATE_SIZE,
     admit,
     place,
@@ -50,12 +48,11 @@ from tsdb.series_index import SeriesIndex
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from tsdb.head_slots import OpenSamples
+    from tsdb.histogram_run import HistogramRun
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
@@ -84,10 +81,10 @@ class Head:
         symbols = SymbolTable(reserve=reserve)
         self.lock = threading.Lock()
         self._reserve = reserve
-        self._window_ms = window_ms
+        self.window_ms = window_ms
         self.windows: set[int] = set()
         """Windows, by number, in which slots or pages may have samples: those to be cut."""
-        self._symbols_kept = _SYMBOLS_MIN
+        self.symbols_kept = _SYMBOLS_MIN
         self.symbols = symbols
         self.index = SeriesIndex(reserve=reserve)
         self.rows = SeriesRows(symbols, reserve=reserve)
@@ -106,7 +103,7 @@ class Head:
         """Samples of slots and pages older than this are no longer the head's to show."""
         self.series_created = 0
         self.series_removed = 0
-        self._free: Slots = np.empty(0, np.int32)
+        self.free_slots: Slots = np.empty(0, np.int32)
         self._resting: Slots = np.empty(0, np.int32)
         self._recent: list[Slots] = []
         self.generation = GrowingColumn(np.int32, reserve=reserve)
@@ -118,23 +115,23 @@ class Head:
         self.version = GrowingColumn(np.uint32, reserve=reserve)
         self.page_head = GrowingColumn(np.int64, reserve=reserve)
         self.block_times = GrowingColumn(np.int64, width=SLAB, reserve=reserve)
-        self._block_run = GrowingColumn(np.int64, reserve=reserve)
-        self._block_facts = [GrowingColumn(np.int32, reserve=reserve) for _ in range(4)]
-        self._free_blocks = GrowingColumn(np.int32, reserve=reserve)
+        self.block_run = GrowingColumn(np.int64, reserve=reserve)
+        self.block_facts = [GrowingColumn(np.int32, reserve=reserve) for _ in range(4)]
+        self.free_blocks = GrowingColumn(np.int32, reserve=reserve)
         self._scratch = np.empty(SLAB, np.int64)
-        self._state = np.zeros(STATE_SIZE, np.int64)
-        self._state[FRESH] = -1
-        self._state[MIN_TIME], self._state[MAX_TIME] = NEVER_MS, NO_TIME
+        self.state = np.zeros(STATE_SIZE, np.int64)
+        self.state[FRESH] = -1
+        self.state[MIN_TIME], self.state[MAX_TIME] = NEVER_MS, NO_TIME
 
     @property
     def min_time_ms(self) -> int:
         """Least time of a sample that came in order; `NEVER_MS` if there is none."""
-        return int(self._state[MIN_TIME])
+        return int(self.state[MIN_TIME])
 
     @property
     def max_time_ms(self) -> int:
         """Greatest time of a sample that came in order; `NO_TIME` if there never was one."""
-        return int(self._state[MAX_TIME])
+        return int(self.state[MAX_TIME])
 
     @property
     def newest_ms(self) -> int:
@@ -156,12 +153,12 @@ class Head:
     @property
     def page_count(self) -> int:
         """Pages sealed since the start."""
-        return int(self._state[PAGES])
+        return int(self.state[PAGES])
 
     @property
     def time_block_count(self) -> int:
         """Time blocks ever made: what sharing did not save."""
-        return int(self._state[BLOCKS])
+        return int(self.state[BLOCKS])
 
     def refs(self, slots: Slots) -> Ints:
         """Return the refs of slots, -1 where the slot is -1."""
@@ -172,7 +169,7 @@ class Head:
 
     def fresh_slots(self, count: int) -> Slots:
         """Return slots that may be used for `count` new series; nothing is taken yet."""
-        free = self._free[:count]
+        free = self.free_slots[:count]
         more = np.arange(self.slot_count, self.slot_count + count - free.size, dtype=np.int32)
         return np.concatenate([free, more])
 
@@ -181,19 +178,19 @@ class Head:
         if not slots.size:
             return
         count = max(self.slot_count, int(slots.max()) + 1)
-        reused = min(slots.size, self._free.size)
+        reused = min(slots.size, self.free_slots.size)
         appended = slots[reused:]
         next_slots = np.arange(self.slot_count, self.slot_count + appended.size)
-        if np.array_equal(self._free[:reused], slots[:reused]) and np.array_equal(
+        if np.array_equal(self.free_slots[:reused], slots[:reused]) and np.array_equal(
             appended, next_slots
         ):
-            self._free = self._free[reused:]
+            self.free_slots = self.free_slots[reused:]
         else:
             skipped = np.arange(self.slot_count, count, dtype=np.int32)
-            free = np.concatenate([self._free, skipped])
-            self._free = free[~np.isin(free, slots)]
+            free = np.concatenate([self.free_slots, skipped])
+            self.free_slots = free[~np.isin(free, slots)]
         self.slot_count = count
-        for column in self._slot_columns:
+        for column in self.slot_columns:
             column.ensure(count)
         self._leave_time_blocks(slots)
         self.newest_time.array[slots] = NO_TIME
@@ -206,17 +203,17 @@ class Head:
         """Give back the time blocks that the last owners of these slots still had."""
         held = self.block_of.array[slots[self.fill.array[slots] > 0]]
         if held.size:
-            users = self._block_facts[1].array
+            users = self.block_facts[1].array
             np.subtract.at(users, held, 1)
             held = distinct(held)
             unused = held[users[held] == 0]
-            free = int(self._state[FREE_BLOCKS])
-            self._free_blocks.array[free : free + unused.size] = unused
-            self._state[FREE_BLOCKS] += unused.size
+            free = int(self.state[FREE_BLOCKS])
+            self.free_blocks.array[free : free + unused.size] = unused
+            self.state[FREE_BLOCKS] += unused.size
 
     def give_back(self, slots: Slots) -> None:
         """Make slots free that were taken and got no series."""
-        self._free = np.concatenate([slots, self._free])
+        self.free_slots = np.concatenate([slots, self.free_slots])
 
     def discard(self, slots: Slots) -> None:
         """Forget series at once, with their samples. Only a replay may, nobody reads then."""
@@ -227,7 +224,7 @@ class Head:
         self.rows = self.rows.without(kept)
         self.index.keep_only(kept)
         self.generation.array[slots] += 1
-        self._free = np.concatenate([self._free, distinct(slots)])
+        self.free_slots = np.concatenate([self.free_slots, distinct(slots)])
         for buffer in self.buffers:
             buffer.remove(slots)
         self.deleted = tuple(each.where(~np.isin(each.slots, slots)) for each in self.deleted)
@@ -284,12 +281,12 @@ class Head:
         """Put the samples that are STORED (and in order) into their slots."""
         if not refs.size:
             return
-        state = self._state
+        state = self.state
         state[BATCH_MIN], state[BATCH_MAX] = NEVER_MS, NO_TIME
         done: Int = 0
         while True:
             open_bits = self.open_bits.array
-            fill_of, users, fork, fork_at = (column.array for column in self._block_facts)
+            fill_of, users, fork, fork_at = (column.array for column in self.block_facts)
             done = place(
                 refs,
                 times,
@@ -307,23 +304,23 @@ class Head:
                 users,
                 fork,
                 fork_at,
-                self._block_run.array,
-                self._free_blocks.array,
+                self.block_run.array,
+                self.free_blocks.array,
                 self.pages.staging,
                 self._scratch,
-                self._state,
+                self.state,
             )
             self._note_times(int(state[BATCH_MIN]), int(state[BATCH_MAX]), times)
             self.pages.flush(state, self.max_time_ms)
             if done == refs.size:
                 return
-            blocks = int(self._state[BLOCKS]) + 1
+            blocks = int(self.state[BLOCKS]) + 1
             if blocks > self.block_times.array.shape[0]:
                 for column in (
                     self.block_times,
-                    self._block_run,
-                    self._free_blocks,
-                    *self._block_facts,
+                    self.block_run,
+                    self.free_blocks,
+                    *self.block_facts,
                 ):
                     column.ensure(blocks)
 
@@ -354,14 +351,14 @@ class Head:
         """Note that there are samples from `least` to `greatest`, at some of these times."""
         if least > greatest:
             return
-        state = self._state
+        state = self.state
         state[MIN_TIME] = min(int(state[MIN_TIME]), least)
         state[MAX_TIME] = max(int(state[MAX_TIME]), greatest)
-        first, last = least // self._window_ms, greatest // self._window_ms
+        first, last = least // self.window_ms, greatest // self.window_ms
         if first == last:
             self.windows.add(first)
         else:
-            self.windows.update(np.unique(times // self._window_ms).tolist())
+            self.windows.update(np.unique(times // self.window_ms).tolist())
 
     def drop_before(self, time_ms: int) -> None:
         """Stop showing samples of slots and pages older than `time_ms`; blocks have them."""
@@ -369,11 +366,11 @@ class Head:
         self.floor_ms = max(self.floor_ms, time_ms)
         if self.min_time_ms < time_ms:
             newest = self.max_time_ms
-            self._state[MIN_TIME] = time_ms if newest >= time_ms else NEVER_MS
+            self.state[MIN_TIME] = time_ms if newest >= time_ms else NEVER_MS
         self.pages.drop_before(time_ms)
         left = (each.where(each.end_ms >= time_ms) for each in self.deleted)
         self.deleted = tuple(each for each in left if each.slots.size)
-        self.windows = {each for each in self.windows if (each + 1) * self._window_ms > time_ms}
+        self.windows = {each for each in self.windows if (each + 1) * self.window_ms > time_ms}
 
     def rows_to_keep(self, time_ms: int) -> SeriesRows | None:
         """Return the rows that `collect` would leave now, None if that is all of them.
@@ -395,7 +392,7 @@ class Head:
         Their slots rest until the next call before they are used again, so that a reader that
         found them before this call does not see somebody else's samples.
         """
-        self._free = np.concatenate([self._free, self._resting])
+        self.free_slots = np.concatenate([self.free_slots, self._resting])
         self._resting = np.empty(0, np.int32)
         slots = self.rows.slots
         needed = self._needed(time_ms)
@@ -429,13 +426,13 @@ class Head:
 
         Readers that are at it keep the old table: it goes with the rows that they took.
         """
-        if len(self.symbols) < 2 * self._symbols_kept:
+        if len(self.symbols) < 2 * self.symbols_kept:
             return 0
         used = self.rows.used_symbols()
         before = len(self.symbols)
-        self._symbols_kept = max(_SYMBOLS_MIN, used.size)
+        self.symbols_kept = max(_SYMBOLS_MIN, used.size)
         if 2 * used.size > before:
-            self._symbols_kept = before
+            self.symbols_kept = before
             return 0
         symbols = SymbolTable(reserve=self._reserve)
         place = np.zeros(before, np.uint32)
@@ -451,146 +448,15 @@ class Head:
         buffers += self.exemplars.size_bytes + 20 * (self.late.count + self.frozen_late.count)
         return row * self.slot_count + (8 * SLAB + 28) * self.time_block_count + buffers
 
-    def save_series(self) -> dict[str, Any]:
-        """Return which series there are now, and what goes with them; part one of a saved head.
-
-        The caller holds the lock, and no cut happens before `save_rest`. What is returned does not
-        change, though series may come.
-        """
-        return {
-            "head.window_ms": self._window_ms,
-            "head.slot_count": self.slot_count,
-            "head.symbols_kept": self._symbols_kept,
-            "head.digest_keys": self.digest_keys,
-            **self.symbols.save(),
-            **self.index.save(self.slot_count),
-            **self.rows.save(),
-            **self.exemplars.save(),
-            **self.metadata.save(),
-        }
-
-    def copy_slots(self, first: int, stop: int) -> tuple[CopiedSlots, list[npt.NDArray[Any]]]:
-        """Return a copy of some slots' open samples and other columns; part two, for all slots.
-
-        The caller holds the lock.
-        """
-        rows = slice(first, stop)
-        copied = CopiedSlots.of(rows, self.fill, self.block_of, self.open_bits, self.block_times)
-        return copied, [column.array[rows].copy() for column in self._saved_columns]
-
-    def save_rest(self) -> dict[str, Any]:
-        """Return what else there is, after all slots were copied; the caller holds the lock.
-
-        Sealed pages and buffers hold all that slots have had: what came since the slots were
-        copied may be in it or not.
-        """
-        assert not self._state[STAGED]
-        return {
-            "head.windows": sorted(self.windows),
-            "head.floor_ms": self.floor_ms,
-            "head.readable_ms": self.readable_ms,
-            "head.state": self._state.copy(),
-            "head.deleted": [each.start_ms for each in self.deleted],
-            **{f"deleted.{n}.slots": each.slots for n, each in enumerate(self.deleted)},
-            **{f"deleted.{n}.end": each.end_ms for n, each in enumerate(self.deleted)},
-            **self.pages.save(),
-            **self.late.save(),
-            **self.histograms.save(),
-        }
-
-    def restore(
-        self,
-        saved: Mapping[str, Any],
-        slots: Iterator[tuple[int, OpenSamples, list[npt.NDArray[Any]]]],
-    ) -> bool:
-        """Become the head that was saved; False, and nothing has changed, if that cannot be.
-
-        `slots` yields first slot, open samples and other columns, as they were copied.
-        """
-        if saved["head.window_ms"] != self._window_ms:
-            return False
-        if not self.pages.restore(saved, saved["head.state"]):
-            return False
-        self.windows = set(saved["head.windows"])
-        self.floor_ms = max(self.floor_ms, saved["head.floor_ms"])
-        self.readable_ms = saved["head.readable_ms"]
-        self._symbols_kept = saved["head.symbols_kept"]
-        self.digest_keys = saved["head.digest_keys"].copy()
-        self.symbols.restore(saved)
-        self.rows.restore(saved)
-        self.index.restore(saved, self.rows.slots)
-        self._state[:] = saved["head.state"]
-        self._restore_slots(saved["head.slot_count"], slots)
-        self.deleted = tuple(
-            DeletedSlots(
-                saved[f"deleted.{n}.slots"].copy(), start, saved[f"deleted.{n}.end"].copy()
-            )
-            for n, start in enumerate(saved["head.deleted"])
-        )
-        self.late.restore(saved)
-        self.histograms = restored(saved)
-        self._repair_buffers()
-        self.metadata.restore(saved)
-        self.exemplars.restore(saved, self.generation.array[: self.slot_count])
-        self.series_created = len(self.rows)
-        return True
-
-    def _restore_slots(
-        self, count: int, slots: Iterator[tuple[int, OpenSamples, list[npt.NDArray[Any]]]]
-    ) -> None:
-        self.slot_count = count
-        for column in self._slot_columns:
-            column.ensure(count)
-        blocks = TimeBlocks()
-        for first, samples, columns in slots:
-            rows = slice(first, first + samples.fill.size)
-            for column, part in zip(self._saved_columns, columns, strict=True):
-                column.array[rows] = part
-            self.fill.array[rows] = samples.fill
-            self.block_of.array[rows] = blocks.enter(samples)
-            samples.restore(self.open_bits.array[rows])
-        times, fill, users = blocks.columns()
-        none = np.full(fill.size, -1, np.int32)
-        self.block_times.restore(times)
-        self._block_run.restore(none.astype(np.int64))
-        self._free_blocks.ensure(fill.size)
-        for column, rows_of in zip(self._block_facts, (fill, users, none, none), strict=True):
-            column.restore(rows_of)
-        self._state[BLOCKS], self._state[FREE_BLOCKS], self._state[FRESH] = fill.size, 0, -1
-        is_member = np.zeros(count, np.bool_)
-        is_member[self.rows.slots] = True
-        self._free = np.flatnonzero(~is_member).astype(np.int32)
-
-    def _repair_buffers(self) -> None:
-        """Bring saved buffers to what was saved before them: slots, and before those, series.
-
-        The log has it again: what belongs to later series comes with these, and a histogram that
-        is here already is told by its slot's newest time.
-        """
-        is_free = np.ones(self.slot_count, np.bool_)
-        is_free[self.rows.slots] = False
-        for buffer in self.buffers:
-            slots = buffer.slots()
-            later = slots >= self.slot_count
-            later[~later] = is_free[slots[~later]]
-            if later.any():
-                buffer.remove(slots[later])
-        newest_time, newest_bits = self.newest_time.array, self.newest_bits.array
-        for run in self.histograms.runs:
-            if isinstance(run, HistogramRun):  # nothing is sealed while a head is saved
-                last = np.flatnonzero(np.append(run.slots[1:] != run.slots[:-1], True))
-                last = last[run.times[last] > newest_time[run.slots[last]]]
-                newest_time[run.slots[last]] = run.times[last]
-                newest_bits[run.slots[last]] = run.digests[last]
-
     @property
-    def _saved_columns(self) -> tuple[GrowingColumn, ...]:
+    def saved_columns(self) -> tuple[GrowingColumn, ...]:
         """What is saved of each slot, beside its open samples."""
         return (self.generation, self.newest_time, self.newest_bits, self.page_head)
 
     @property
-    def _slot_columns(self) -> tuple[GrowingColumn, ...]:
-        return (*self._saved_columns, self.open_bits, self.fill, self.block_of, self.version)
+    def slot_columns(self) -> tuple[GrowingColumn, ...]:
+        """What there is of each slot."""
+        return (*self.saved_columns, self.open_bits, self.fill, self.block_of, self.version)
 
     def close(self, *, keep_files: bool = False) -> None:
         """Give back files; `keep_files` leaves sealed pages to a head that was saved."""

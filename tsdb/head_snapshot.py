@@ -1,6 +1,6 @@
 """The head in one file, written every now and then and at the end, read at the next start.
 
-From and to: `head.py` and what it is made of. Asked for by `maintenance.py`, while writers go on.
+From and to: `head_saving.py`. Asked for by `maintenance.py`, while writers go on.
 
 The file is a shortcut and never the truth: the log still has everything. It stands for all of the
 log before a segment that was begun when its writing began; a start takes it over and replays the
@@ -23,6 +23,7 @@ import numpy as np
 from tsdb.array_file import ArrayFile, ArrayWriter
 from tsdb.errors import CorruptFileError
 from tsdb.head_pages import check_pages
+from tsdb.head_saving import copy_slots, restore, save_rest, save_series
 from tsdb.head_slots import OpenSamples
 from tsdb.kernels import SEGMENT_WORDS, SLAB, STATE_SIZE
 from tsdb.wal import checkpoints, segment_path, segments
@@ -70,20 +71,20 @@ def write_snapshot(
             contents = _Contents(out)
             with head.lock:
                 log_end = begin_segment()
-                saved = head.save_series()
+                saved = save_series(head)
             contents.add_all({"layout": _LAYOUT, "log": log_end, "step": _SLOTS_AT_ONCE, **saved})
             is_member = np.zeros(saved["head.slot_count"], np.bool_)
             is_member[saved["rows.members"]] = True
             for first in range(0, is_member.size, _SLOTS_AT_ONCE):
                 stop = min(first + _SLOTS_AT_ONCE, is_member.size)
                 with head.lock:
-                    copied, columns = head.copy_slots(first, stop)
+                    copied, columns = copy_slots(head, first, stop)
                 samples = OpenSamples.of(copied, is_member[first:stop])
                 parts = {f"slots.{first}.{name}": part for name, part in samples.save().items()}
                 parts |= {f"slots.{first}.{number}": part for number, part in enumerate(columns)}
                 contents.add_all(parts)
             with head.lock:
-                rest = head.save_rest()
+                rest = save_rest(head)
             contents.add_all(rest)
             size = contents.finish()
         sync_log()
@@ -139,7 +140,7 @@ class _Saved:
         return {**self._plain, **arrays}
 
     def slots(self) -> Iterator[tuple[int, OpenSamples, list[Array]]]:
-        """Yield what there is of slots, as `Head.restore` wants it."""
+        """Yield what there is of slots, as `restore` wants it."""
         firsts = range(0, self._plain["head.slot_count"], self._plain["step"])
         for number, first in enumerate(firsts):
             prefix = f"slots.{first}."
@@ -173,7 +174,7 @@ def read_snapshot(head: Head, directory: Path, wal_directory: Path) -> int | Non
             reason = "is of another version"
         elif not _stands_for(wal_directory, number, size):
             reason = "belongs to another log"
-        elif head.restore(values, saved.slots()):
+        elif restore(head, values, saved.slots()):
             return int(number) + 1
         else:
             reason = "does not fit the pages or the windows"

@@ -46,8 +46,8 @@ def append(head: Head, slots: list[int], time: int, value: float) -> None:
 
 def begin_segment(head: Head) -> None:
     """Let the next pages go to another segment, as they do after 64 MiB."""
-    number = int(head._state[STAGE_BASE]) // SEGMENT_WORDS
-    head._state[STAGE_BASE] = (number + 1) * SEGMENT_WORDS
+    number = int(head.state[STAGE_BASE]) // SEGMENT_WORDS
+    head.state[STAGE_BASE] = (number + 1) * SEGMENT_WORDS
 
 
 def as_lists(found, rows: int) -> list[list[tuple[int, int]]]:

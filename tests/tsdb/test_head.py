@@ -320,7 +320,7 @@ def test_time_blocks_of_collected_series_serve_others():
 def test_symbols_that_nobody_uses_any_more_go(monkeypatch):
     monkeypatch.setattr("tsdb.head._SYMBOLS_MIN", 100)
     head = make_head(0)
-    head._symbols_kept = 100
+    head.symbols_kept = 100
     for generation in range(4):
         labels = [{"pod": f"{generation}-{n}", "zone": "a"} for n in range(200)]
         spans = LabelSpans.from_labels(labels)
