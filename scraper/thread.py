@@ -9,9 +9,9 @@ disk or for a lock of storage; and a query must wait for neither. Discovery runs
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from scraper.loop_thread import LoopThread
 from scraper.pool import Scraper
 
 if TYPE_CHECKING:
@@ -40,38 +40,25 @@ class ScraperThread:
     ) -> None:
         """Start the thread; nothing is scraped before `apply`."""
         self._scraper = Scraper(appender, executor, external_labels=external_labels)
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scraper", daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._ready.set()
-            self._loop.run_forever()
+        self._loop = LoopThread("scraper")
 
     async def apply(self, jobs: Sequence[tuple[ScrapeJob, Sequence[Discoverer]]]) -> None:
         """Run exactly these jobs from now on; see `Scraper.apply`."""
-        await self._call(self._scraper.apply(jobs))
+        await self._loop.call(self._scraper.apply(jobs))
 
     async def stop(self, *closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Stop all loops and discoverers, then the thread.
 
         Before the thread ends its loop runs `closing`: of what the discoverers share.
         """
-        await self._call(self._scraper.stop())
+        await self._loop.call(self._scraper.stop())
         for close in closing:
-            await self._call(close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        await asyncio.to_thread(self._thread.join)
+            await self._loop.call(close())
+        await asyncio.to_thread(self._loop.end)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the scraper's event loop, beside its discoverers."""
-        return await self._call(work)
-
-    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await self._loop.call(work)
 
     # Reading takes no lock: pools and loops are listed in one step, each is shown as it is then.
 

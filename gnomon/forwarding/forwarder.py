@@ -13,26 +13,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from gnomon.forwarding import histogram_kernels, v1_kernels, v2_kernels
 from gnomon.forwarding.positions import DIRECTORY, PositionFile
 from gnomon.forwarding.queue import POLL_S, Queue
+from scraper.loop_thread import LoopThread
 from tsdb.kernel_compilation import kernels_of
 from tsdb.wal_hold import HeldLog
 from tsdb.wal_tail import WalPosition, count_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gnomon.forwarding.settings import RemoteWriteSettings
     from gnomon.forwarding.stats import QueueCounts
     from tsdb.interface import MetricMetadata
-
-T = TypeVar("T")
 
 _RESTART_S = 5.0
 
@@ -68,35 +66,22 @@ class Forwarder:
         self._metadata = metadata
         self._running: dict[str, _Running] = {}
         self._holding: asyncio.Task[None] | None = None
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="forwarding", daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._ready.set()
-            self._loop.run_forever()
+        self._loop = LoopThread("forwarding")
 
     async def apply(
         self, entries: Sequence[RemoteWriteSettings], external_labels: Mapping[str, str]
     ) -> None:
         """Have exactly these queues from now on."""
-        await self._call(self._apply(entries, external_labels))
+        await self._loop.call(self._apply(entries, external_labels))
 
     async def stop(self, flush_s: float) -> None:
         """Deliver what the log has, for so long at most and where nothing fails, then end all."""
-        await self._call(self._stop(flush_s))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        await asyncio.to_thread(self._thread.join)
+        await self._loop.call(self._stop(flush_s))
+        await asyncio.to_thread(self._loop.end)
 
     def stats(self) -> list[QueueCounts]:
         """Return the counts of all queues; a moment's view of numbers that move on."""
         return [replace(running.queue.counts) for running in [*self._running.values()]]
-
-    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     # On the loop
 

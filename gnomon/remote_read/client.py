@@ -7,7 +7,6 @@ All questions of a query are asked at once; connections stay open between querie
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from discovery.http_requests import CredentialsError, RequestOptions, new_sessio
 from gnomon.prometheus import bit_kernels, chunk_kernels, histogram_kernels
 from gnomon.remote_read.messages import Chunks, Frames, Series, read_samples
 from gnomon.version import gnomon_version
+from scraper.loop_thread import LoopThread
 from tsdb.errors import TooManySamplesError
 from tsdb.kernel_compilation import kernels_of
 
@@ -60,29 +60,19 @@ class RemoteClient:
                 kernel.load()
         self._options: dict[int, tuple[RemoteReadSettings, RequestOptions]] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="remote-read", daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._ready.set()
-            self._loop.run_forever()
+        self._loop = LoopThread("remote-read")
 
     def ask(self, questions: Sequence[Question]) -> list[Series | RemoteReadError]:
         """Return the answer, or what went wrong, of each question. Waits for all of them.
 
         Raises TooManySamplesError.
         """
-        return asyncio.run_coroutine_threadsafe(self._ask_all(questions), self._loop).result()
+        return self._loop.begin(self._ask_all(questions)).result()
 
     def close(self) -> None:
         """End the connections and the thread."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.begin(self._close()).result()
+        self._loop.end()
 
     async def _close(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
