@@ -234,6 +234,7 @@ QUERIES = {
     "rate(m[5m] smoothed)": KEEP,
     "m smoothed": KEEP,
     "info(m)": KEEP,
+    "start_timestamp(m)": {"f": 0.0, "h": 0.0},
     "both": {"x": 10.0},
     "both offset 1m": {"x": "h"},
     "both[4m]": {"x": (2, 2)},

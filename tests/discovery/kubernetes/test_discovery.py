@@ -68,6 +68,7 @@ def test_a_watch_outlives_its_last_use_for_a_while():
         shared = Watches(linger_s=0.3)
         async with follow(api, shared=shared) as one:
             await one.until("pod/default/a")
+            await wait(lambda: api.watches() == 1)
         assert api.watches() == 1
         # As in a reload while the server is away: what is known is there at once.
         await api.stop()
