@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.histogram_algebra import Flag, average_runs, sum_runs
+from promql.histogram_chunks import in_chunks
 from promql.histogram_matrix import NONE, HistogramMatrix
 from promql.histogram_notes import (
     AGGREGATION,
@@ -40,9 +41,12 @@ def histogram_total(
     where = ranges.pure(1)
     if not where.any():
         return mixed, None
-    ctx.budget.check()
-    fold = average_runs if average else sum_runs
-    total, flags = fold(ranges.own.columns, *ranges.bounds(where))
+    total, flags = in_chunks(
+        lambda some, low, high, _: (average_runs if average else sum_runs)(some, low, high),
+        ranges.own.columns,
+        *ranges.bounds(where),
+        ctx,
+    )
     span = node.args[0].span
     if any_flag(flags, Flag.COLLISION):
         note_collision(AGGREGATION, span, ctx)

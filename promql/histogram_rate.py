@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.histogram_algebra import Flag, add, divide, equal, multiply, was_reset
+from promql.histogram_chunks import in_chunks
 from promql.histogram_columns import concat, take
 from promql.histogram_notes import (
     ADDITION,
@@ -61,13 +62,16 @@ def histogram_change(
         where |= ranges.pure(1) & (began != 0)
     if not where.any():
         return mixed, None
-    ctx.budget.check()
     columns = ranges.own.columns
     start, stop = ranges.bounds(where)
     resets = _known_resets(ranges) if is_counter else None
-    change, flags = change_over_runs(
-        columns, start, stop, is_counter=is_counter, known_resets=resets
-    )
+
+    def fold(
+        some: HistogramColumns, low: Ints, high: Ints, known: Mask | None, /
+    ) -> tuple[HistogramColumns, Flags]:
+        return change_over_runs(some, low, high, is_counter=is_counter, known_resets=known)
+
+    change, flags = in_chunks(fold, columns, start, stop, ctx, resets)
     start_ms = None
     if began is not None:
         start_ms = began[where]
