@@ -99,7 +99,9 @@ def measure(name: str, root, args: argparse.Namespace) -> list[str] | None:
         words = [sys.executable, "-m", "benchmarks.targets", str(port), str(SERIES_A_TARGET), "8"]
         scraped = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         time.sleep(2)
-    server = peers.start(name, root, scrape_config(port, targets) if targets else "")
+    server = peers.start(
+        name, root, scrape_config(port, targets) if targets else "", cached=args.cached
+    )
     if server is None:
         return None
     try:
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=65)
     parser.add_argument("--samples", type=int, default=50_000, help="scraped a second")
     parser.add_argument("--systems", default="prometheus,gnomon")
+    parser.add_argument("--cached", action="store_true", help="results may be kept")
     args = parser.parse_args()
     rows = []
     for name in args.systems.split(","):

@@ -122,11 +122,14 @@ def _start(name: str, command: list[str], url: str, data: Path, ready: str) -> S
     raise RuntimeError(f"{name} did not become ready:\n{text}")
 
 
-def start(name: str, root: Path, config: str = "", port: int | None = None) -> Server | None:
+def start(
+    name: str, root: Path, config: str = "", port: int | None = None, *, cached: bool = False
+) -> Server | None:
     """Start `gnomon`, `prometheus` or `victoria-metrics` below `root`; None if it is not there.
 
     `config` is a Prometheus configuration (empty: nothing is scraped). Data lives in
-    `root/<name>-data`, so that a second start finds what the first one left.
+    `root/<name>-data`, so that a second start finds what the first one left. `cached`: those that
+    keep results of range queries may do so.
     """
     port = port or free_port()
     listen = f"127.0.0.1:{port}"
@@ -141,6 +144,7 @@ def start(name: str, root: Path, config: str = "", port: int | None = None) -> S
             f"--config.file={config_file}", f"--storage.tsdb.path={data}",
             f"--web.listen-address={listen}", "--web.enable-remote-write-receiver",
             "--web.enable-lifecycle", "--storage.tsdb.retention.time=10y",
+            *([] if cached else ["--query.result-cache-size=0B"]),
         ]  # fmt: skip
         return _start(name, command, url, data, "/-/ready")
     program = find(name)
@@ -157,7 +161,8 @@ def start(name: str, root: Path, config: str = "", port: int | None = None) -> S
     command = [
         program,
         f"-promscrape.config={config_file}", f"-storageDataPath={data}",
-        f"-httpListenAddr={listen}", "-retentionPeriod=10y", "-search.disableCache",
+        f"-httpListenAddr={listen}", "-retentionPeriod=10y",
+        *([] if cached else ["-search.disableCache"]),
         "-search.latencyOffset=0s", "-promscrape.config.strictParse=false",
     ]  # fmt: skip
     return _start(name, command, url, data, "/health")

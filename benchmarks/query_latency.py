@@ -1,6 +1,6 @@
 """How long do typical queries take over HTTP? The same data and queries, peers beside us.
 
-    python -m benchmarks.query_latency [--series 10000] [--minutes 60] [--runs 7]
+    python -m benchmarks.query_latency [--series 10000] [--minutes 60] [--runs 7] [--cached]
 
 Data: a service with counters, gauges and classic histograms, written by remote write at 15 s.
 Each query is asked of all systems in turn, `--runs` times after a warm-up; the median counts, and
@@ -110,10 +110,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--systems", default="prometheus,gnomon,victoria-metrics")
+    parser.add_argument("--cached", action="store_true", help="results may be kept")
     args = parser.parse_args()
     end_ms = int(time.time() * 1000) // STEP_MS * STEP_MS
     with peers.workdir() as root:
-        servers = [s for name in args.systems.split(",") if (s := peers.start(name, root))]
+        started = [peers.start(n, root, cached=args.cached) for n in args.systems.split(",")]
+        servers = [server for server in started if server is not None]
         try:
             samples = load(servers, args, end_ms)
             print(f"{samples} samples in {args.series} series, {args.minutes} min")
