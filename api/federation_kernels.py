@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 
 from api.float_kernels import SLACK_BYTES, put_bytes, put_float
+from api.wire_writing_kernels import put_varint, varint_size
 from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
@@ -132,27 +133,6 @@ def write_lines(
     return at
 
 
-@helper(types.int64(types.uint64))
-def _varint_size(number: np.uint64) -> Whole:
-    """Return how many bytes a varint takes."""
-    size = 1
-    while number > _U(127):
-        number >>= _U(7)
-        size += 1
-    return size
-
-
-@helper(types.int64(_u8, types.int64, types.uint64))
-def _put_varint(out: Bytes, at: Whole, number: np.uint64) -> Whole:
-    """Write a varint; return where it ends."""
-    while number > _U(127):
-        out[at] = np.uint8(number & _U(0x7F)) | np.uint8(0x80)
-        number >>= _U(7)
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
-
-
 @kernel(types.void(_i64r, _i64r, _i32r2, _i64r, _i64r, _i64r, _i64r, _i64, _i64))
 def message_sizes(
     family_first: Ints,
@@ -172,14 +152,14 @@ def message_sizes(
     for family in range(family_sizes.size):
         total = head_at[family + 1] - head_at[family]
         for series in range(family_first[family], family_first[family + 1]):
-            size = body_at[series + 1] - body_at[series] + 1 + _varint_size(_U(times[series]))
+            size = body_at[series + 1] - body_at[series] + 1 + varint_size(_U(times[series]))
             for label in range(texts_of.shape[0]):
                 text = texts_of[label, series]
                 if text >= 0:
                     inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                    size += 1 + _varint_size(_U(inner)) + inner
+                    size += 1 + varint_size(_U(inner)) + inner
             metric_sizes[series] = size
-            total += 1 + _varint_size(_U(size)) + size
+            total += 1 + varint_size(_U(size)) + size
         family_sizes[family] = total
 
 
@@ -212,21 +192,21 @@ def write_messages(
     """
     at: Whole = 0
     for family in range(family_sizes.size):
-        at = _put_varint(out, at, _U(family_sizes[family]))
+        at = put_varint(out, at, _U(family_sizes[family]))
         at = put_bytes(out, at, heads, head_at[family], head_at[family + 1])
         for series in range(family_first[family], family_first[family + 1]):
             out[at] = 34
-            at = _put_varint(out, at + 1, _U(metric_sizes[series]))
+            at = put_varint(out, at + 1, _U(metric_sizes[series]))
             for label in range(texts_of.shape[0]):
                 text = texts_of[label, series]
                 if text < 0:
                     continue
                 inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
                 out[at] = 10
-                at = _put_varint(out, at + 1, _U(inner))
+                at = put_varint(out, at + 1, _U(inner))
                 at = put_bytes(out, at, names, name_at[label], name_at[label + 1])
                 at = put_bytes(out, at, texts, text_at[text], text_at[text + 1])
             at = put_bytes(out, at, bodies, body_at[series], body_at[series + 1])
             out[at] = 48
-            at = _put_varint(out, at + 1, _U(times[series]))
+            at = put_varint(out, at + 1, _U(times[series]))
     return at
