@@ -10,6 +10,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from api.body_decoding import decode
 from api.parts import PARTS
 from api.push_requests import PushRefusedError, pushed
@@ -17,8 +19,6 @@ from api.pushing import PROBLEMS_MAX, refusal_text, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from aiohttp import web
 
     from api.import_lines import Import
     from api.pushing import PushAppender
@@ -94,6 +94,9 @@ class ImportReceiver:
         return ImportOutcome(stored, dropped + found.faults.count, problems)
 
 
+IMPORTS: web.AppKey[ImportReceiver] = web.AppKey("IMPORTS", ImportReceiver)
+
+
 async def receive(
     request: web.Request, format_name: str, read: Callable[[bytes, int], Import]
 ) -> ImportOutcome:
@@ -108,7 +111,7 @@ async def receive(
 
     def work(body: bytes) -> ImportOutcome:
         found = read(decode(body, encoding), parts.pushes.now_ms)
-        return parts.imports.store(format_name, found)
+        return request.app[IMPORTS].store(format_name, found)
 
     return await pushed(request, work)
 

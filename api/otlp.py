@@ -137,6 +137,9 @@ def _starts(starts_ms: list[int]) -> npt.NDArray[np.int64] | None:
     return np.array(starts_ms, dtype=np.int64) if any(starts_ms) else None
 
 
+OTLP: web.AppKey[OtlpReceiver] = web.AppKey("OTLP", OtlpReceiver)
+
+
 async def metrics(request: web.Request) -> web.Response:
     """Answer /api/v1/otlp/v1/metrics."""
     parts = request.app[PARTS]
@@ -149,7 +152,9 @@ async def metrics(request: web.Request) -> web.Response:
         return text(f"unsupported content type: {media}, supported: [{JSON}, {PROTOBUF}]\n", 415)
     encoding = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
     try:
-        outcome = await pushed(request, lambda body: parts.otlp.receive(body, encoding, media))
+        outcome = await pushed(
+            request, lambda body: request.app[OTLP].receive(body, encoding, media)
+        )
     except PushRefusedError as error:
         return _failed(str(error), error.status, media, error.headers)
     if outcome.refused and outcome.refused == outcome.points:

@@ -12,10 +12,7 @@ if TYPE_CHECKING:
 
     from api.access import Access
     from api.gate import Gate
-    from api.import_receiver import ImportReceiver
-    from api.otlp import OtlpReceiver
     from api.pushing import PushAppender
-    from api.remote_write import WriteReceiver
     from api.request_stats import RequestCounter
     from api.views import ApiOptions, AppView
     from promql.engine import Engine
@@ -36,9 +33,6 @@ class Parts:
     options: ApiOptions
     gate: Gate
     pushes: PushAppender
-    writes: WriteReceiver
-    otlp: OtlpReceiver
-    imports: ImportReceiver
     requests: RequestCounter
     now: Callable[[], float]
     paths: frozenset[str] = frozenset()

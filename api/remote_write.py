@@ -259,6 +259,9 @@ def _repeated(refs: Ints, times_ms: Ints, statuses: npt.NDArray[np.uint8]) -> In
     return np.array(repeated, dtype=np.int64)
 
 
+WRITES: web.AppKey[WriteReceiver] = web.AppKey("WRITES", WriteReceiver)
+
+
 async def write(request: web.Request) -> web.Response:
     """Answer /api/v1/write."""
     parts = request.app[PARTS]
@@ -279,7 +282,9 @@ async def write(request: web.Request) -> web.Response:
     # Prometheus takes a missing encoding for snappy.
     encoding = request.headers.get("Content-Encoding", "") or "snappy"
     try:
-        outcome = await pushed(request, lambda body: parts.writes.receive(body, encoding, message))
+        outcome = await pushed(
+            request, lambda body: request.app[WRITES].receive(body, encoding, message)
+        )
     except PushRefusedError as error:
         return error.reply()
     reply = text(f"{outcome.problem}\n", 400) if outcome.problem else web.Response(status=204)

@@ -29,14 +29,14 @@ from api import (
 from api.features import features
 from api.gate import Gate
 from api.graphite import import_graphite
-from api.import_receiver import ImportReceiver
+from api.import_receiver import IMPORTS, ImportReceiver
 from api.import_text import import_text
 from api.lifecycle import when_ready
 from api.openapi import openapi
-from api.otlp import OtlpReceiver
+from api.otlp import OTLP, OtlpReceiver
 from api.parts import PARTS, Parts
 from api.pushing import PushAppender
-from api.remote_write import WriteReceiver, write
+from api.remote_write import WRITES, WriteReceiver, write
 from api.replies import outermost
 from api.request_stats import RequestCounter
 from api.self_metrics import self_metrics
@@ -146,7 +146,7 @@ def make_app(
 ) -> web.Application:
     """Return the application; run it with `web.AppRunner(app, **RUNNER_OPTIONS)`.
 
-    `app[PARTS]` holds what telemetry asks: `gate.stats()`, `writes.stats()`, `requests.stats()`.
+    `app[PARTS]` and the receivers' keys hold what telemetry asks: `stats()` of each.
     Cleaning the application up cancels running queries and ends its threads; storage and engine
     stay open, they are the caller's.
     """
@@ -168,14 +168,14 @@ def make_app(
         options=options,
         gate=Gate(options.concurrency_max),
         pushes=pushes,
-        writes=WriteReceiver(pushes),
-        otlp=OtlpReceiver(pushes, options.otlp),
-        imports=ImportReceiver(pushes),
         requests=RequestCounter(),
         now=now,
         paths=frozenset(path for _, path, _ in routes if "{" not in path),
         access=access,
     )
+    app[WRITES] = WriteReceiver(pushes)
+    app[OTLP] = OtlpReceiver(pushes, options.otlp)
+    app[IMPORTS] = ImportReceiver(pushes)
     notifications.install(app, view, options.notification_subscribers_max)
     remote_read.install(app, options)
     app.cleanup_ctx.append(_gate_open)

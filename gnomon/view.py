@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api.import_receiver import IMPORTS
 from api.notifications import LIVE
-from api.parts import PARTS, Parts
+from api.otlp import OTLP
+from api.parts import PARTS
+from api.remote_write import WRITES
 from api.views import (
     BuildView,
     MetricMetadata,
@@ -218,7 +221,7 @@ class ServerView:
             notifications=self._app[LIVE].stats(),
             requests=parts.requests.stats(),
             gate=parts.gate.stats(),
-            receivers=self._receivers(parts),
+            receivers=self._receivers(self._app),
             engine=self._engine.stats(),
             scrape=scraper.stats() if scraper else None,
             discovery={
@@ -233,14 +236,14 @@ class ServerView:
             reload_success_time_s=state.config_time_s,
         )
 
-    def _receivers(self, parts: Parts) -> Receivers:
+    def _receivers(self, app: web.Application) -> Receivers:
         options = self._options
         remote = self._state.fan_out.remote if self._state.fan_out else None
         return Receivers(
-            writes=parts.writes.stats() if options.enable_remote_write_receiver else None,
-            otlp=parts.otlp.stats() if options.enable_otlp_receiver else None,
-            imports=parts.imports.stats() if options.enable_import_receivers else None,
-            sent_away=parts.gate.stats().writes_refused,
+            writes=app[WRITES].stats() if options.enable_remote_write_receiver else None,
+            otlp=app[OTLP].stats() if options.enable_otlp_receiver else None,
+            imports=app[IMPORTS].stats() if options.enable_import_receivers else None,
+            sent_away=app[PARTS].gate.stats().writes_refused,
             remote_reads=remote.stats() if remote else {},
         )
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from api.falcon import read_falcon
 from api.graphite import read_graphite
+from api.import_receiver import IMPORTS
 from api.import_text import read_text
 from api.influx import PRECISIONS, read_influx
-from api.parts import PARTS
 from api.push_requests import PushRefusedError
 from api.views import ApiOptions
 from tsdb.errors import WriteFailedError
@@ -343,7 +343,7 @@ def test_a_full_disk_can_be_tried_again(receiver, path, monkeypatch):
 
 def test_what_came_in_is_counted(receiver):
     send(receiver, INFLUX, 'm v=1,s="x"\nbad\n')
-    stats = receiver.app[PARTS].imports.stats()["influx"]
+    stats = receiver.app[IMPORTS].stats()["influx"]
     assert (stats.requests, stats.samples, stats.bad_lines, stats.ignored_values) == (1, 1, 1, 1)
 
 

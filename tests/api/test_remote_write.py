@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.body_decoding import BodyError, decode
-from api.parts import PARTS
+from api.remote_write import WRITES
 from api.views import ApiOptions
 from api.wire import WireError
 from api.write_batch import decode_write_request, refused_series_text, series_text
@@ -425,7 +425,7 @@ def test_a_conflict_within_one_body_keeps_the_first_in_silence(api):
     body = one(named("c"), [(NOW_MS, 1.0), (NOW_MS, 2.5)]) + one(named("c"), [(NOW_MS, 3.0)])
     assert send(api, body).status == 204
     assert api.storage.samples == [{NOW_MS: 1.0}]
-    assert api.app[PARTS].writes.stats().refused_samples == 2
+    assert api.app[WRITES].stats().refused_samples == 2
 
 
 def test_a_series_that_was_collected_in_between_is_resolved_again(api):
@@ -460,7 +460,7 @@ def test_what_came_in_is_counted(api):
     exemplar = field(1, label(b"__name__", b"e") + field(3, b""))
     body = one(named("m")) + one([("a", "b")]) + exemplar + field(3, b"")
     send(api, body)
-    stats = api.app[PARTS].writes.stats()
+    stats = api.app[WRITES].stats()
     assert (stats.requests, stats.failed_requests, stats.samples) == (1, 0, 1)
     assert stats.invalid_labels_samples == 1
     assert (stats.exemplars, stats.exemplars_ignored) == (1, 0)
