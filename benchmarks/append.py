@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(retention_ms=None, background=False)
 MILLION = 1_000_000

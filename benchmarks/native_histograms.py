@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import HistogramColumns, LabelSpans, Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 
 STEPS, STEP_MS = 480, 15_000
 OPTIONS = DatabaseOptions(retention_ms=None, background=False)

@@ -68,7 +68,8 @@ def open(
     load_kernels(None if path is None or read_only else Path(path))
     from promql.engine import Engine, EngineOptions
     from promql.parse import FEATURES
-    from tsdb.database import Database, DatabaseOptions
+    from tsdb.database import Database
+    from tsdb.options import DatabaseOptions
 
     retention_ms = None if retention is None else parse_duration(retention)
     options = DatabaseOptions(retention_ms=retention_ms, read_only=read_only)

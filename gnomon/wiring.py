@@ -32,7 +32,8 @@ from promql.engine import EngineOptions
 from promql.parse import FEATURES
 from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST
 from scraper.thread import ScraperThread
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
+from tsdb.options import DatabaseOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

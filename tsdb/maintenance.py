@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tsdb.change_log import ChangeLog
-    from tsdb.database import DatabaseOptions
     from tsdb.head import Head
     from tsdb.histogram_run import Run
     from tsdb.interface import Ints, Matcher
+    from tsdb.options import DatabaseOptions
     from tsdb.select import Reader
     from tsdb.wal import WalWriter
 

@@ -273,7 +273,8 @@ def _locked(directory: Path) -> AbstractContextManager[None]:
 def _reading(directory: Path) -> AbstractContextManager[Database]:
     import contextlib
 
-    from tsdb.database import Database, DatabaseOptions
+    from tsdb.database import Database
+    from tsdb.options import DatabaseOptions
 
     if not directory.is_dir():
         raise FileNotFoundError(f"no data directory at {directory}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gnomon.prometheus.record_kernels import read_exemplars
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import ExemplarStatus, LabelSpans
+from tsdb.options import DatabaseOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tsdb.block_models import bits
 from tests.tsdb.histogram_models import from_mixed_batch, to_columns
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import TooManySamplesError
 from tsdb.interface import (
     CUSTOM_BUCKETS_SCHEMA,
@@ -20,6 +20,7 @@ from tsdb.interface import (
     ResetHint,
     Selection,
 )
+from tsdb.options import DatabaseOptions
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:

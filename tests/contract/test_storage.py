@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import BadMatcherError, ClosedError, TooManySamplesError
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from tsdb import wal as wal_module
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import WriteFailedError
 from tsdb.interface import LabelSpans, Selection
+from tsdb.options import DatabaseOptions
 from tsdb.wal import segments
 
 OPTIONS = DatabaseOptions(

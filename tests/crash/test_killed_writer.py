@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 
 WRITER = Path(__file__).with_name("writer.py")
 ROOT = WRITER.parents[2]

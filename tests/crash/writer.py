@@ -13,8 +13,9 @@ import threading
 
 import numpy as np
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import AppendStatus, HistogramColumns, LabelSpans
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(
     retention_ms=None,

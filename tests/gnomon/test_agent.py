@@ -2,8 +2,9 @@ import pytest
 
 from gnomon.agent import check_config
 from gnomon.config.document import ConfigError
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans
+from tsdb.options import DatabaseOptions
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.tsdb.histogram_models import as_read, to_histogram
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 from tsdb.staleness import STALE_NAN
 
 OPTIONS = DatabaseOptions(

@@ -5,8 +5,9 @@ import pytest
 
 from promql.engine import Engine, EngineOptions
 from promql.errors import ExecutionError, ParseError
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans
+from tsdb.options import DatabaseOptions
 
 LABELS = [{"__name__": "m", "k": "a"}, {"__name__": "m", "k": "b"}]
 

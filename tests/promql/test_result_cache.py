@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from promql.engine import Engine, EngineOptions
 from promql.parse import FEATURES, parse
 from promql.result_cache import ResultCache, stands_by_itself
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans, Matcher, MatchOp
+from tsdb.options import DatabaseOptions
 
 STEP = 15_000
 SERIES = [{"__name__": "m_total", "n": str(n), "side": "ab"[n % 2]} for n in range(5)]

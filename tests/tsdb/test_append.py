@@ -5,9 +5,10 @@ import threading
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import WriteFailedError
 from tsdb.interface import AppendStatus, LabelSpans, Selection
+from tsdb.options import DatabaseOptions
 from tsdb.wal import WalWriter
 
 S = AppendStatus

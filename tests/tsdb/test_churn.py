@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tsdb import head as head_module
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(retention_ms=4000, background=False, min_block_ms=1000)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import AppendStatus, LabelSpans, Selection
+from tsdb.options import DatabaseOptions
 
 HOUR = 3_600_000
 NOW = 500_000 * HOUR

@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import LockedError
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 
 HOUR = 3_600_000
 OPTIONS = DatabaseOptions(retention_ms=None, background=False)

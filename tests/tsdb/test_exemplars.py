@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import WriteFailedError
 from tsdb.interface import ExemplarStatus, LabelSpans, Matcher, MatchOp
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(retention_ms=None, background=False, exemplars_max=5)
 SERIES = [{"__name__": "up", "n": str(number)} for number in range(3)]

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.head_deletion import DeletedSlots, any_covers, mask_rows
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(retention_ms=None, background=False, min_block_ms=1000)
 UP = (Matcher("__name__", MatchOp.EQUAL, "up"),)

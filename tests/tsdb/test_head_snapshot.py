@@ -14,8 +14,9 @@ from tests.tsdb.block_models import bits
 from tests.tsdb.histogram_models import to_columns
 from tsdb import head_snapshot
 from tsdb.array_file import ArrayWriter
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp
+from tsdb.options import DatabaseOptions
 from tsdb.wal import segments
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import WriteFailedError
 from tsdb.interface import LabelSpans, MetricMetadata
 from tsdb.metadata import read_metadata
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(retention_ms=None, background=False)
 REQUESTS = MetricMetadata("requests", "counter", "", "All requests.")

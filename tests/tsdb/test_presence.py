@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tsdb.histogram_models import histograms, to_columns
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(
     retention_ms=None,

@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans, Selection
+from tsdb.options import DatabaseOptions
 from tsdb.replay import read_records
 from tsdb.wal import SAMPLES, SEGMENT_MAGIC, checkpoints, segment_path, segments
 

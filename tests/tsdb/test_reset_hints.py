@@ -19,8 +19,9 @@ from tests.tsdb.histogram_models import (
     to_columns,
     to_mixed_batch,
 )
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, AppendStatus, LabelSpans, ResetHint, Selection
+from tsdb.options import DatabaseOptions
 from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.symbols import SymbolTable
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from promql.histogram_columns import HistogramRow, from_rows
 from tsdb.block import Block
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.errors import BadMatcherError, WriteFailedError
 from tsdb.interface import (
     AppendStatus,
@@ -23,6 +23,7 @@ from tsdb.interface import (
     ResetHint,
     Selection,
 )
+from tsdb.options import DatabaseOptions
 from tsdb.start_times import COMPANION_LABEL, COMPANION_NAME
 from tsdb.wal import WalWriter
 

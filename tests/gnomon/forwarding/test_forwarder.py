@@ -23,8 +23,9 @@ from gnomon.forwarding.settings import (
 from scraper.job import RelabelAction, RelabelRule
 from tests.gnomon.forwarding.receiver import Receiver
 from tests.tsdb.histogram_models import to_columns
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans, MetricMetadata
+from tsdb.options import DatabaseOptions
 
 NOW_MS = int(time.time() * 1000)
 QUEUE = QueueSettings(batch_send_deadline_ms=50, min_backoff_ms=5, max_backoff_ms=20)

@@ -30,8 +30,9 @@ from tests.tsdb.histogram_models import (
     mixed_models,
     to_columns,
 )
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, LabelSpans, Selection
+from tsdb.options import DatabaseOptions
 
 OPTIONS = DatabaseOptions(retention_ms=None, background=False)
 

@@ -11,7 +11,8 @@ from gnomon.prometheus.exemplars import ExemplarLog
 from gnomon.prometheus.importing import import_directory, is_prometheus_directory
 from tests.end_to_end.processes import free_port, prometheus_3, until
 from tests.gnomon.tsdb_tools.digests import expected_rows, rows_of
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
+from tsdb.options import DatabaseOptions
 
 ULIDS = ["01M8542K5XN7Q2PE912GF04E6K", "01M8542K7ZV9T90G92QY1CCK44", "01M8542K9Y0MK3RJDJZEMF7AS0"]
 

@@ -7,8 +7,9 @@ import json
 
 import numpy as np
 
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import Selection
+from tsdb.options import DatabaseOptions
 
 STALE = 0x7FF0000000000002
 FOREVER = (-(2**62), 2**62)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from gnomon.tsdb_tools.verify import verify_directory
-from tsdb.database import Database, DatabaseOptions
+from tsdb.database import Database
 from tsdb.interface import LabelSpans
+from tsdb.options import DatabaseOptions
 
 HOUR_MS = 3_600_000
 
