@@ -29,6 +29,7 @@ from gnomon.config.load import load_file
 from gnomon.deferred import DeferredStorage
 from gnomon.forwarding.positions import forget
 from gnomon.remote_read.fan_out import FanOut
+from gnomon.retention import retention
 from gnomon.state import ServerState
 from gnomon.version import PROMETHEUS_VERSION, gnomon_version
 from gnomon.view import ServerView
@@ -68,7 +69,7 @@ class Server:
         began = time.monotonic()
         self._state = ServerState(
             config=self._config,
-            retention=wiring.retention(options, self._config),
+            retention=retention(options, self._config),
             external_labels=dict(self._config.global_config.external_labels),
         )
         _log.info(
@@ -162,7 +163,7 @@ class Server:
             if state.scraper is not None:
                 await self._apply_jobs(config)
             state.config = config
-            state.retention = wiring.retention(self._options, config)
+            state.retention = retention(self._options, config)
             state.external_labels.clear()
             state.external_labels.update(config.global_config.external_labels)
             state.reload_success, state.config_time_s = True, time.time()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gnomon.forwarding.forwarder import Forwarder
     from gnomon.operator.live import LiveMonitors
     from gnomon.remote_read.fan_out import FanOut
-    from gnomon.wiring import Retention
+    from gnomon.retention import Retention
     from scraper.thread import ScraperThread
     from tsdb.database import Database
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,10 +24,10 @@ from discovery.files import FileDiscovery
 from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
-from gnomon.config.model import EXEMPLARS_DEFAULT, RETENTION_DEFAULT_MS
+from gnomon.config.model import EXEMPLARS_DEFAULT
 from gnomon.flag_table import SEARCH, START_FEATURES, START_STORAGE, START_ZEROS
 from gnomon.measured import MeasuredEngine
-from gnomon.units import format_duration, format_size
+from gnomon.retention import retention
 from promql.engine import EngineOptions
 from promql.parse import FEATURES
 from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST
@@ -56,37 +56,6 @@ DELAYED_NAME_REMOVAL = "promql-delayed-name-removal"
 
 AGENT_WINDOW_MS = 30 * 60_000
 """How much an agent's head holds before the log is shortened: no block has to be two hours long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How much is kept; None is no limit."""
-
-    time_ms: int | None
-    size_bytes: int | None
-
-    def text(self) -> str:
-        """Return it as `/api/v1/status/runtimeinfo` shows it."""
-        parts = []
-        if self.time_ms is not None:
-            parts.append(format_duration(self.time_ms))
-        if self.size_bytes is not None:
-            parts.append(format_size(self.size_bytes))
-        return " or ".join(parts)
-
-
-def retention(options: ServeOptions, config: Config) -> Retention:
-    """Combine flags and file: the file wins; 15 days where neither names time or size."""
-    storage = config.storage
-    time_ms = options.retention_time_ms
-    if storage.retention_time_ms is not None:
-        time_ms = storage.retention_time_ms
-    size_bytes = options.retention_size_bytes
-    if storage.retention_size_bytes is not None:
-        size_bytes = storage.retention_size_bytes
-    if not time_ms and not size_bytes:
-        time_ms = RETENTION_DEFAULT_MS
-    return Retention(time_ms or None, size_bytes or None)
 
 
 def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:

@@ -31,7 +31,7 @@ from tsdb.histogram_columns import concat, take
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from scraper.exemplars import Exemplar
+    from scraper.exemplar_text import Exemplar
     from scraper.metadata import TargetMetadata
     from tsdb.interface import HistogramColumns
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from scraper.cache_kernels import DUPLICATE, EXPLICIT, HARD, find_entry
 from scraper.columns import Columns
-from scraper.exemplars import read_exemplar
+from scraper.exemplar_text import read_exemplar
 from scraper.kernels import (
     COMMENT_HASH,
     COMMENTS,
@@ -42,7 +42,7 @@ from tsdb.staleness import NORMAL_NAN
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from scraper.exemplars import Exemplar
+    from scraper.exemplar_text import Exemplar
     from scraper.tokens import Entry
 
     Ints = npt.NDArray[np.int64]

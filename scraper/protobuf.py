@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scraper.columns import Columns
-from scraper.exemplars import Exemplar
+from scraper.exemplar_text import Exemplar
 from scraper.exposition import BODY_BYTES_MAX, Exposition
 from scraper.labelling import normal_float
 from scraper.native_kernels import (

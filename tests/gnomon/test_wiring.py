@@ -8,6 +8,7 @@ from gnomon.config.load import load_text
 from gnomon.config.model import RETENTION_DEFAULT_MS, Config
 from gnomon.deferred import DeferredStorage
 from gnomon.flags import parse_flags
+from gnomon.retention import retention
 from tsdb.errors import ClosedError
 
 DAY_MS = 86_400_000
@@ -39,7 +40,7 @@ def config(text, folder):
     ],
 )
 def test_retention(tmp_path, flags, text, expected, shown):
-    kept = wiring.retention(parse_flags(flags), config(text, tmp_path))
+    kept = retention(parse_flags(flags), config(text, tmp_path))
     assert (kept.time_ms, kept.size_bytes) == expected
     assert kept.text() == shown
 

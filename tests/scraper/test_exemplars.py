@@ -1,6 +1,6 @@
 import pytest
 
-from scraper.exemplars import Exemplar, read_exemplar
+from scraper.exemplar_text import Exemplar, read_exemplar
 from tests.scraper.test_ingest import Target
 
 OM = "application/openmetrics-text; version=1.0.0"
