@@ -54,7 +54,7 @@ async def snapshot(request: web.Request) -> web.Response:
         try:
             skip_head = parse_bool(form.text("skip_head"))
         except ValueError as error:
-            reason = f"unable to parse boolean 'skip_head' argument: {error}"
+            reason = f"unable to parse boolean: {error}"
             raise BadParameterError("skip_head", reason) from None
     view = request.app[PARTS].view
     name = await _done(request, "create snapshot", lambda: view.snapshot(skip_head=skip_head))

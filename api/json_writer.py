@@ -27,7 +27,7 @@ from api.json_kernels import (
 )
 from api.json_text import dumps, is_plain, quoted
 from api.label_texts import SLACK, joined, numbered
-from promql.float_text import sample_text
+from promql.float_text import fixed_text, sample_text
 from promql.result import (
     MatrixResult,
     QueryStats,
@@ -183,7 +183,8 @@ def float_seconds(time_ms: int) -> bytes:
 
 
 def _scalar(value: ScalarResult) -> bytes:
-    return b'[%b,"%b"]' % (float_seconds(value.time_ms), sample_text(value.value).encode())
+    # Never with an exponent, unlike samples: so Prometheus writes a scalar.
+    return b'[%b,"%b"]' % (float_seconds(value.time_ms), fixed_text(value.value).encode())
 
 
 def _columns(labels: LabelTexts) -> tuple[npt.NDArray[np.int32], Bytes, Ints, Bytes, Ints]:

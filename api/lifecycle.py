@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _HTML = "text/html; charset=utf-8"
 
 
@@ -107,11 +108,10 @@ _PAGES = (
 async def landing(request: web.Request) -> web.Response:
     """Answer /: links to what there is."""
     parts = request.app[PARTS]
-    prefix = parts.options.route_prefix.rstrip("/")
     build = parts.view.build()
+    # Relative, so that they hold behind any proxy, whatever it makes of the path.
     links = "\n".join(
-        f'<li><a href="{html.escape(prefix)}/{html.escape(path)}">{html.escape(title)}</a></li>'
-        for path, title in _PAGES
+        f'<li><a href="{html.escape(path)}">{html.escape(title)}</a></li>' for path, title in _PAGES
     )
     version_text = html.escape(build.gnomon_version)
     page = f"""<!DOCTYPE html>
@@ -132,5 +132,12 @@ with the address of this page.</p>
 
 async def to_landing(request: web.Request) -> web.Response:
     """Send browsers that know Prometheus' pages to the landing page."""
+    # As clients see it: a proxy may take the external URL's path away, or put another in its place.
+    path = urlsplit(request.app[PARTS].options.external_url).path
+    return web.Response(status=302, headers={"Location": f"{path}/"})
+
+
+async def to_prefix(request: web.Request) -> web.Response:
+    """Send who asks for / or for the prefix alone to the landing page under the prefix."""
     prefix = request.app[PARTS].options.route_prefix.rstrip("/")
     return web.Response(status=302, headers={"Location": f"{prefix}/"})

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tsdb.interface import Matcher
 
 FORM_TYPE = "application/x-www-form-urlencoded"
+MULTIPART_TYPE = "multipart/form-data"
 
 FORM_BYTES_MAX = 10 << 20
 """Go's own limit on a form body."""
@@ -44,6 +45,8 @@ POINTS_MAX = 11_000
 """Steps between start and end of a range query."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+_PART_NAME = re.compile(rb'\bname="([^"\r\n]*)"')
+_BOUNDARY = re.compile(r'boundary="?([^";,\s]{1,70})')
 _TIME_LIMIT_MS = 2**62
 _GO_INT = re.compile(r"[+-]?\d+", re.ASCII)
 
@@ -70,23 +73,62 @@ def _unescape(text: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-async def read_form(request: web.Request) -> Form:
-    """Return the merged parameters of a request. Raises ApiError for a body over the limit."""
+def pair_problem(text: str) -> str:
+    """Return what Go says of a query string or form body with malformed pairs, "" for none.
+
+    >>> pair_problem("a=%zz"), pair_problem("a;b"), pair_problem("a=%20&b")
+    ('invalid URL escape "%zz"', 'invalid semicolon separator in query', '')
+    """
+    if ";" in text:
+        return "invalid semicolon separator in query"
+    bad = _BAD_ESCAPE.search(text)
+    if bad is None:
+        return ""
+    return f"invalid URL escape {quote(text[bad.start() : bad.start() + 3].partition('&')[0])}"
+
+
+def multipart_values(body: bytes, boundary: bytes) -> dict[str, list[str]]:
+    r"""Return name -> values of a multipart form; files and malformed parts are passed over.
+
+    >>> head = b'Content-Disposition: form-data; name="query"'
+    >>> multipart_values(b"--b\r\n" + head + b"\r\n\r\nup\r\n--b--\r\n", b"b")
+    {'query': ['up']}
+    """
+    values: dict[str, list[str]] = {}
+    for part in body.split(b"--" + boundary)[1:]:
+        head, blank, value = part.partition(b"\r\n\r\n")
+        name = _PART_NAME.search(head)
+        if blank and name is not None and b"filename=" not in head:
+            text = value.removesuffix(b"\r\n").decode("utf-8", "surrogateescape")
+            values.setdefault(name[1].decode("utf-8", "surrogateescape"), []).append(text)
+    return values
+
+
+async def read_form(request: web.Request, *, strict: bool = False) -> Form:
+    """Return the merged parameters of a request.
+
+    Raises ApiError for a body over the limit and, if `strict`, for malformed pairs.
+    """
     _, _, query = request.raw_path.partition("?")
     merged: dict[str, list[str]] = {}
-    if (
-        request.method in ("POST", "PUT")
-        and request.content_type == "application/x-www-form-urlencoded"
-    ):
+    problem = ""
+    if request.method in ("POST", "PUT") and request.content_type in (FORM_TYPE, MULTIPART_TYPE):
         body = bytearray()
         async for chunk in request.content.iter_any():
             body += chunk
             if len(body) > FORM_BYTES_MAX:
-                raise ApiError(BAD_DATA, "http: POST too large")
-        if body:
-            merged = decode_pairs(body.decode("utf-8", "surrogateescape"))
+                prefix = "error parsing form values: " if strict else ""
+                raise ApiError(BAD_DATA, f"{prefix}http: POST too large")
+        if request.content_type == MULTIPART_TYPE:
+            boundary = _BOUNDARY.search(request.headers.get("Content-Type", ""))
+            merged = multipart_values(bytes(body), boundary[1].encode()) if boundary else {}
+        elif body:
+            text = body.decode("utf-8", "surrogateescape")
+            merged, problem = decode_pairs(text), pair_problem(text) if strict else ""
     for name, values in decode_pairs(query).items():
         merged.setdefault(name, []).extend(values)
+    if strict and (problem := problem or pair_problem(query)):
+        raise ApiError(BAD_DATA, f"error parsing form values: {problem}")
     return Form(merged)
 
 
@@ -153,7 +195,7 @@ class Form:
             return 0
         number = parse_int(text)
         if number is None:
-            reason = f"strconv.Atoi: parsing {quote(text)}: invalid syntax"
+            reason = f"strconv.Atoi: parsing {quote(text)}: {int_problem(text)}"
             raise BadParameterError("limit", reason)
         if number < 0:
             raise BadParameterError("limit", "limit must be non-negative")
@@ -189,6 +231,11 @@ def parse_int(text: str) -> int | None:
         return None
     number = int(text)
     return number if -(2**63) <= number < 2**63 else None
+
+
+def int_problem(text: str) -> str:
+    """Return what Go says of a text that `parse_int` does not take."""
+    return "value out of range" if _GO_INT.fullmatch(text) else "invalid syntax"
 
 
 def duration_ns(text: str) -> int:

@@ -95,6 +95,21 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
 )
 """Methods, path below /api/v1, handler; all of them answer 503 until storage is open."""
 
+UI_PAGES = (
+    "/graph",
+    "/query",
+    "/alerts",
+    "/targets",
+    "/rules",
+    "/service-discovery",
+    "/alertmanager-discovery",
+    "/status",
+    "/tsdb-status",
+    "/flags",
+    "/config",
+)
+"""Pages of Prometheus that bookmarks, alerts and dashboards link to."""
+
 OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, f"{API}/status/walreplay", status.walreplay),
     (GET, f"{API}/notifications/live", notifications.live),
@@ -117,8 +132,7 @@ OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (("POST",), "/v1/push", when_ready(falcon.push_to_agent)),
     (GET, "/version", lifecycle.version),
     (("GET", "HEAD"), "/", lifecycle.landing),
-    (GET, "/graph", lifecycle.to_landing),
-    (GET, "/query", lifecycle.to_landing),
+    *((GET, page, lifecycle.to_landing) for page in UI_PAGES),
 )
 
 
@@ -156,6 +170,8 @@ def make_app(
         *((methods, prefix + API + path, when_ready(run)) for methods, path, run in API_ROUTES),
         *((methods, prefix + path, run) for methods, path, run in OTHER_ROUTES),
     ]
+    if prefix:
+        routes += [(("GET", "HEAD"), path, lifecycle.to_prefix) for path in ("/", prefix)]
     app = web.Application(middlewares=[outermost])
     for methods, path, handler in routes:
         for method in methods:

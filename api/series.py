@@ -30,7 +30,7 @@ _ESCAPED = re.compile(r"_(?:_|([0-9a-fA-F]{1,6})_)")
 
 async def series(request: web.Request) -> web.StreamResponse:
     """Answer /api/v1/series: the label sets that match."""
-    parts, form = request.app[PARTS], await read_form(request)
+    parts, form = request.app[PARTS], await read_form(request, strict=True)
     if not form.all("match[]"):
         raise ApiError(BAD_DATA, "no match[] parameter provided")
     limit = form.limit()
@@ -52,7 +52,7 @@ async def series(request: web.Request) -> web.StreamResponse:
         warnings = (TRUNCATED,) if cut else ()
         return packed(label_set_chunks(found.names, ids, found.symbols, warnings), offered)
 
-    return await answer(request, await parts.gate.call(run))
+    return await answer(request, await parts.gate.read(run))
 
 
 async def delete_series(_request: web.Request) -> web.Response:
@@ -103,7 +103,7 @@ async def _texts(
         body = success_body(found[:limit] if cut else found, (TRUNCATED,) if cut else ())
         return packed(iter([body]), offered)
 
-    return await answer(request, await request.app[PARTS].gate.call(run))
+    return await answer(request, await request.app[PARTS].gate.read(run))
 
 
 def unescape_name(name: str) -> str:

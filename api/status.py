@@ -16,9 +16,18 @@ import orjson
 import re2
 
 from api.errors import BAD_DATA, ApiError, BadParameterError
-from api.params import Form, matcher_sets, parse_bool, parse_int, read_form, selector
+from api.params import (
+    Form,
+    int_problem,
+    matcher_sets,
+    parse_bool,
+    parse_int,
+    read_form,
+    selector,
+)
 from api.parts import PARTS
 from api.replies import large, success
+from api.target_urls import global_url
 from api.times import format_rfc3339
 from api.views import MetricMetadata
 from promql.errors import ParseError
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from api.views import BuildView
+    from api.views import ApiOptions, BuildView
     from scraper.targets import Targets
 
 TSDB_LIMIT_DEFAULT, TSDB_LIMIT_MAX = 10, 10_000
@@ -40,21 +49,24 @@ async def targets(request: web.Request) -> web.StreamResponse:
     """Answer /api/v1/targets; `state` and `scrapePool` narrow it."""
     form = await read_form(request)
     state, pool = form.text("state").lower(), form.text("scrapePool")
-    view = request.app[PARTS].view
-    return await large(request, lambda: _target_members(view.targets(), state, pool))
+    parts = request.app[PARTS]
+    view, options = parts.view, parts.options
+    return await large(request, lambda: _target_members(view.targets(), state, pool, options))
 
 
-def _target_members(view: Targets, state: str, pool: str) -> dict[str, object]:
+def _target_members(view: Targets, state: str, pool: str, options: ApiOptions) -> dict[str, object]:
     active: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     if state in ("", "any", "active"):
         active = [
             {
-                "discoveredLabels": dict(target.discovered_labels),
-                "labels": dict(target.labels),
+                "discoveredLabels": dict(sorted(target.discovered_labels.items())),
+                "labels": dict(sorted(target.labels.items())),
                 "scrapePool": target.scrape_pool,
                 "scrapeUrl": target.scrape_url,
-                "globalUrl": target.global_url,
+                "globalUrl": global_url(
+                    target.global_url, options.external_url, options.listen_port
+                ),
                 "lastError": target.last_error,
                 "lastScrape": format_rfc3339(target.last_scrape_s),
                 "lastScrapeDuration": target.last_scrape_duration_s,
@@ -69,13 +81,13 @@ def _target_members(view: Targets, state: str, pool: str) -> dict[str, object]:
     if state in ("", "any", "dropped"):
         dropped = [
             {
-                "discoveredLabels": dict(target.discovered_labels),
+                "discoveredLabels": dict(sorted(target.discovered_labels.items())),
                 "scrapePool": target.scrape_pool,
             }
             for target in view.dropped
             if pool in ("", target.scrape_pool)
         ]
-        counts = {name: count for name, count in view.dropped_counts.items() if pool in ("", name)}
+        counts = dict(sorted(view.dropped_counts.items()))  # of all pools, as Prometheus' are
     return {"activeTargets": active, "droppedTargets": dropped, "droppedTargetCounts": counts}
 
 
@@ -182,7 +194,7 @@ def _metadata_by_family(
 async def rules(request: web.Request) -> web.Response:
     """Answer /api/v1/rules: no groups, since no rules are evaluated; parameters are checked."""
     form = await read_form(request)
-    if form.text("type") not in ("", "alert", "record"):
+    if form.text("type").lower() not in ("", "alert", "record"):
         raise BadParameterError("type", f"not supported value {quote(form.text('type'))}")
     matcher_sets(form.all("match[]"))
     _check_exclude_alerts(form)
@@ -206,7 +218,7 @@ def _check_paging(form: Form) -> None:
     if limit:
         number = parse_int(limit)
         if number is None:
-            reason = f"strconv.ParseInt: parsing {quote(limit)}: invalid syntax"
+            reason = f"strconv.ParseInt: parsing {quote(limit)}: {int_problem(limit)}"
             raise BadParameterError(
                 "group_limit", f"group_limit needs to be a valid number: {reason}"
             )

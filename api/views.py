@@ -205,5 +205,7 @@ class ApiOptions:
     """Whether names may be searched: the feature `search-api`."""
     cors_origin: str = ".*"
     external_url: str = ""
+    """Under which clients reach the server, whole; empty where a test does not care."""
+    listen_port: int = 0
     route_prefix: str = ""
     external_labels: Mapping[str, str] = field(default_factory=dict)

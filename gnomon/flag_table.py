@@ -5,8 +5,10 @@ To: `flags.py`, which reads a command line by it. What Prometheus has and we hav
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gnomon.logs import LEVELS
 from gnomon.units import format_duration, parse_duration, parse_size
@@ -60,6 +62,21 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def _url(text: str) -> str:
+    if text[:1] in ("'", '"') or text[-1:] in ("'", '"'):
+        raise ValueError("URL must not begin or end with quotes")
+    urlsplit(text).port  # noqa: B018 - raises ValueError where it is no number
+    return text
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"'{text}' is not a regular expression: {error}") from error
+    return text
 
 
 def address(text: str) -> tuple[str, int]:
@@ -133,9 +150,9 @@ FLAGS = (
         whole,
     ),
     Flag("web.page-title", PAGE_TITLE, "The title of the page of links."),
-    Flag("web.external-url", "", "The URL under which clients reach this server."),
+    Flag("web.external-url", "", "The URL under which clients reach this server.", _url),
     Flag("web.route-prefix", "", "Prefix of all paths; by default the path of the external URL."),
-    Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers."),
+    Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers.", _pattern),
     Flag("web.enable-lifecycle", "false", "Allow reload and quit over HTTP.", boolean=True),
     Flag("web.enable-admin-api", "false", "Allow administration over HTTP.", boolean=True),
     Flag(

@@ -12,6 +12,7 @@ Nothing here runs; parts are made and handed to each other, and rules that combi
 from __future__ import annotations
 
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -254,7 +255,7 @@ def api_options(
     otlp: Callable[[], OtlpSettings] = OtlpSettings,
 ) -> ApiOptions:
     """Return what flags decide about the API; the labels are a dict that a reload refills."""
-    external_url = options.external_url
+    external_url = _external_url(options)
     prefix = options.route_prefix or urlsplit(external_url).path
     return ApiOptions(
         query_timeout_s=options.query_timeout_ms / 1000,
@@ -276,6 +277,15 @@ def api_options(
         search=SEARCH in options.features,
         cors_origin=options.cors_origin,
         external_url=external_url,
+        listen_port=options.listen[0][1],
         route_prefix="/" + prefix.strip("/") if prefix.strip("/") else "",
         external_labels=external_labels,
     )
+
+
+def _external_url(options: ServeOptions) -> str:
+    """Return the URL under which clients reach the server, without a slash at the end."""
+    url = options.external_url or f"http://{socket.gethostname()}:{options.listen[0][1]}"
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    return parts._replace(path=f"/{path}" if path and path[0] != "/" else path).geturl()

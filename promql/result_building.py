@@ -58,9 +58,10 @@ def instant_value(operand: Operand, ctx: EvalContext) -> ResultValue:
 def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
     """Return the answer of a range query; a scalar becomes a series without labels."""
     if isinstance(operand, ScalarSteps):
-        values = operand.values[np.newaxis, :]
+        count = min(1, ctx.steps_ms.size)  # no steps, as at times beyond all bounds: no series
+        values = operand.values[np.newaxis, :][:count]
         present = np.ones(values.shape, dtype=np.bool_)
-        return MatrixResult(ctx.steps_ms, SeriesLabels.empty(1, ctx.symbols), values, present)
+        return MatrixResult(ctx.steps_ms, SeriesLabels.empty(count, ctx.symbols), values, present)
     assert isinstance(operand, Matrix)
     matrix = _named(operand)
     there = matrix.histograms

@@ -91,7 +91,7 @@ def test_a_snapshot_with_a_bad_flag(admin):
     reply = admin.ask("POST", f"{SNAPSHOT}?skip_head=maybe")
     assert (reply.status, reply.json["error"]) == (
         400,
-        "invalid parameter \"skip_head\": unable to parse boolean 'skip_head' argument: "
+        'invalid parameter "skip_head": unable to parse boolean: '
         'strconv.ParseBool: parsing "maybe": invalid syntax',
     )
 

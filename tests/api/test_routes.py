@@ -10,7 +10,7 @@ import pytest
 
 from api.parts import PARTS
 from api.replies import GONE
-from api.routes import API, API_ROUTES, OTHER_ROUTES
+from api.routes import API, API_ROUTES, OTHER_ROUTES, UI_PAGES
 from api.views import ApiOptions
 
 
@@ -134,9 +134,30 @@ def test_the_landing_page_links_to_what_there_is(api):
     assert page.status == 200
     links = re.findall(r'href="([^"]+)"', page.text)
     assert len(links) > 10
-    for reply in api.ask_all([("GET", link, {}) for link in links]):
+    for reply in api.ask_all([("GET", f"/{link}", {}) for link in links]):
         assert reply.status == 200
-    assert api.ask("GET", "/graph?g0.expr=up").headers["Location"] == "/"
+
+
+@pytest.mark.parametrize("page", UI_PAGES)
+def test_links_to_the_pages_of_prometheus_lead_to_the_landing_page(api, page):
+    api.options = ApiOptions(external_url="https://mon.example/a", route_prefix="/b")
+    reply = api.ask("GET", f"/b{page}?g0.expr=up")
+    assert (reply.status, reply.headers["Location"]) == (302, "/a/")
+    assert api.ask("POST", f"/b{page}").status == 405
+
+
+def test_outside_the_api_options_names_the_methods(api):
+    reply = api.ask("OPTIONS", "/-/ready")
+    assert (reply.status, reply.text) == (200, "")
+    assert reply.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert api.ask("OPTIONS", "/nope").status == 404
+
+
+def test_only_what_is_there_has_headers_for_other_origins(api):
+    for path, method in (("/api/v1/nope", "GET"), ("/api/v1/query", "PUT")):
+        reply = api.ask(method, path, headers={"Origin": "http://x"})
+        assert "Vary" not in reply.headers
+        assert "Access-Control-Allow-Origin" not in reply.headers
 
 
 def test_version_is_buildinfo_without_envelope(api):
@@ -146,17 +167,20 @@ def test_version_is_buildinfo_without_envelope(api):
 
 def test_a_prefix_moves_everything(api):
     api.options = ApiOptions(route_prefix="/prom/")
-    moved, gone, api_root, page = api.ask_all(
+    moved, gone, api_root, page, *to_page = api.ask_all(
         [
             ("GET", "/prom/api/v1/query?query=1", {}),
             ("GET", "/api/v1/query?query=1", {}),
             ("GET", "/prom/api/v1", {}),
             ("GET", "/prom/", {}),
+            ("GET", "/", {}),
+            ("GET", "/prom", {}),
         ]
     )
     assert (moved.status, gone.status) == (200, 404)
     assert api_root.headers["Location"] == "/prom/api/v1/"
-    assert 'href="/prom/metrics"' in page.text
+    assert 'href="metrics"' in page.text
+    assert [(reply.status, reply.headers["Location"]) for reply in to_page] == [(302, "/prom/")] * 2
 
 
 @pytest.mark.parametrize("prefix", ["", "/prom"])

@@ -96,7 +96,11 @@ def test_label_text_is_escaped_as_prometheus_does(loaded):
          "'start': cannot parse \"x\" to a valid timestamp"),
         ("label/U__/values", 'invalid label name: ""'),
         ("label/%ff/values", 'invalid label name: "\\xff"'),
+        ("labels?limit=99999999999999999999", 'invalid parameter "limit": strconv.Atoi: parsing '
+         '"99999999999999999999": value out of range'),
         ("series", "no match[] parameter provided"),
+        ("series?match[]=up&a=%zz", 'error parsing form values: invalid URL escape "%zz"'),
+        ("series?match[]=up;b", "error parsing form values: invalid semicolon separator in query"),
         ("series?match[]=", 'invalid parameter "match[]": unknown position: parse error: '
          "unexpected end of input"),
         ("series?match[]={}", 'invalid parameter "match[]": match[] must contain at least one '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -47,7 +48,7 @@ def test_targets(api):
         ("state=dropped", 0, 1, {"node": 1, "other": 0}),
         ("state=ANY", 1, 1, {"node": 1, "other": 0}),
         ("state=foo", 0, 0, None),
-        ("scrapePool=other", 0, 0, {"other": 0}),
+        ("scrapePool=other", 0, 0, {"node": 1, "other": 0}),
     ],
 )
 def test_targets_can_be_narrowed(api, query, active, dropped, counts):
@@ -55,6 +56,16 @@ def test_targets_can_be_narrowed(api, query, active, dropped, counts):
     assert len(got["activeTargets"]) == active
     assert len(got["droppedTargets"]) == dropped
     assert got["droppedTargetCounts"] == counts
+
+
+def test_targets_are_shown_under_the_name_that_others_know(api):
+    api.options = ApiOptions(external_url="https://mon.example", listen_port=9090)
+    targets = api.view.targets
+    local = replace(targets().active[0], global_url="http://localhost:9100/metrics")
+    api.view.targets = lambda: replace(targets(), active=[local])
+    assert (
+        data(api, "targets")["activeTargets"][0]["globalUrl"] == "http://mon.example:9100/metrics"
+    )
 
 
 UP = {"type": "counter", "unit": "", "help": "How <often>."}
@@ -95,7 +106,7 @@ def test_targets_metadata(api, query, count, first):
     ("path", "expected"),
     [
         ("scrape_pools", {"scrapePools": ["node", "other"]}),
-        ("rules?type=alert&group_limit=5&exclude_alerts=true&match[]=up", {"groups": []}),
+        ("rules?type=ALERT&group_limit=5&exclude_alerts=true&match[]=up", {"groups": []}),
         ("alerts", {"alerts": []}),
         ("alertmanagers", {"activeAlertmanagers": [], "droppedAlertmanagers": []}),
         ("status/tsdb/blocks", {"blocks": [{"ulid": "01J", "minTime": 1}]}),
