@@ -18,6 +18,7 @@ from aiohttp import web
 
 from api.body_decoding import decode
 from api.json_text import dumps
+from api.otlp_deltas import DeltaStreams
 from api.otlp_messages import decode_json, decode_protobuf
 from api.otlp_translation import translate
 from api.parts import PARTS
@@ -64,6 +65,7 @@ class OtlpReceiver:
 
     def __init__(self, pushes: PushAppender, settings: Callable[[], OtlpSettings]) -> None:
         self._pushes, self._settings = pushes, settings
+        self._deltas = DeltaStreams()
         self._lock = threading.Lock()
         self._stats = OtlpStats()
 
@@ -76,7 +78,10 @@ class OtlpReceiver:
         try:
             plain = decode(body, encoding)
             request = decode_json(plain) if media == JSON else decode_protobuf(plain)
-            found = translate(request, self._settings())
+            settings = self._settings()
+            if settings.accumulate_deltas:
+                self._deltas.accumulate(request)
+            found = translate(request, settings)
         except Exception:
             self._count(OtlpStats(requests=1, failed_requests=1))
             raise

@@ -17,6 +17,7 @@ class OtlpSettings:
     """Fields are those of Prometheus' `otlp` section.
 
     `native_delta` is the feature `otlp-native-delta-ingestion`: deltas are stored as they come.
+    `accumulate_deltas` is the feature `otlp-deltatocumulative`: they become running totals.
     `target_info_interval_ms`: so often at least `target_info` has a sample while others have.
     """
 
@@ -30,6 +31,7 @@ class OtlpSettings:
     label_name_underscore_sanitization: bool = True
     label_name_preserve_multiple_underscores: bool = True
     native_delta: bool = False
+    accumulate_deltas: bool = False
     target_info_interval_ms: int = 150_000
 
     @property

@@ -278,8 +278,10 @@ PROMQL_FEATURES = (
 )
 """What `--enable-feature` may name."""
 
-RECEIVER_FEATURES = ("otlp-native-delta-ingestion",)
-"""What else it may name."""
+OTLP_NATIVE_DELTAS = "otlp-native-delta-ingestion"
+OTLP_DELTA_TOTALS = "otlp-deltatocumulative"
+RECEIVER_FEATURES = (OTLP_NATIVE_DELTAS, OTLP_DELTA_TOTALS)
+"""What becomes of OTLP's deltas: stored as they come, or made running totals; not both."""
 
 START_ZEROS = "created-timestamp-zero-ingestion"
 START_STORAGE = "st-storage"

@@ -16,6 +16,8 @@ from gnomon.flag_table import (
     BLOCK_MS_MAX,
     FLAGS,
     HARMLESS_FEATURES,
+    OTLP_DELTA_TOTALS,
+    OTLP_NATIVE_DELTAS,
     PAGE_TITLE,
     PROMQL_FEATURES,
     RECEIVER_FEATURES,
@@ -251,6 +253,10 @@ def _features(values: list[str]) -> frozenset[str]:
     for name in sorted(names):
         if name not in known:
             raise _error(f"feature '{name}' is not supported by Gnomon yet")
+    if names.issuperset(RECEIVER_FEATURES):
+        raise _error(
+            f"cannot enable {OTLP_DELTA_TOTALS} and {OTLP_NATIVE_DELTAS} features at the same time"
+        )
     return frozenset(names)
 
 

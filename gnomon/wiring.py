@@ -26,7 +26,14 @@ from discovery.http import HttpDiscovery
 from discovery.kubernetes.discovery import KubernetesDiscovery
 from discovery.static import StaticDiscovery
 from gnomon.config.model import EXEMPLARS_DEFAULT
-from gnomon.flag_table import SEARCH, START_FEATURES, START_STORAGE, START_ZEROS
+from gnomon.flag_table import (
+    OTLP_DELTA_TOTALS,
+    OTLP_NATIVE_DELTAS,
+    SEARCH,
+    START_FEATURES,
+    START_STORAGE,
+    START_ZEROS,
+)
 from gnomon.measured import MeasuredEngine
 from gnomon.retention import retention
 from promql.engine import EngineOptions
@@ -244,7 +251,8 @@ def otlp_settings(options: ServeOptions, config: Config) -> OtlpSettings:
     """Combine what flags and file say of OTLP."""
     return replace(
         config.otlp,
-        native_delta="otlp-native-delta-ingestion" in options.features,
+        native_delta=OTLP_NATIVE_DELTAS in options.features,
+        accumulate_deltas=OTLP_DELTA_TOTALS in options.features,
         target_info_interval_ms=max(1, options.lookback_ms // 2),
     )
 

@@ -110,6 +110,11 @@ def test_flags_are_read(words, member, value):
             ["--enable-feature=exemplar-storage"],
             "feature 'exemplar-storage' is not supported by Gnomon yet",
         ),
+        (
+            ["--enable-feature=otlp-deltatocumulative,otlp-native-delta-ingestion"],
+            "cannot enable otlp-deltatocumulative and otlp-native-delta-ingestion features at the"
+            " same time",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
