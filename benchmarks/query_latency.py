@@ -48,7 +48,7 @@ def series(count: int):
             labels = {
                 "__name__": "http_requests_total",
                 "path": f"/api/{k % 5}",
-                "code": ("200", "200", "404", "500")[k // 5],
+                "code": ("200", "204", "404", "500")[k // 5],
                 **base,
             }
             speed = rng.randrange(1, 300)

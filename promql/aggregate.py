@@ -1,7 +1,7 @@
 """Aggregations: `sum by (job) (...)` and all others, over groups of series at every step.
 
 From: `evaluate.py`.   Groups are numbers of distinct label columns; the arithmetic is in
-`aggregate_kernels.py`. topk and its kin, which keep series instead of folding them, are in
+`aggregate_folds.py`. topk and its kin, which keep series instead of folding them, are in
 `ranking.py`; `count_values`, which makes labels of values, in `count_values.py`.
 """
 
@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.aggregate_kernels import (
-    count_rows,
-    extreme_rows,
-    mean_rows,
-    quantile_rows,
-    sum_rows,
-    variance_rows,
-)
+from promql.aggregate_folds import FOLDS
+from promql.aggregate_kernels import quantile_rows
 from promql.count_values import count_values
 from promql.grouping import group_series, rows_by_group
 from promql.histogram_aggregate import fold_histograms
@@ -28,15 +22,8 @@ from promql.quantiles import warn_quantile
 from promql.ranking import SELECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy.typing as npt
-
     from promql.context import EvalContext
     from promql.syntax import Aggregation
-
-    Floats = npt.NDArray[np.float64]
-    Ints = npt.NDArray[np.int64]
 
 
 def aggregate(
@@ -55,15 +42,18 @@ def aggregate(
         return count_values(node, operand, param.text, ctx)
     groups = group_series(operand, node.grouping, without=node.without)
     shape = (groups.count, operand.values.shape[1])
-    out = np.zeros(shape, dtype=np.float64)
-    counts = np.zeros(shape, dtype=np.int64)
     if node.op == "quantile":
         assert isinstance(param, ScalarSteps)
         warn_quantile(param.values, node.param.span if node.param else node.span, ctx)
         order, start = rows_by_group(groups)
+        out = np.zeros(shape, dtype=np.float64)
+        counts = np.zeros(shape, dtype=np.int64)
         quantile_rows(operand.values, operand.present, order, start, param.values, out, counts)
     else:
-        _FOLDS[node.op](operand, groups.of_series, out, counts)
+        fold = FOLDS[node.op](*shape)
+        counted = operand.occupied if node.op in ("count", "group") else operand.present
+        fold.add(operand.values, counted, groups.of_series)
+        out, counts = fold.result()
     histograms = None
     if operand.histograms is not None:
         if node.op in ("sum", "avg"):
@@ -71,50 +61,3 @@ def aggregate(
         elif node.op not in ("count", "group"):
             note_ignored_in_aggregation(node.op, node.expr.span, ctx)
     return Matrix(groups.labels, out, counts > 0, groups.drop_name, histograms=histograms)
-
-
-def _sum(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    sum_rows(operand.values, operand.present, group_of, out, counts)
-
-
-def _avg(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    mean_rows(operand.values, operand.present, group_of, out, counts)
-
-
-def _min(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    extreme_rows(operand.values, operand.present, group_of, False, out, counts)
-
-
-def _max(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    extreme_rows(operand.values, operand.present, group_of, True, out, counts)
-
-
-def _count(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    count_rows(operand.occupied, group_of, counts)
-    out[:] = counts
-
-
-def _group(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    count_rows(operand.occupied, group_of, counts)
-    out[:] = 1.0
-
-
-def _stdvar(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    variance_rows(operand.values, operand.present, group_of, out, counts)
-
-
-def _stddev(operand: Matrix, group_of: Ints, out: Floats, counts: Ints) -> None:
-    variance_rows(operand.values, operand.present, group_of, out, counts)
-    np.sqrt(out, out=out)
-
-
-_FOLDS: dict[str, Callable[[Matrix, Ints, Floats, Ints], None]] = {
-    "sum": _sum,
-    "avg": _avg,
-    "min": _min,
-    "max": _max,
-    "count": _count,
-    "group": _group,
-    "stdvar": _stdvar,
-    "stddev": _stddev,
-}

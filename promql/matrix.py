@@ -188,6 +188,17 @@ class Windows:
         """S."""
         return int(self.count.size)
 
+    def at_steps(self, low: int, high: int) -> Windows:
+        """Return the windows of the steps [low, high) as far as they hold floats."""
+        return replace(
+            self,
+            first=np.ascontiguousarray(self.first[:, low:high]),
+            stop=np.ascontiguousarray(self.stop[:, low:high]),
+            end_ms=self.end_ms[low:high],
+            histograms=None,
+            starts=None,
+        )
+
 
 Operand = Matrix | ScalarSteps | StringValue | Windows
 """What a function may receive and what a node may yield."""

@@ -32,7 +32,15 @@ from promql.over_time_kernels import (
     reduce_windows,
     smooth_windows,
 )
-from promql.windows import pool_at, run_windows, samples_per_step, window_result
+from promql.windows import (
+    RangeKernel,
+    cells,
+    pool_at,
+    run_kernel,
+    run_windows,
+    samples_per_step,
+    window_result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from promql.histogram_matrix import HistogramMatrix
     from promql.matrix import Operand
     from promql.syntax import Call
+    from promql.windows import Fill
 
     Floats = npt.NDArray[np.float64]
     Mask = npt.NDArray[np.bool_]
@@ -51,14 +60,9 @@ _ONE_LOOK = frozenset({COUNT, PRESENT, FIRST, LAST})
 """Reductions that cost the same for a window of any size."""
 
 
-def _reduction(
-    reduction: int, *, keep_name: bool = False
-) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
-    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
-        view = args[0]
-        assert isinstance(view, Windows)
-
-        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+def _reduction_kernel(reduction: int) -> RangeKernel:
+    def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
             reduce_windows(
                 view.values,
                 view.value_start[rows],
@@ -70,10 +74,21 @@ def _reduction(
                 present,
             )
 
-        cost = view.series_count * view.end_ms.size
-        if reduction not in _ONE_LOOK:
-            cost += int(samples_per_step(view).sum())
-        values, present = run_windows(view, ctx, cost, kernel)
+        return work
+
+    def all_samples(view: Windows) -> int:
+        return cells(view) + int(samples_per_step(view).sum())
+
+    return RangeKernel(fill, cells if reduction in _ONE_LOOK else all_samples)
+
+
+def _reduction(
+    name: str, reduction: int, *, keep_name: bool = False
+) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        values, present = run_kernel(KERNELS[name], view, ctx)
         histograms = None
         if view.histograms is not None:
             histograms = _reduced(node, Ranges(view), reduction, values, present, ctx)
@@ -103,14 +118,9 @@ def _reduced(
     return ranges.spread(histograms)
 
 
-def _extreme(
-    extreme: int, *, as_time: bool = False
-) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
-    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
-        view = args[0]
-        assert isinstance(view, Windows)
-
-        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+def _extreme_kernel(extreme: int, *, as_time: bool = False) -> RangeKernel:
+    def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
             extreme_windows(
                 view.values,
                 view.value_start[rows],
@@ -125,9 +135,17 @@ def _extreme(
                 present,
             )
 
+        return work
+
+    return RangeKernel(fill, lambda view: cells(view) + view.values.size)
+
+
+def _extreme(name: str) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
         note_ignored(view, node, ctx)
-        cost = view.series_count * view.end_ms.size + view.values.size
-        values, present = run_windows(view, ctx, cost, kernel)
+        values, present = run_kernel(KERNELS[name], view, ctx)
         return window_result(view, values, present, ctx)
 
     return implementation
@@ -242,19 +260,38 @@ def _absent_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matr
     )
 
 
+_REDUCTIONS = {
+    "sum_over_time": SUM,
+    "avg_over_time": AVG,
+    "count_over_time": COUNT,
+    "present_over_time": PRESENT,
+    "stddev_over_time": STDDEV,
+    "stdvar_over_time": STDVAR,
+    "first_over_time": FIRST,
+    "last_over_time": LAST,
+}
+
+KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
+"""Functions whose results have the name of the metric still."""
+
+KERNELS: dict[str, RangeKernel] = {
+    **{name: _reduction_kernel(reduction) for name, reduction in _REDUCTIONS.items()},
+    "min_over_time": _extreme_kernel(MIN),
+    "max_over_time": _extreme_kernel(MAX),
+    "ts_of_min_over_time": _extreme_kernel(MIN, as_time=True),
+    "ts_of_max_over_time": _extreme_kernel(MAX, as_time=True),
+}
+"""Functions of floats alone that need not have all their results at once."""
+
 FUNCTIONS: dict[str, Callable[[Call, list[Operand], EvalContext], Operand]] = {
-    "sum_over_time": _reduction(SUM),
-    "avg_over_time": _reduction(AVG),
-    "count_over_time": _reduction(COUNT),
-    "present_over_time": _reduction(PRESENT),
-    "stddev_over_time": _reduction(STDDEV),
-    "stdvar_over_time": _reduction(STDVAR),
-    "first_over_time": _reduction(FIRST, keep_name=True),
-    "last_over_time": _reduction(LAST, keep_name=True),
-    "min_over_time": _extreme(MIN),
-    "max_over_time": _extreme(MAX),
-    "ts_of_min_over_time": _extreme(MIN, as_time=True),
-    "ts_of_max_over_time": _extreme(MAX, as_time=True),
+    **{
+        name: _reduction(name, reduction, keep_name=name in KEEP_NAME)
+        for name, reduction in _REDUCTIONS.items()
+    },
+    "min_over_time": _extreme("min_over_time"),
+    "max_over_time": _extreme("max_over_time"),
+    "ts_of_min_over_time": _extreme("ts_of_min_over_time"),
+    "ts_of_max_over_time": _extreme("ts_of_max_over_time"),
     "ts_of_first_over_time": _edge_time(last=False),
     "ts_of_last_over_time": _edge_time(last=True),
     "quantile_over_time": _quantile_over_time,

@@ -21,9 +21,18 @@ from promql.rate_kernels import (
     last_change,
     regress,
 )
+from promql.rate_lines import along_lines
 from promql.start_time_kernels import RESET, started_change
 from promql.start_times import note_overlaps
-from promql.windows import pool_at, run_windows, samples_per_step, window_result
+from promql.windows import (
+    RangeKernel,
+    cells,
+    pool_at,
+    run_kernel,
+    run_windows,
+    samples_per_step,
+    window_result,
+)
 from tsdb.interface import METRIC_NAME
 
 if TYPE_CHECKING:
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
     from promql.matrix import Operand
     from promql.start_times import AlignedStarts
     from promql.syntax import Call
+    from promql.windows import Fill
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -43,14 +53,21 @@ if TYPE_CHECKING:
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
-def _extrapolated(
-    *, is_counter: bool, per_second: bool
-) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
-    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
-        view = args[0]
-        assert isinstance(view, Windows)
+LINES_SHARED_MIN = 4
+"""Where so many series share their times, what depends on times alone is worked out once: it
+costs as much as four series do, in time and in memory. A guess, not measured below that."""
 
-        def between_edges(rows: slice, out: Floats, present: Mask) -> None:
+
+def _change_kernel(*, is_counter: bool, per_second: bool) -> RangeKernel:
+    def fill(view: Windows, ctx: EvalContext) -> Fill:
+        if view.extension:
+            return between_edges(view)
+        if view.series_count >= LINES_SHARED_MIN * view.first.shape[0]:
+            return along_lines(view, ctx, is_counter=is_counter, per_second=per_second)
+        return extrapolated(view)
+
+    def between_edges(view: Windows) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
             change_between_edges(
                 view.times,
                 view.time_start[rows],
@@ -68,7 +85,10 @@ def _extrapolated(
                 present,
             )
 
-        def extrapolated(rows: slice, out: Floats, present: Mask) -> None:
+        return work
+
+    def extrapolated(view: Windows) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
             extrapolated_change(
                 view.times,
                 view.time_start[rows],
@@ -85,8 +105,18 @@ def _extrapolated(
                 present,
             )
 
-        kernel = between_edges if view.extension else extrapolated
-        values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        return work
+
+    return RangeKernel(fill, cells)
+
+
+def _extrapolated(
+    kernel: RangeKernel, *, is_counter: bool, per_second: bool
+) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        values, present = run_kernel(kernel, view, ctx)
         if is_counter and view.starts is not None:
             _from_starts(node, view, view.starts, values, present, ctx, per_second=per_second)
         histograms = None
@@ -99,7 +129,7 @@ def _extrapolated(
             ranges.withdraw(present, mixed)
             histograms = ranges.spread(histograms)
         if is_counter:
-            _hint_no_counter(node, view, present, ctx)
+            hint_no_counter(node, view, np.asarray(present.any(axis=1)), ctx)
         return window_result(view, values, present, ctx, histograms=histograms)
 
     return implementation
@@ -176,13 +206,16 @@ def _count_starts(view: Windows, starts: AlignedStarts, values: Floats) -> None:
     values[rows] += (total[high] - total[low]).astype(np.float64)
 
 
-def _hint_no_counter(node: Call, view: Windows, present: Mask, ctx: EvalContext) -> None:
-    """Tell the user once for each metric with a result whose name is not that of a counter."""
+def hint_no_counter(node: Call, view: Windows, having: Mask, ctx: EvalContext) -> None:
+    """Tell the user once for each metric with a result whose name is not that of a counter.
+
+    `having` bool[S] says which series have any result.
+    """
     names = view.labels.column(METRIC_NAME)
     symbols = names[:1] if (names == names[:1]).all() else np.unique(names)
     for symbol in symbols.tolist():
         name = view.labels.symbols.text(symbol)
-        if name and not name.endswith(COUNTER_SUFFIXES) and present[names == symbol].any():
+        if name and not name.endswith(COUNTER_SUFFIXES) and having[names == symbol].any():
             ctx.annotations.info(
                 "metric might not be a counter, name does not end in "
                 f'_total/_sum/_count/_bucket: "{name}"',
@@ -190,12 +223,9 @@ def _hint_no_counter(node: Call, view: Windows, present: Mask, ctx: EvalContext)
             )
 
 
-def _last_change(*, is_rate: bool) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
-    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
-        view = args[0]
-        assert isinstance(view, Windows)
-
-        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+def _last_change_kernel(*, is_rate: bool) -> RangeKernel:
+    def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
             last_change(
                 view.times,
                 view.time_start[rows],
@@ -209,7 +239,18 @@ def _last_change(*, is_rate: bool) -> Callable[[Call, list[Operand], EvalContext
                 present,
             )
 
-        values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        return work
+
+    return RangeKernel(fill, cells)
+
+
+def _last_change(
+    kernel: RangeKernel, *, is_rate: bool
+) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        values, present = run_kernel(kernel, view, ctx)
         if is_rate and view.starts is not None:
             _reset_by_start(view, view.starts, values)
         histograms = None
@@ -223,12 +264,9 @@ def _last_change(*, is_rate: bool) -> Callable[[Call, list[Operand], EvalContext
     return implementation
 
 
-def _count_steps(*, only_falls: bool) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
-    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
-        view = args[0]
-        assert isinstance(view, Windows)
-
-        def kernel(rows: slice, out: Floats, present: Mask) -> None:
+def _count_steps_kernel(*, only_falls: bool) -> RangeKernel:
+    def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
             count_steps(
                 view.values,
                 view.value_start[rows],
@@ -240,7 +278,18 @@ def _count_steps(*, only_falls: bool) -> Callable[[Call, list[Operand], EvalCont
                 present,
             )
 
-        values, present = run_windows(view, ctx, view.series_count * view.end_ms.size, kernel)
+        return work
+
+    return RangeKernel(fill, cells)
+
+
+def _count_steps(
+    kernel: RangeKernel, *, only_falls: bool
+) -> Callable[[Call, list[Operand], EvalContext], Matrix]:
+    def implementation(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
+        view = args[0]
+        assert isinstance(view, Windows)
+        values, present = run_kernel(kernel, view, ctx)
         if only_falls and view.starts is not None:
             _count_starts(view, view.starts, values)
         if view.histograms is not None:
@@ -291,14 +340,28 @@ def _predict_linear(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix
     return _regression(node, view, ahead.values, ctx)
 
 
+KERNELS: dict[str, RangeKernel] = {
+    "rate": _change_kernel(is_counter=True, per_second=True),
+    "increase": _change_kernel(is_counter=True, per_second=False),
+    "delta": _change_kernel(is_counter=False, per_second=False),
+    "irate": _last_change_kernel(is_rate=True),
+    "idelta": _last_change_kernel(is_rate=False),
+    "changes": _count_steps_kernel(only_falls=False),
+    "resets": _count_steps_kernel(only_falls=True),
+}
+"""Functions of floats alone that need not have all their results at once."""
+
+COUNTERS = frozenset({"rate", "increase"})
+"""Functions that expect a counter, and say so where a metric's name is not that of one."""
+
 FUNCTIONS: dict[str, Callable[[Call, list[Operand], EvalContext], Operand]] = {
-    "rate": _extrapolated(is_counter=True, per_second=True),
-    "increase": _extrapolated(is_counter=True, per_second=False),
-    "delta": _extrapolated(is_counter=False, per_second=False),
-    "irate": _last_change(is_rate=True),
-    "idelta": _last_change(is_rate=False),
-    "changes": _count_steps(only_falls=False),
-    "resets": _count_steps(only_falls=True),
+    "rate": _extrapolated(KERNELS["rate"], is_counter=True, per_second=True),
+    "increase": _extrapolated(KERNELS["increase"], is_counter=True, per_second=False),
+    "delta": _extrapolated(KERNELS["delta"], is_counter=False, per_second=False),
+    "irate": _last_change(KERNELS["irate"], is_rate=True),
+    "idelta": _last_change(KERNELS["idelta"], is_rate=False),
+    "changes": _count_steps(KERNELS["changes"], only_falls=False),
+    "resets": _count_steps(KERNELS["resets"], only_falls=True),
     "deriv": _deriv,
     "predict_linear": _predict_linear,
 }

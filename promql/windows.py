@@ -45,6 +45,21 @@ if TYPE_CHECKING:
     Offsets = npt.NDArray[np.int32]
     Mask = npt.NDArray[np.bool_]
 
+    Fill = Callable[[slice, Floats, Mask], object]
+    """Gets the series to do as a slice, and their rows of values and presence [rows, T]."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeKernel:
+    """A function that makes one float of each window, chunk by chunk: what windows become.
+
+    `fill` returns what writes the results of some windows; it may prepare what all series share.
+    `cost` is that of all windows, in cells or samples.
+    """
+
+    fill: Callable[[Windows, EvalContext], Fill]
+    cost: Callable[[Windows], int]
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -296,13 +311,18 @@ def samples_per_step(view: Windows) -> Ints:
     return counts
 
 
-def run_windows(
-    view: Windows, ctx: EvalContext, cost: int, kernel: Callable[[slice, Floats, Mask], object]
-) -> tuple[Floats, Mask]:
-    """Run a kernel over all series, in chunks; return what it wrote: values, present [S, T].
+def cells(view: Windows) -> int:
+    """Return how many windows there are: what a function costs that looks at each only once."""
+    return view.series_count * view.end_ms.size
 
-    `kernel` gets the rows to do as a slice of the series, and the same rows of both outputs.
-    """
+
+def run_kernel(kernel: RangeKernel, view: Windows, ctx: EvalContext) -> tuple[Floats, Mask]:
+    """Return what a kernel makes of all windows: values, present [S, T]."""
+    return run_windows(view, ctx, kernel.cost(view), kernel.fill(view, ctx))
+
+
+def run_windows(view: Windows, ctx: EvalContext, cost: int, kernel: Fill) -> tuple[Floats, Mask]:
+    """Run a kernel over all series, in chunks; return what it wrote: values, present [S, T]."""
     series, steps = view.series_count, view.end_ms.size
     ctx.budget.reserve(series * steps)
     values = np.empty((series, steps), dtype=np.float64)
