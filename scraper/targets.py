@@ -125,19 +125,24 @@ class BadTargetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class GroupTargets:
-    """What one group came to. `dropped` is capped as the job wants it, `dropped_count` is not."""
+    """What one group came to. `dropped` is capped as the job wants it, `dropped_count` is not.
+
+    `made` has what each target came to, None for one that was dropped or failed.
+    """
 
     active: Sequence[Target]
     dropped: Sequence[DroppedTarget]
     dropped_count: int
     failures: Sequence[str]
+    made: Sequence[Target | None]
 
 
 class TargetMaker:
     """Makes targets of a job's groups, and remembers what each group came to.
 
     Discovery hands on a group that did not change as the very object it was: then its targets are
-    those of before, and one change among ten thousand targets costs the relabelling of one.
+    those of before. Within a group that did change, targets that are the same stay. So one change
+    among ten thousand targets costs the relabelling of one.
     """
 
     def __init__(self) -> None:
@@ -169,16 +174,18 @@ class TargetMaker:
             if entry is None:
                 entry = of_source.get(group.source)
                 if entry is None or entry[0] != group:
-                    entry = group, group_targets(job, rules, group)
+                    entry = group, group_targets(job, rules, group, entry)
                 else:
                     entry = group, entry[1]
             made[id(group)] = entry
             found = entry[1]
             # Of doubles the last is shown, as in Prometheus: they differ in what was discovered.
-            active |= {target.key: target for target in found.active}
-            dropped += found.dropped
-            dropped_count += found.dropped_count
-            failures += found.failures
+            for target in found.active:
+                active[target.key] = target
+            if found.dropped_count or found.failures:
+                dropped += found.dropped
+                dropped_count += found.dropped_count
+                failures += found.failures
         self._job, self._rules, self._made = job, rules, made
         self._of_source = {entry[0].source: entry for entry in made.values()}
         keep = job.limits.keep_dropped_targets or len(dropped)
@@ -192,13 +199,32 @@ def targets_of(job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGrou
     return TargetMaker().targets(job, rules, groups)
 
 
-def group_targets(job: ScrapeJob, rules: CompiledRules, group: TargetGroup) -> GroupTargets:
-    """Return what one group comes to, doubles included."""
-    active: list[Target] = []
+def group_targets(
+    job: ScrapeJob,
+    rules: CompiledRules,
+    group: TargetGroup,
+    before: tuple[TargetGroup, GroupTargets] | None = None,
+) -> GroupTargets:
+    """Return what one group comes to, doubles included.
+
+    `before` is what the same job and rules made of an earlier state of the group.
+    """
+    known: dict[str, tuple[Mapping[str, str], Target | None]] = {}
+    if before is not None and before[0].labels == group.labels:
+        known = {
+            own.get(ADDRESS, ""): (own, target)
+            for own, target in zip(before[0].targets, before[1].made, strict=True)
+        }
+    made: list[Target | None] = []
     dropped: list[DroppedTarget] = []
     failures: list[str] = []
     dropped_count, keep = 0, job.limits.keep_dropped_targets
     for position, own in enumerate(group.targets):
+        same, target = known.get(own.get(ADDRESS, ""), (None, None))
+        if target is not None and same == own:
+            made.append(target)
+            continue
+        made.append(None)
         discovered = discovered_labels(job, own, group.labels)
         labels = rules.apply(discovered)
         if not labels:
@@ -207,10 +233,13 @@ def group_targets(job: ScrapeJob, rules: CompiledRules, group: TargetGroup) -> G
                 dropped.append(DroppedTarget(discovered, job.job_name))
             continue
         try:
-            active.append(build_target(job, labels, discovered))
+            made[-1] = build_target(job, labels, discovered)
         except BadTargetError as e:
             failures.append(f"instance {position} in group {group.source}: {e}")
-    return GroupTargets(tuple(active), tuple(dropped), dropped_count, tuple(failures))
+    active = tuple(target for target in made if target is not None)
+    # One tuple for both where all are active, as they mostly are.
+    made_all = active if len(active) == len(made) else tuple(made)
+    return GroupTargets(active, tuple(dropped), dropped_count, tuple(failures), made_all)
 
 
 def discovered_labels(

@@ -71,6 +71,8 @@ class Problems:
         """Raise ConfigError with all faults, in the order of the file."""
         for section in self.sections:
             section.note_unknown()
+        # They refer back to this: without that the document goes as soon as nobody reads it.
+        self.sections.clear()
         self.raise_found()
 
     def raise_found(self) -> None:
@@ -120,14 +122,18 @@ def _composed(text: str) -> list[yaml.Node]:
     """
     quick = getattr(yaml, "CSafeLoader", None)
     if quick is not None:
-        with contextlib.suppress(yaml.YAMLError, UnicodeError), _no_collection():
+        with contextlib.suppress(yaml.YAMLError, UnicodeError), without_collection():
             return list(yaml.compose_all(text, Loader=quick))
     return list(yaml.compose_all(text, Loader=yaml.SafeLoader))
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector away: half a second among so many new nodes, for nothing."""
+def without_collection() -> Iterator[None]:
+    """Keep the garbage collector away while a document is read.
+
+    Its nodes are so many that all objects of the process are looked at again and again: 1.3 s of
+    the 1.6 that ten thousand targets took. They form no cycles, and go as soon as they are read.
+    """
     if not gc.isenabled():
         yield
         return

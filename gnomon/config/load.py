@@ -15,7 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnomon.config.document import ConfigError, go_quote, read_document
+from gnomon.config.document import (
+    ConfigError,
+    go_quote,
+    read_document,
+    without_collection,
+)
 from gnomon.config.model import (
     EXEMPLARS_DEFAULT,
     GOGC_DEFAULT,
@@ -69,6 +74,7 @@ def _decoded(text: str, folder: Path, environment: tuple[tuple[str, str], ...]) 
     return load_text(text, folder, dict(environment))
 
 
+@without_collection()
 def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = None) -> Config:
     """Decode the text of a main file; names in it are relative to `folder`."""
     top, problems = read_document(text, "config.plain")
@@ -139,6 +145,7 @@ def _with_included(config: Config, folder: Path) -> Config:
     return replace(config, jobs=tuple(jobs))
 
 
+@without_collection()
 def _included(path: Path, defaults: GlobalConfig) -> list[JobConfig]:
     try:
         text = path.read_text(encoding="utf-8")

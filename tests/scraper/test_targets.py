@@ -131,7 +131,7 @@ class CountingRules:
         return dict(labels)
 
 
-def test_only_groups_that_changed_are_relabelled_again():
+def test_only_targets_that_changed_are_relabelled_again():
     job, rules, maker = ScrapeJob("j"), CountingRules(), TargetMaker()
 
     def group(number, port=1):
@@ -147,13 +147,13 @@ def test_only_groups_that_changed_are_relabelled_again():
     assert urls(groups) == first
     groups[50] = group(50, port=2)
     assert urls(groups)[100:102] == ["http://h50:2/metrics", "http://h50:9/metrics"]
-    assert rules.applied == 202
+    assert rules.applied == 201
     del groups[:50]
     assert len(urls(groups)) == 100
-    assert rules.applied == 202
+    assert rules.applied == 201
     # Another job, or other rules, mean everything anew.
     maker.targets(ScrapeJob("k"), rules, groups)
-    assert rules.applied == 302
+    assert rules.applied == 301
     assert (
         maker.targets(job, CountingRules(), groups).active
         == maker.targets(job, CountingRules(), groups).active
@@ -228,3 +228,23 @@ def test_equal_groups_of_a_reload_are_not_made_again_and_one_that_changed_is():
     after = {target.url: target for target in maker.targets(job, rules, groups(3)).active}
     assert [url for url in before if after[url] is not before[url]] == ["http://h3:1/metrics"]
     assert after["http://h3:1/metrics"].labels["x"] == "y"
+
+
+def test_one_target_that_changes_in_a_group_of_many_is_the_only_one_made_again():
+    job, maker = ScrapeJob("j"), TargetMaker()
+    rules = compile_rules([RelabelRule(RelabelAction.DROP, source_labels=("gone",), regex="yes")])
+
+    def found(*targets, **labels):
+        group = TargetGroup("0", tuple({"__address__": a, **more} for a, more in targets), labels)
+        return {target.url: target for target in maker.targets(job, rules, [group]).active}
+
+    first = found(("a", {}), ("b", {"x": "1"}), ("c", {"gone": "yes"}), ("d", {}))
+    second = found(("new", {}), ("a", {}), ("b", {"x": "2"}), ("c", {}), ("d", {}))
+    url = "http://{}/metrics".format
+    assert list(second) == [url(name) for name in ("new", "a", "b", "c", "d")]
+    kept = [name for name in ("a", "b", "d") if second[url(name)] is first[url(name)]]
+    assert kept == ["a", "d"]
+    assert second[url("b")].labels["x"] == "2"
+    # Labels of the group are labels of all.
+    third = found(("a", {}), ("d", {}), y="1")
+    assert [target.labels["y"] for target in third.values()] == ["1", "1"]
