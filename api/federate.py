@@ -41,7 +41,7 @@ async def federate(request: web.Request) -> web.Response:
     start_ms = end_ms - parts.options.lookback_ms + 1
     external = parts.options.external_labels
     wanted = negotiate(request.headers.get("Accept", ""))
-    body = await parts.gate.call(
+    body = await parts.gate.read(
         lambda: exposition(parts.storage, sets, start_ms, end_ms, external, wanted)
     )
     return whole(request, body, content_type=wanted.content_type)

@@ -2,14 +2,18 @@
 
 From: handlers.   To: `promql.engine` and storage, in threads.
 
-At most `concurrency_max` queries are evaluated at once; the others wait, and the wait counts
-against their timeout. A client that goes away cancels its query: the transports are looked at while
-queries run, since aiohttp says nothing to a handler that does not write.
+At most `concurrency_max` queries are begun at once; the others wait, and the wait counts
+against their timeout. What is begun shares a thread for each core with label calls: the scraper has
+to have its turns as well, see `threads.py`. A client that goes away cancels its query: the
+transports are looked at while queries run, since aiohttp says nothing to a handler that does not
+write.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -28,8 +32,16 @@ T = TypeVar("T")
 POLL_S = 0.1
 """How long a gone client goes unnoticed."""
 
-CALL_THREADS = 8
-"""Threads for label calls, chunks of replies and the like. A guess, not measured."""
+READ_THREADS_MAX = 4
+"""Threads for queries and label calls, if there are as many cores. Their kernels use all cores
+anyway, and of what is Python one runs at a time. With two, 100 targets scraped each second missed
+nothing beside dashboards that kept two cores busy; with twenty, nine scrapes in ten."""
+
+CALL_THREADS = 2
+"""Threads for what may wait for something, or tells of the server itself."""
+
+RELIEF_S = 0.5
+"""How long a thread may be kept without a pause before another takes its place."""
 
 WRITE_THREADS = 2
 """Threads for what is pushed. Storage takes one batch at a time, so that more would only queue
@@ -66,7 +78,8 @@ class Gate:
     def __init__(self, concurrency_max: int) -> None:
         self._concurrency_max = max(1, concurrency_max)
         self._slots = asyncio.Semaphore(self._concurrency_max)
-        self._query_threads = Threads(self._concurrency_max, "query")
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        self._read_threads = Threads(max(2, min(cores, READ_THREADS_MAX)), "query")
         self._call_threads = Threads(CALL_THREADS, "api")
         self._write_threads = Threads(WRITE_THREADS, "write")
         self._running: dict[threading.Event, web.Request] = {}
@@ -95,22 +108,23 @@ class Gate:
         """Evaluate in a thread as soon as there is a slot.
 
         `evaluate(canceled, timeout_s, queue_s)` gets what is left of the timeout, and how long
-        it waited. Raises what it raises, QueryTimeoutError when the wait was too long, and
-        CanceledError when the client went away.
+        it waited; it calls `pause` now and then. Raises what it raises, QueryTimeoutError when the
+        wait was too long, and CanceledError when the client went away.
         """
         begin = time.monotonic()
         if self._slots.locked():
             await self._wait_for_slot(request, timeout_s)
         else:
             await self._slots.acquire()
-        queue_s = time.monotonic() - begin
         canceled = threading.Event()
+
+        def work() -> T:
+            queue_s = time.monotonic() - begin
+            return evaluate(canceled, timeout_s - queue_s, queue_s)
+
         try:
             # The slot is free when the thread is, which may be after this handler was cancelled.
-            running = self._query_threads.submit(
-                lambda: evaluate(canceled, timeout_s - queue_s, queue_s),
-                lambda: self._ended(canceled),
-            )
+            running = self._read_threads.submit(work, lambda: self._ended(canceled))
         except BaseException:
             self._slots.release()
             raise
@@ -123,8 +137,16 @@ class Gate:
             canceled.set()
             raise
 
+    def pause(self) -> None:
+        """Let others have their turn; for long work of `query` and `read`, in the middle of it."""
+        self._read_threads.pause()
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Run something that reads storage or makes a reply, in a thread and in its turn."""
+        return await self._read_threads.submit(work)
+
     async def call(self, work: Callable[[], T]) -> T:
-        """Run something that may block, and is neither query nor write, in a thread."""
+        """Run something that may block, and neither reads samples nor writes, in a thread."""
         return await self._call_threads.submit(work)
 
     async def write(self, work: Callable[[], T], body_bytes: int = 0) -> T:
@@ -149,7 +171,7 @@ class Gate:
     async def close(self) -> None:
         """Cancel what runs and end the threads."""
         self.cancel_all()
-        for threads in (self._query_threads, self._call_threads, self._write_threads):
+        for threads in (self._read_threads, self._call_threads, self._write_threads):
             await threads.close()
         if self._watching is not None:
             self._watching.cancel()
@@ -157,6 +179,7 @@ class Gate:
     def _watch(self) -> None:
         """Cancel the queries whose clients are gone; look again as long as any runs."""
         self._watching = None
+        self._read_threads.relieve(RELIEF_S)
         for canceled, request in self._running.items():
             if _gone(request):
                 canceled.set()

@@ -49,7 +49,12 @@ async def instant(request: web.Request) -> web.StreamResponse:
 
     def evaluate(text: str, canceled: threading.Event, left_s: float) -> QueryResult:
         return parts.engine.instant(
-            text, at.query_ms, timeout_s=left_s, lookback_ms=lookback_ms, canceled=canceled
+            text,
+            at.query_ms,
+            timeout_s=left_s,
+            lookback_ms=lookback_ms,
+            canceled=canceled,
+            pause=parts.gate.pause,
         )
 
     return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit)
@@ -89,6 +94,7 @@ async def over_range(request: web.Request) -> web.StreamResponse:
             timeout_s=left_s,
             lookback_ms=lookback_ms,
             canceled=canceled,
+            pause=parts.gate.pause,
         )
 
     return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit)
@@ -182,7 +188,7 @@ async def exemplars(request: web.Request) -> web.StreamResponse:
         found = parts.storage.select_exemplars(matcher_sets, start_ms, end_ms)
         return packed(iter([success_body(_exemplar_members(found))]), offered)
 
-    return await answer(request, await parts.gate.call(run))
+    return await answer(request, await parts.gate.read(run))
 
 
 def _exemplar_members(found: ExemplarColumns) -> list[dict[str, object]]:

@@ -222,7 +222,7 @@ async def read(request: web.Request) -> web.Response:
 
     try:
         async with request.app[SLOTS]:
-            packed, headers = await parts.gate.call(answer)
+            packed, headers = await parts.gate.read(answer)
     except (BodyError, WireError, ReadError, BadMatcherError) as error:
         return text(f"{error}\n", 400)
     except TooManySamplesError as error:

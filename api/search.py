@@ -169,7 +169,7 @@ async def _answer(
         metadata = label == METRIC_NAME and "metadata" in search.include
         return _lines(search, found, known, _metadata(parts) if metadata else {})
 
-    return whole(request, await parts.gate.call(run), content_type=LINES)
+    return whole(request, await parts.gate.read(run), content_type=LINES)
 
 
 def _lines(

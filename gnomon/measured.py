@@ -6,11 +6,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from promql.context import go_on
 from promql.engine import Engine
 from promql.result_cache import CacheStats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from promql.engine import EngineOptions
     from promql.result import QueryResult
@@ -82,10 +83,16 @@ class MeasuredEngine(Engine):
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         canceled: threading.Event | None = None,
+        pause: Callable[[], None] = go_on,
     ) -> QueryResult:
         """Answer as `Engine.instant` does."""
         result = super().instant(
-            query, time_ms, timeout_s=timeout_s, lookback_ms=lookback_ms, canceled=canceled
+            query,
+            time_ms,
+            timeout_s=timeout_s,
+            lookback_ms=lookback_ms,
+            canceled=canceled,
+            pause=pause,
         )
         return self._counted(result)
 
@@ -99,6 +106,7 @@ class MeasuredEngine(Engine):
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         canceled: threading.Event | None = None,
+        pause: Callable[[], None] = go_on,
     ) -> QueryResult:
         """Answer as `Engine.range` does."""
         result = super().range(
@@ -109,6 +117,7 @@ class MeasuredEngine(Engine):
             timeout_s=timeout_s,
             lookback_ms=lookback_ms,
             canceled=canceled,
+            pause=pause,
         )
         return self._counted(result)
 

@@ -13,11 +13,16 @@ from promql.rows import RowRunner
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
     from promql.annotations import Annotations
     from promql.labels import QuerySymbols
+
+
+def go_on() -> None:
+    """Pause not at all: there is nobody else."""
 
 
 class Budget:
@@ -26,11 +31,19 @@ class Budget:
     Long loops call `check()` between chunks of series, `take()` before they hold more samples.
     The evaluator settles the account after every node: what is held then is the node's answer,
     so a function that takes need not give back. Held are the points that are present; a matrix
-    may have many more cells, and `reserve()` bounds those.
+    may have many more cells, and `reserve()` bounds those. `pause` is called where the query can
+    let others have their turn: at every check.
     """
 
-    def __init__(self, samples_max: int, deadline_s: float, canceled: threading.Event) -> None:
+    def __init__(
+        self,
+        samples_max: int,
+        deadline_s: float,
+        canceled: threading.Event,
+        pause: Callable[[], None] = go_on,
+    ) -> None:
         self._samples_max, self._deadline_s, self._canceled = samples_max, deadline_s, canceled
+        self._pause = pause
         self._held = 0
         self.peak_samples = 0
 
@@ -55,6 +68,7 @@ class Budget:
 
     def check(self) -> None:
         """Raise `QueryTimeoutError` or `CanceledError` if the query must end now."""
+        self._pause()
         if self._canceled.is_set():
             raise CanceledError
         if time.monotonic() > self._deadline_s:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from promql.annotations import Annotations
-from promql.context import Budget
+from promql.context import Budget, go_on
 from promql.errors import RefusedQueryError
 from promql.parse import parse
 from promql.plan import QueryTimes
@@ -29,6 +29,8 @@ from promql.syntax import ValueType
 from promql.value_types import value_type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from promql.result import MatrixResult, ResultValue
     from promql.syntax import Expr
     from tsdb.interface import ChangeSource, SeriesReader
@@ -93,13 +95,15 @@ class Engine:
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         canceled: threading.Event | None = None,
+        pause: Callable[[], None] = go_on,
     ) -> QueryResult:
         """Answer a query at one time. A range vector is answered with its samples.
 
-        Raises the QueryErrors of `errors.py`.
+        `pause` is called in the middle of long work, to let others have their turn. Raises the
+        QueryErrors of `errors.py`.
         """
         times = self._times(time_ms, time_ms, 0, lookback_ms)
-        return self._run(query, times, timeout_s, canceled, instant=True)
+        return self._run(query, times, timeout_s, canceled, pause, instant=True)
 
     def range(
         self,
@@ -111,14 +115,15 @@ class Engine:
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         canceled: threading.Event | None = None,
+        pause: Callable[[], None] = go_on,
     ) -> QueryResult:
         """Answer a query at every step from `start_ms` to `end_ms`, inclusive.
 
-        `step_ms` is positive. Raises the QueryErrors of `errors.py`.
+        `step_ms` is positive; `pause` is as for `instant`. Raises the QueryErrors of `errors.py`.
         """
         assert step_ms > 0
         times = self._times(start_ms, end_ms, step_ms, lookback_ms)
-        return self._run(query, times, timeout_s, canceled, instant=False)
+        return self._run(query, times, timeout_s, canceled, pause, instant=False)
 
     def _times(
         self, start_ms: int, end_ms: int, step_ms: int, lookback_ms: int | None
@@ -137,6 +142,7 @@ class Engine:
         times: QueryTimes,
         timeout_s: float | None,
         canceled: threading.Event | None,
+        pause: Callable[[], None],
         *,
         instant: bool,
     ) -> QueryResult:
@@ -145,7 +151,7 @@ class Engine:
         # A request may shorten the time limit, never lengthen it.
         limit_s = options.timeout_s if timeout_s is None else min(timeout_s, options.timeout_s)
         budget = Budget(
-            options.samples_max, time.monotonic() + limit_s, canceled or threading.Event()
+            options.samples_max, time.monotonic() + limit_s, canceled or threading.Event(), pause
         )
         expr = self._parsed.get(query)
         kind = value_type(expr)

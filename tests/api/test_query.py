@@ -31,16 +31,16 @@ class ScriptedEngine:
         self.act = act
         self.options = EngineOptions()
 
-    def instant(self, query, time_ms, *, timeout_s, lookback_ms, canceled):
+    def instant(self, query, time_ms, *, timeout_s, lookback_ms, canceled, pause):
         return self.act(
             query=query, time_ms=time_ms, timeout_s=timeout_s, lookback_ms=lookback_ms,
-            canceled=canceled,
+            canceled=canceled, pause=pause,
         )  # fmt: skip
 
-    def range(self, query, start_ms, end_ms, step_ms, *, timeout_s, lookback_ms, canceled):
+    def range(self, query, start_ms, end_ms, step_ms, *, timeout_s, lookback_ms, canceled, pause):
         return self.act(
             query=query, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, timeout_s=timeout_s,
-            lookback_ms=lookback_ms, canceled=canceled,
+            lookback_ms=lookback_ms, canceled=canceled, pause=pause,
         )  # fmt: skip
 
     def close(self):
