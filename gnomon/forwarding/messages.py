@@ -27,15 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Floats:
-    """Floats of entries, sorted by entry, in the order of the log within one. Shapes: [N]."""
+    """Floats of entries, sorted by entry, in the order of the log within one. Shapes: [N].
+
+    `starts`: when what they count began, 0 where nobody says; None for nobody at all.
+    """
 
     entries: Entries
     times: Ints
     bits: Words
+    starts: Ints | None = None
 
     def part(self, which: slice | Ints) -> Floats:
         """Return some of them."""
-        return Floats(self.entries[which], self.times[which], self.bits[which])
+        starts = None if self.starts is None else self.starts[which]
+        return Floats(self.entries[which], self.times[which], self.bits[which], starts)
 
     def encoded(self, writer: MessageWriter) -> Bytes:
         """Return them as a message."""
@@ -50,10 +55,14 @@ class Histograms:
     times: Ints
     rows: Ints
     columns: HistogramColumns
+    starts: Ints | None = None
 
     def part(self, which: slice | Ints) -> Histograms:
         """Return some of them."""
-        return Histograms(self.entries[which], self.times[which], self.rows[which], self.columns)
+        starts = None if self.starts is None else self.starts[which]
+        return Histograms(
+            self.entries[which], self.times[which], self.rows[which], self.columns, starts
+        )
 
     def encoded(self, writer: MessageWriter) -> Bytes:
         """Return them as a message."""
@@ -77,7 +86,7 @@ class Histograms:
         encode_histograms(
             np.ascontiguousarray(rows),
             np.ascontiguousarray(self.times),
-            np.zeros(rows.size, np.int64),
+            starts_or_zeros(self.starts, rows.size),
             columns.schema,
             columns.hint,
             columns.is_float,
@@ -131,6 +140,11 @@ class Exemplars:
 
 
 Waiting = Floats | Histograms | Exemplars
+
+
+def starts_or_zeros(starts: Ints | None, size: int) -> Ints:
+    """Return start timestamps as kernels take them."""
+    return np.zeros(size, np.int64) if starts is None else np.ascontiguousarray(starts)
 
 
 class MessageWriter(Protocol):

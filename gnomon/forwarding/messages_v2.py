@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnomon.forwarding.messages import starts_or_zeros
 from gnomon.forwarding.v2_kernels import (
     encode_exemplars,
     encode_floats,
@@ -51,7 +52,8 @@ class WriterV2:
         self._begin()
         out = np.empty(self._room(floats.entries) + 33 * floats.entries.size, np.uint8)
         size = encode_floats(
-            floats.entries, floats.times, floats.bits, np.zeros(floats.times.size, np.int64),
+            floats.entries, floats.times, floats.bits,
+            starts_or_zeros(floats.starts, floats.times.size),
             refs, first, self._table.metrics, self._table.traits,
             self._local, self._used, self._counts, out,
         )  # fmt: skip

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +25,9 @@ from gnomon.forwarding.messages import Exemplars, Floats, Histograms
 from gnomon.forwarding.messages_v1 import WriterV1
 from gnomon.forwarding.messages_v2 import WriterV2
 from gnomon.forwarding.sender import Sender
-from gnomon.forwarding.series_table import DROPPED, UNKNOWN, SeriesTable
+from gnomon.forwarding.series_table import COMPANION, DROPPED, UNKNOWN, SeriesTable
 from gnomon.forwarding.settings import V2_MESSAGE
+from gnomon.forwarding.start_times import Starts, starts_of
 from gnomon.forwarding.stats import QueueCounts
 from scraper.relabel import compile_rules
 from tsdb.wal import choose_series
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gnomon.forwarding.positions import PositionFile
     from gnomon.forwarding.settings import RemoteWriteSettings
     from tsdb.interface import Ints, MetricMetadata
+    from tsdb.label_kernels import Words
     from tsdb.wal_hold import HeldLog
     from tsdb.wal_tail import Logged
 
@@ -76,6 +78,7 @@ class _Window:
     floats: list[Floats] = field(default_factory=list)
     histograms: list[Histograms] = field(default_factory=list)
     exemplars: list[Exemplars] = field(default_factory=list)
+    starts: list[Starts] = field(default_factory=list)
 
     def note(self, count: int) -> None:
         """Count what was added; the first of it begins the window."""
@@ -113,6 +116,7 @@ class Queue:
         self._rate = self._seconds_each = 0.0
         self._saved_at = 0.0
         self._checkpoint = -1
+        self._last_starts: list[Starts] = []
         self.delivered = WalPosition(0)
         """Everything before it was delivered, or needs no delivery."""
         queue = settings.queue
@@ -192,9 +196,12 @@ class Queue:
             return False
         began, waited = time.monotonic(), delivery.seconds
         if window.floats:
-            await delivery.deliver(_sorted_floats(window.floats), self._shards)
+            floats = _sorted_floats(window.floats)
+            starts = starts_of(floats.entries, floats.times, window.starts)
+            await delivery.deliver(replace(floats, starts=starts), self._shards)
         for histograms in window.histograms:
-            await delivery.deliver(histograms, self._shards)
+            starts = starts_of(histograms.entries, histograms.times, window.starts)
+            await delivery.deliver(replace(histograms, starts=starts), self._shards)
         for exemplars in window.exemplars:
             await delivery.deliver(exemplars, 1)
         self.delivered = self._tail.position
@@ -207,12 +214,14 @@ class Queue:
         """Read until there is enough to send, or it has waited long enough."""
         queue = self.settings.queue
         most = min(WINDOW_MAX, max(queue.max_samples_per_send, queue.capacity * self._shards))
-        window = _Window()
+        window = _Window(starts=self._last_starts)
         while True:
             found = self._tail.read()
             self._note_position()
             for item in found:
                 self._take(item, window)
+            # Those of histograms stand before them, which may be in what is read next.
+            self._last_starts = window.starts[-1:] if found else self._last_starts
             if window.count >= most:
                 return window
             if found:
@@ -244,6 +253,7 @@ class Queue:
             case LoggedSamples(refs, times, bits):
                 entries, kept = self._entries(refs, "samples")
                 if kept is not None:
+                    self._take_starts(entries, times, bits, window)
                     entries, times, bits = entries[kept], times[kept], bits[kept]
                 if entries.size:
                     window.floats.append(Floats(entries, times, bits))
@@ -254,6 +264,13 @@ class Queue:
                 self._take_exemplars(item, window)
             case _:
                 pass
+
+    def _take_starts(self, entries: Entries, times: Ints, bits: Words, window: _Window) -> None:
+        """Keep the start timestamps among samples until the samples are sent that they are of."""
+        held = np.flatnonzero(entries <= COMPANION)
+        if held.size:
+            starts = bits[held].view(np.float64).astype(np.int64)
+            window.starts.append(Starts(COMPANION - entries[held], times[held], starts))
 
     def _entries(self, refs: Ints, kind: str) -> tuple[Entries, Ints | None]:
         """Return the entry of each ref, and which of them are to be sent; None is all of them."""
@@ -316,6 +333,7 @@ class Queue:
                 item.refs for item in self._tail.known_series() if isinstance(item, LoggedSeries)
             ]
             self._table.keep_only(np.unique(np.concatenate([*refs, np.empty(0, np.int64)])))
+            self._last_starts = []  # entries have other numbers now
         self._checkpoint = checkpoint
 
     def _save(self, *, now: bool = False) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnomon.forwarding.start_times import EntriesByLabels, are_companions, own_labels, places_in
 from gnomon.forwarding.v1_kernels import add_labels, encode_labels
 from tsdb.columns import GrowingColumn
 from tsdb.histogram_columns import ragged
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 UNKNOWN, DROPPED, INTERNAL = -1, -2, -3
 """Instead of an entry: a ref never met, a series that rules drop, one of storage's own."""
+COMPANION = -4
+"""What holds the start timestamps of entry e has COMPANION - e; see `start_times.py`."""
 
 _SLOT_MASK = 0xFFFFFFFF
 _TYPES = (
@@ -61,6 +64,7 @@ class SeriesTable:
         self._refs = GrowingColumn(np.uint32, reserve=0, initial=1024)
         self._metrics = GrowingColumn(np.int32, reserve=0)
         self.symbols = SymbolTable()
+        self._by_labels = EntriesByLabels()
         self._traits = np.zeros((1024, 3), np.int32)
         self._families: dict[str, MetricMetadata] = {}
 
@@ -85,7 +89,7 @@ class SeriesTable:
         return self._traits
 
     def entries_of(self, refs: Ints) -> Entries:
-        """Return the entry of each ref, or why it has none."""
+        """Return the entry of each ref, or why it has none; companions as `COMPANION` says."""
         slots = refs & _SLOT_MASK
         inside = slots < self._entry.size
         if not inside.all():
@@ -100,17 +104,27 @@ class SeriesTable:
         entries = np.full(refs.size, INTERNAL, np.int32)
         own = _is_internal(labels)
         chosen = np.flatnonzero(~own)
-        if chosen.size < refs.size:
-            labels = _chosen(labels, chosen)
-        if self._rules is None:
-            labels, kept = self._with_external(labels), np.ones(chosen.size, np.bool_)
-        else:
-            labels, kept = self._relabelled(labels, self._rules)
-        entries[chosen] = DROPPED
-        entries[chosen[kept]] = self._add(labels)
+        if chosen.size:
+            entries[chosen] = self._learn(_chosen(labels, chosen))
+        if self._by_ids and chosen.size < refs.size:
+            companions = np.flatnonzero(own & are_companions(labels))
+            bases = self._by_labels.find(own_labels(_chosen(labels, companions)))
+            entries[companions[bases >= 0]] = COMPANION - bases[bases >= 0]
         slots = refs & _SLOT_MASK
         self._make_room(int(slots.max()) + 1)
         self._entry[slots], self._generation[slots] = entries, refs >> 32
+
+    def _learn(self, labels: LabelSpans) -> Entries:
+        """Return the entry of each series, DROPPED for those that rules drop."""
+        entries = np.full(labels.series_count, DROPPED, np.int32)
+        if self._rules is None:
+            shown, kept = self._with_external(labels), np.ones(labels.series_count, np.bool_)
+        else:
+            shown, kept = self._relabelled(labels, self._rules)
+        entries[kept] = self._add(shown)
+        if self._by_ids:
+            self._by_labels.learn(labels, entries)
+        return entries
 
     def describe(self, entries: Iterable[MetricMetadata]) -> None:
         """Take what metric families are; only 2.0 sends it with samples."""
@@ -133,14 +147,18 @@ class SeriesTable:
         kept, inverse = np.unique(entries[entries >= 0], return_inverse=True)
         renumbered = entries.copy()
         renumbered[entries >= 0] = inverse
+        companions = np.flatnonzero(entries <= COMPANION)
+        place, there = places_in(kept, COMPANION - entries[companions])
+        renumbered[companions] = np.where(there, COMPANION - place, INTERNAL)
         generation = self._generation[slots]
         first = self._first.array
         starts, sizes = first[kept], first[kept + 1] - first[kept]
         at = ragged(starts, sizes)
         text, ids = self._text.array, self._refs.array
-        texts, families = self.symbols, self._families
+        texts, families, by_labels = self.symbols, self._families, self._by_labels
         self._clear()
-        self._families = families
+        by_labels.keep_only(kept)
+        self._families, self._by_labels = families, by_labels
         if self._by_ids:
             used, place = np.unique(ids[at], return_inverse=True)
             new = self.symbols.intern_ranges(*texts.ranges(used))
@@ -271,6 +289,8 @@ def _is_internal(labels: LabelSpans) -> npt.NDArray[np.bool_]:
 
 def _chosen(labels: LabelSpans, chosen: Ints) -> LabelSpans:
     """Return some of the series; the text stays whole."""
+    if chosen.size == labels.series_count:
+        return labels
     sizes = np.diff(labels.first)[chosen]
     at = ragged(labels.first[chosen], sizes)
     first = np.zeros(chosen.size + 1, np.int64)

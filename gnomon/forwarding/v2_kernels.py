@@ -68,6 +68,12 @@ def _refs_size(
     return size
 
 
+@helper(types.int64(types.int64))
+def _field_size(length: Whole) -> Whole:
+    """Return the bytes of a field that holds so many, its tag and length included."""
+    return 1 + varint_size(_U(length)) + length
+
+
 @helper(types.int64(u8, types.int64, u32r, types.int64, types.int64, types.int64, i32))
 def _put_refs(
     out: Bytes, at: Whole, refs: Ids, start: Whole, stop: Whole, size: Whole, local: Entries
@@ -81,11 +87,30 @@ def _put_refs(
     return at
 
 
+@helper(types.int64(u8, types.int64, types.int64, u32r, types.int64, types.int64, i32, i64, i64))
+def _begin_series(
+    out: Bytes,
+    at: Whole,
+    rest: Whole,
+    refs: Ids,
+    start: Whole,
+    stop: Whole,
+    local: Entries,
+    used: Ints,
+    counts: Ints,
+) -> Whole:
+    """Begin a TimeSeries with its labels, `rest` bytes of it to come; return where they begin."""
+    refs_size = _refs_size(refs, start, stop, local, used, counts)
+    out[at] = 42
+    at = put_varint(out, at + 1, _U(_field_size(refs_size) + rest))
+    return _put_refs(out, at, refs, start, stop, refs_size, local)
+
+
 @helper(types.int64(_i32r2, types.int64, i32, i64, i64))
 def _metadata_size(
     traits: Entries, metric: Whole, local: Entries, used: Ints, counts: Ints
 ) -> Whole:
-    """Return the bytes of what field 5 holds, 0 where nothing is known of the metric."""
+    """Return the bytes of field 5, 0 where nothing is known of the metric."""
     size: Whole = 0
     if traits[metric, 0]:
         size += 2
@@ -93,18 +118,18 @@ def _metadata_size(
         number = _number(np.int64(traits[metric, column]), local, used, counts)
         if number:
             size += 1 + varint_size(_U(number))
-    return size
+    return _field_size(size) if size else 0
 
 
 @helper(types.int64(u8, types.int64, _i32r2, types.int64, types.int64, i32))
 def _put_metadata(
     out: Bytes, at: Whole, traits: Entries, metric: Whole, size: Whole, local: Entries
 ) -> Whole:
-    """Write field 5; return where it ends."""
+    """Write field 5, of less than 128 bytes, as its size says; return where it ends."""
     if size == 0:
         return at
     out[at] = 42
-    at = put_varint(out, at + 1, _U(size))
+    at = put_varint(out, at + 1, _U(size - 2))
     if traits[metric, 0]:
         out[at] = 8
         out[at + 1] = np.uint8(traits[metric, 0])
@@ -115,12 +140,6 @@ def _put_metadata(
             out[at] = 24 if column == 1 else 32
             at = put_varint(out, at + 1, _U(local[symbol]))
     return at
-
-
-@helper(types.int64(types.int64))
-def _field_size(length: Whole) -> Whole:
-    """Return the bytes of a field that holds so many, its tag and length included."""
-    return 1 + varint_size(_U(length)) + length
 
 
 @kernel(types.int64(i32r, i64r, u64r, i64r, u32r, i64r, i32r, _i32r2, i32, i64, i64, u8))
@@ -151,20 +170,15 @@ def encode_floats(
     while begin < entries.size:
         entry = entries[begin]
         low, high, metric = ref_first[entry], ref_first[entry + 1], np.int64(metrics[entry])
-        refs_size = _refs_size(refs, low, high, local, used, counts)
         metadata_size = _metadata_size(traits, metric, local, used, counts)
-        size = _field_size(refs_size)
-        if metadata_size:
-            size += _field_size(metadata_size)
+        size = metadata_size
         stop = begin
         while stop < entries.size and entries[stop] == entry:
             size += 12 + varint_size(_U(times[stop]))
             if starts[stop]:
                 size += 1 + varint_size(_U(starts[stop]))
             stop += 1
-        out[at] = 42
-        at = put_varint(out, at + 1, _U(size))
-        at = _put_refs(out, at, refs, low, high, refs_size, local)
+        at = _begin_series(out, at, size, refs, low, high, local, used, counts)
         for i in range(begin, stop):
             time = _U(times[i])
             inner = 10 + varint_size(time)
@@ -208,18 +222,13 @@ def encode_histograms(
     while begin < entries.size:
         entry = entries[begin]
         low, high, metric = ref_first[entry], ref_first[entry + 1], np.int64(metrics[entry])
-        refs_size = _refs_size(refs, low, high, local, used, counts)
         metadata_size = _metadata_size(traits, metric, local, used, counts)
-        size = _field_size(refs_size)
-        if metadata_size:
-            size += _field_size(metadata_size)
+        size = metadata_size
         stop = begin
         while stop < entries.size and entries[stop] == entry:
             size += _field_size(message_first[stop + 1] - message_first[stop])
             stop += 1
-        out[at] = 42
-        at = put_varint(out, at + 1, _U(size))
-        at = _put_refs(out, at, refs, low, high, refs_size, local)
+        at = _begin_series(out, at, size, refs, low, high, local, used, counts)
         for i in range(begin, stop):
             out[at] = 26
             at = put_varint(out, at + 1, _U(message_first[i + 1] - message_first[i]))
@@ -252,12 +261,9 @@ def encode_exemplars(
     for i in range(entries.size):
         entry = entries[i]
         low, high = ref_first[entry], ref_first[entry + 1]
-        refs_size = _refs_size(refs, low, high, local, used, counts)
         own_size = _refs_size(own_refs, own_first[i], own_first[i + 1], local, used, counts)
         inner = _field_size(own_size) + 10 + varint_size(_U(times[i]))
-        out[at] = 42
-        at = put_varint(out, at + 1, _U(_field_size(refs_size) + _field_size(inner)))
-        at = _put_refs(out, at, refs, low, high, refs_size, local)
+        at = _begin_series(out, at, _field_size(inner), refs, low, high, local, used, counts)
         out[at] = 34
         at = put_varint(out, at + 1, _U(inner))
         at = _put_refs(out, at, own_refs, own_first[i], own_first[i + 1], own_size, local)

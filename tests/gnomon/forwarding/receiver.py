@@ -21,6 +21,8 @@ class Receiver:
         self.requests: list[dict[str, str]] = []
         self.samples: list[tuple[str, int, float]] = []
         self.labels: dict[str, dict[str, str]] = {}
+        self.starts: dict[str, list[tuple[int, int]]] = {}
+        """Start timestamps, as (time, start), of series that have any."""
         self.histograms = self.exemplars = self.metadata = 0
         self.types: set[str] = set()
         self.answer = answer or (lambda _number: None)
@@ -107,6 +109,18 @@ class Receiver:
             (texts[series], time, value)
             for series, time, value in zip(*(each.tolist() for each in columns), strict=True)
         ]
+        if batch.start_times_ms is not None:
+            for series, time, start in zip(
+                *(each.tolist() for each in (*columns[:2], batch.start_times_ms)), strict=True
+            ):
+                if start:
+                    self.starts.setdefault(texts[series], []).append((time, start))
+        for number, each in enumerate(extras.histograms if extras else ()):
+            if each.start_ms:
+                labels = extras.series[extras.histogram_series[number]]
+                text = ",".join(f"{n}={v}" for n, v in sorted(labels.items()))
+                at = extras.histogram_times[number]
+                self.starts.setdefault(text, []).append((at, each.start_ms))
         histograms = len(extras.histograms) if extras else 0
         exemplars = len(extras.exemplar_times) if extras else 0
         self.histograms += histograms

@@ -311,6 +311,36 @@ def test_everything_else_is_sent_where_it_is_asked_for(sending, message):
         own.close()
 
 
+def test_start_timestamps_are_sent_by_2_0(sending):
+    four = int(np.float64(4.0).view(np.uint64))
+    row = (0, 0, False, four, four, 0, 0, ((1, four),), (), ())
+    with Receiver() as receiver:
+        own = sending()
+        own.apply(
+            settings_for(receiver, protobuf_message=V2_MESSAGE, send_native_histograms=True),
+            cluster="x",
+        )
+        names = ("c", "d", "h")
+        refs = own.database.resolve(LabelSpans.from_labels([{"__name__": n} for n in names]))
+        for step in range(4):
+            own.database.append(
+                refs[:2],
+                np.full(2, NOW_MS + step),
+                np.zeros(2),
+                start_times_ms=np.array([NOW_MS - 9 + step // 2, 0]),
+            )
+            own.database.append_histograms(
+                refs[2:],
+                np.array([NOW_MS + step]),
+                to_columns([row]),
+                start_times_ms=np.array([NOW_MS - 7]),
+            )
+        until(lambda: len(receiver.samples) == 8 and receiver.histograms == 4)
+        own.close()
+    ages = {text: [NOW_MS - start for _, start in found] for text, found in receiver.starts.items()}
+    assert ages == {"__name__=c,cluster=x": [9, 9, 8, 8], "__name__=h,cluster=x": [7] * 4}
+
+
 def test_nothing_but_floats_is_sent_where_it_is_not_asked_for(sending):
     four = int(np.float64(4.0).view(np.uint64))
     with Receiver() as receiver:

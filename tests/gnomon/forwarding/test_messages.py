@@ -12,7 +12,13 @@ from api.write_batch import decode_write_request
 from gnomon.forwarding.messages import Exemplars, Floats, Histograms
 from gnomon.forwarding.messages_v1 import WriterV1
 from gnomon.forwarding.messages_v2 import WriterV2
-from gnomon.forwarding.series_table import DROPPED, INTERNAL, UNKNOWN, SeriesTable
+from gnomon.forwarding.series_table import (
+    COMPANION,
+    DROPPED,
+    INTERNAL,
+    UNKNOWN,
+    SeriesTable,
+)
 from scraper.job import RelabelAction, RelabelRule
 from scraper.relabel import compile_rules
 from tests.tsdb.histogram_models import histograms, to_columns
@@ -198,7 +204,58 @@ def test_only_what_is_kept_is_known_afterwards(by_ids):
         assert [each.help for each in decode_request(body).metadata if each.help] == ["Three."]
 
 
+def companion(labels):
+    return {
+        **labels,
+        "\0start_timestamp": "1",
+        "__name__": f"\0start_timestamp\0{labels.get('__name__', '')}",
+    }
+
+
 def test_series_of_storage_itself_are_not_sent():
-    inner = {"\0start_timestamp": "1", "__name__": "\0start_timestamp\0m"}
-    known = table([inner, {"__name__": "m"}], by_ids=False)
-    assert known.entries_of(np.array([0, 1])).tolist() == [INTERNAL, 0]
+    own = {"__name__": "m"}
+    known = table([own, companion(own), {"\0else": "1"}], by_ids=False)
+    assert known.entries_of(np.arange(3)).tolist() == [0, INTERNAL, INTERNAL]
+
+
+def test_companions_point_to_their_series():
+    series = [
+        {"__name__": "m", "A": "1"}, {"__name__": "m", "job": "secret"}, {"a": "nameless"},
+        {"__name__": "m"},
+    ]  # fmt: skip
+    known = table(series, by_ids=True, rules=RULES)
+    assert known.entries_of(np.arange(4)).tolist() == [0, DROPPED, 1, 2]
+    refs = np.arange(10, 15)
+    more = [*map(companion, series), companion({"__name__": "unheard"})]
+    known.learn(refs, LabelSpans.from_labels(more))
+    assert (COMPANION - known.entries_of(refs)[[0, 2, 3]]).tolist() == [0, 1, 2]
+    assert known.entries_of(refs)[[1, 4]].tolist() == [INTERNAL, INTERNAL]
+    known.keep_only(np.array([2, 3, *refs]))
+    assert known.entries_of(refs).tolist() == [
+        INTERNAL, INTERNAL, COMPANION, COMPANION - 1, INTERNAL,
+    ]  # fmt: skip
+    known.learn(np.array([20]), LabelSpans.from_labels([companion(series[3])]))
+    assert known.entries_of(np.array([20])).tolist() == [COMPANION - 1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(times, times), min_size=1, max_size=30), st.data())
+def test_start_timestamps_go_with_their_samples(several, data):
+    known = table([{"__name__": "a"}, {"__name__": "b"}], by_ids=True)
+    middle = data.draw(st.integers(0, len(several)))
+    entries = np.repeat(np.array([0, 1], np.int32), [middle, len(several) - middle])
+    when, starts = (np.array(column, np.int64) for column in zip(*several, strict=True))
+    floats = Floats(entries, when, np.zeros(when.size, np.uint64), starts)
+    found = decode_request(floats.encoded(WriterV2(known)).tobytes()).batch
+    assert found.times_ms.tolist() == when.tolist()
+    told = found.start_times_ms
+    assert (np.zeros(when.size) if told is None else told).tolist() == starts.tolist()
+
+
+def test_start_timestamps_go_with_histograms():
+    known = table([{"__name__": "h"}], by_ids=True)
+    columns = to_columns([HISTOGRAM] * 3)
+    starts = np.array([11, 0, 13])
+    waiting = Histograms(np.zeros(3, np.int32), np.arange(3) + 20, np.arange(3), columns, starts)
+    body = waiting.part(np.array([0, 1, 2])).encoded(WriterV2(known)).tobytes()
+    assert [each.start_ms for each in decode_request(body).extras.histograms] == [11, 0, 13]
