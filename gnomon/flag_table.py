@@ -32,20 +32,23 @@ class Flag:
     repeatable: bool = False
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise ValueError(f"must be positive, got {text}")
-    return value
-
-
 def whole(text: str) -> int:
     """Return a number from 0 on. Raises ValueError."""
     # Go's flags of numbers take 5e7 for 50000000.
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number") from None
     if not value.is_integer() or value < 0:
         raise ValueError(f"must be a whole number from 0 on, got {text}")
     return int(value)
+
+
+def _positive(text: str) -> int:
+    value = whole(text)
+    if value == 0:
+        raise ValueError(f"must be positive, got {text}")
+    return value
 
 
 def _block_duration(text: str) -> int:
@@ -274,6 +277,7 @@ PROMQL_FEATURES = (
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
+    "promql-per-step-stats",
     "use-start-timestamps",
 )
 """What `--enable-feature` may name."""

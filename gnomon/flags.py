@@ -154,7 +154,7 @@ def _take(queue: list[str]) -> tuple[str, str]:
             raise _error(f"unknown short flag '{word[:2]}'")
         raise _error(f"unexpected {word}")
     name, equals, value = word[2:].partition("=")
-    if name.startswith("no-") and name.removeprefix("no-") in _SWITCHES:
+    if name.startswith("no-") and name.removeprefix("no-") in _SWITCHES and not equals:
         return name.removeprefix("no-"), "false"
     if name in _SWITCHES:
         value = value if equals else "true"
@@ -227,11 +227,11 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         no_lockfile=one["storage.tsdb.no-lockfile"] == "true",
         read_samples_max=whole(one["storage.remote.read-sample-limit"]),
         read_concurrency_max=whole(one["storage.remote.read-concurrent-limit"]),
-        read_frame_bytes_max=int(one["storage.remote.read-max-bytes-in-frame"]),
+        read_frame_bytes_max=whole(one["storage.remote.read-max-bytes-in-frame"]),
         lookback_ms=parse_duration(one["query.lookback-delta"]),
         query_timeout_ms=parse_duration(one["query.timeout"]),
-        query_concurrency_max=int(one["query.max-concurrency"]),
-        query_samples_max=int(one["query.max-samples"]),
+        query_concurrency_max=whole(one["query.max-concurrency"]),
+        query_samples_max=whole(one["query.max-samples"]),
         result_cache_bytes=parse_size(one["query.result-cache-size"]),
         features=features,
         log_level=one["log.level"],

@@ -28,6 +28,7 @@ from gnomon.config.document import ConfigError
 from gnomon.config.load import load_file
 from gnomon.deferred import DeferredStorage
 from gnomon.forwarding.positions import forget
+from gnomon.problem_text import problem_text
 from gnomon.remote_read.fan_out import FanOut
 from gnomon.retention import retention
 from gnomon.state import ServerState
@@ -79,7 +80,7 @@ class Server:
         try:
             self._web = WebAccess(options.web_config_file) if options.web_config_file else None
         except (ConfigError, OSError, ValueError) as error:
-            fields = {"file": options.web_config_file, "err": error}
+            fields = {"file": options.web_config_file, "err": problem_text(error)}
             _log.error("Unable to validate web configuration file", extra={"fields": fields})
             return 1
         self._state.fan_out = self._fan_out
@@ -149,7 +150,8 @@ class Server:
                     check_config(path)
             except (ConfigError, OSError) as error:
                 state.reload_success, state.reload_failed_s = False, time.time()
-                text = f"couldn't load configuration (--config.file={str(path)!r}): {error}"
+                reason = problem_text(error)
+                text = f"couldn't load configuration (--config.file={str(path)!r}): {reason}"
                 _log.error("Error reloading config", extra={"fields": {"err": text}})
                 raise ValueError(text) from error
             _tell_warnings(config)

@@ -1,4 +1,4 @@
-"""`gnomon check config FILE...`: say whether configurations can be used, in promtool's words."""
+"""`gnomon check`: say whether configurations can be used, in promtool's words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gnomon.commands.arguments import Parser
 from gnomon.config.document import ConfigError
 from gnomon.config.load import load_file
+from gnomon.problem_text import problem_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,8 +28,13 @@ def run(words: Sequence[str]) -> int:
     config.add_argument(
         "--syntax-only", action="store_true", help="do not look at the files that are named within"
     )
+    web = what.add_parser("web-config", help="files for --web.config.file: TLS, users, headers")
+    web.add_argument("files", nargs="+", type=Path, metavar="FILE")
     options = parser.parse_args(words)
-    good = [_check(path, look=not options.syntax_only) for path in options.files]
+    if options.what == "web-config":
+        good = [_check_web(path) for path in options.files]
+    else:
+        good = [_check(path, look=not options.syntax_only) for path in options.files]
     return 0 if all(good) else 1
 
 
@@ -38,7 +44,7 @@ def _check(path: Path, *, look: bool) -> bool:
         config = load_file(path)
         problems = list(missing_files(config)) if look else []
     except (ConfigError, OSError) as error:
-        problems = [str(error)]
+        problems = [problem_text(error)]
     for warning in [] if problems else config.warnings:
         print(f"  WARNING: {warning}", file=sys.stderr)
     for problem in problems:
@@ -47,6 +53,21 @@ def _check(path: Path, *, look: bool) -> bool:
         print(f" SUCCESS: {path} is valid prometheus config file syntax")
     print()
     return not problems
+
+
+def _check_web(path: Path) -> bool:
+    # Not at the top: it knows TLS and HTTP, which take a while to load.
+    from gnomon.config.web import load_web_file
+
+    try:
+        config = load_web_file(path)
+        if config.tls is not None:
+            config.tls.context()
+    except (ConfigError, OSError, ValueError) as error:
+        print(f"{path} FAILED: {problem_text(error)}", file=sys.stderr)
+        return False
+    print(f"{path} SUCCESS")
+    return True
 
 
 def missing_files(config: Config) -> Iterator[str]:

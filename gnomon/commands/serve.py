@@ -12,6 +12,7 @@ from gnomon.compiled import load_kernels
 from gnomon.config.document import ConfigError
 from gnomon.config.load import load_file
 from gnomon.flags import FlagError, help_text, parse_flags
+from gnomon.problem_text import problem_text
 from gnomon.version import version_text
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _load(path: Path, *, agent: bool) -> Config | None:
         _log.error(
             "Error loading config (--config.file=%s)",
             path,
-            extra={"fields": {"file": path.absolute(), "err": error}},
+            extra={"fields": {"file": path.absolute(), "err": problem_text(error)}},
         )
         return None
     for warning in config.warnings:

@@ -106,6 +106,8 @@ class TlsServer:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         self.load_into(context)
         context.verify_mode = self.client_auth
+        if self.client_ca is not None:
+            _look_into(self.client_ca)
         if self.client_ca is not None or self.client_ca_text:
             context.load_verify_locations(self.client_ca, cadata=self.client_ca_text or None)
         return context
@@ -119,10 +121,16 @@ class TlsServer:
             context.load_cert_chain(cert, key)
 
 
+def _look_into(file: Path) -> None:
+    """Raise OSError, which names the file, where OpenSSL would only say that there is none."""
+    file.open("rb").close()
+
+
 @contextlib.contextmanager
 def _readable(file: Path | None, text: str) -> Iterator[Path]:
     """Yield a file with the text, which is in memory alone, where none is named."""
     if file is not None:
+        _look_into(file)
         yield file
         return
     with os.fdopen(os.memfd_create("tls"), "wb") as memory:
