@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.aggregate import aggregate
+from promql.aggregate_ranges import KERNELS as FOLDED
+from promql.aggregate_ranges import can_fold, can_fold_windows, fold_newest, fold_windows
 from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
@@ -132,11 +134,45 @@ class Evaluator:
         return self.operand(arg, ctx)
 
     def _aggregation(self, node: Aggregation, ctx: EvalContext) -> Matrix:
+        if can_fold(node, ctx) and (folded := self._folded(node, ctx)) is not None:
+            return folded
         param = None if node.param is None else self.operand(node.param, ctx)
         assert param is None or isinstance(param, ScalarSteps | StringValue)
         inner = self.operand(node.expr, ctx)
         assert isinstance(inner, Matrix)
         return aggregate(node, inner, param, ctx)
+
+    def _folded(self, node: Aggregation, ctx: EvalContext) -> Matrix | None:
+        """Return an aggregation whose operand is never there as a whole; None if it must be."""
+        inner = _unwrapped(node.expr)
+        mark = ctx.budget.held
+        if isinstance(inner, VectorSelector) and not inner.extension and inner.at is None:
+            samples = self._selected[self._plan.selection_of[id(inner)]]
+            if samples.histograms is not None or samples.count.size == 0:
+                return None
+            points = self._plan.looks[id(inner)].points(ctx.steps_ms)
+            result, found = fold_newest(node, samples, points, ctx)
+            ctx.counts.per_step += found
+        elif isinstance(inner, Call) and inner.func in FOLDED:
+            selector = _unwrapped(inner.args[0])
+            if not isinstance(selector, MatrixSelector) or selector.vector.extension:
+                return None
+            view = self._range(selector, ctx)
+            ctx.budget.take(_samples_held(view))
+            if not can_fold_windows(view):
+                operand = implementation(inner.func)(inner, [view], ctx)
+                assert isinstance(operand, Matrix)
+                ctx.budget.take(_samples_held(operand))
+                ctx.budget.settle(mark, _samples_held(operand))
+                return aggregate(node, operand, None, ctx)
+            result, found = fold_windows(node, inner, view, ctx)
+        else:
+            return None
+        # The operand counts as if it had been held, which Prometheus does.
+        held = int(found.sum())
+        ctx.budget.take(held)
+        ctx.budget.settle(mark, held)
+        return result
 
     def _vector(self, node: VectorSelector, ctx: EvalContext, *, keep_time: bool = False) -> Matrix:
         number = self._plan.selection_of[id(node)]

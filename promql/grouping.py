@@ -44,6 +44,13 @@ def group_labels(labels: SeriesLabels, grouping: Sequence[str], *, without: bool
     return labels.drop((METRIC_NAME, *grouping)) if without else labels.keep(grouping)
 
 
+def plain_groups(labels: SeriesLabels, grouping: Sequence[str], *, without: bool) -> Groups:
+    """Find out the groups of series none of which has a name that must still be dropped."""
+    chosen = group_labels(labels, grouping, without=without)
+    of_series, first = chosen.group()
+    return Groups(of_series, chosen.take(first), np.zeros(first.size, dtype=np.bool_))
+
+
 def group_series(matrix: Matrix, grouping: Sequence[str], *, without: bool) -> Groups:
     """Find out the groups of a matrix' series."""
     chosen = group_labels(matrix.labels, grouping, without=without)

@@ -28,18 +28,25 @@ class RowRunner:
         self._executor, self._helpers = executor, helpers
 
     def run(
-        self, rows: int, cost: int, work: Callable[[int, int], object], check: Callable[[], None]
+        self,
+        rows: int,
+        cost: int,
+        work: Callable[[int, int], object],
+        check: Callable[[], None],
+        *,
+        rows_min: int = 1,
     ) -> None:
         """Call `work(low, high)` for ranges that together are 0 to `rows`, in no given order.
 
-        `cost` is that of all rows. Raises what `work` or `check` raises first, after all that
-        was begun has ended.
+        `cost` is that of all rows; no range but the last is of fewer than `rows_min`. Raises what
+        `work` or `check` raises first, after all that was begun has ended.
         """
         chunk_rows = max(1, rows * CHUNK_COST // max(cost, 1))
         helpers = 0
         if self._executor is not None and cost >= PARALLEL_COST and rows > 1:
             helpers = self._helpers
             chunk_rows = min(chunk_rows, -(-rows // (2 * (helpers + 1))))
+        chunk_rows = max(chunk_rows, rows_min)
         if rows <= chunk_rows:
             check()
             if rows:
