@@ -7,9 +7,13 @@ Snappy is the block format without frames, as remote write demands.
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING, Protocol
 
 import cramjam
 import zstandard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BODY_BYTES_MAX = 64 << 20
 """A request as sent."""
@@ -79,40 +83,61 @@ def _snappy(body: bytes) -> bytes:
 
 
 def _gzip(body: bytes) -> bytes:
-    parts: list[bytes] = []
-    left = DECODED_BYTES_MAX
-    while body:  # a gzip file may have several members
-        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            part = unpacker.decompress(body, left + 1)
-        except zlib.error:
-            raise BodyError("gzip: invalid input") from None
-        left -= len(part)
-        if left < 0:
-            raise BodyTooLargeError
-        if not unpacker.eof:
-            raise BodyError("gzip: unexpected end of input")
-        parts.append(part)
-        body = unpacker.unused_data
-    return b"".join(parts)
+    # 16 KiB of deflate become at most 17 MB.
+    return _unpacked(
+        body, 16 << 10, lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), zlib.error, "gzip"
+    )
 
 
 def _zstd(body: bytes) -> bytes:
+    # A block of four bytes may become 128 KiB, and a frame need not tell its size, or lies.
+    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    return _unpacked(body, 1 << 10, unpacker.decompressobj, zstandard.ZstdError, "zstd")
+
+
+FRAMES_MAX = 1000
+"""Members or frames in a row: concatenated files are fine, millions of empty ones are an attack."""
+
+
+class _Unpacker(Protocol):
+    """What zlib and zstandard have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _unpacked(
+    body: bytes,
+    piece_bytes: int,
+    begin: Callable[[], _Unpacker],
+    invalid: type[Exception],
+    name: str,
+) -> bytes:
+    """Decompress piece by piece, so that the limit is noticed before the memory is taken."""
     parts: list[bytes] = []
-    left = DECODED_BYTES_MAX
-    while body:
-        unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+    left, at, frames = DECODED_BYTES_MAX, 0, 0
+    unpacker: _Unpacker | None = None
+    while at < len(body):
+        if unpacker is None:
+            unpacker = begin()
+            frames += 1
+            if frames > FRAMES_MAX:
+                raise BodyError(f"{name}: more than {FRAMES_MAX} members")
+        piece = body[at : at + piece_bytes]
         try:
-            if zstandard.frame_content_size(body) > left:
-                raise BodyTooLargeError
-            part = unpacker.decompress(body)
-        except zstandard.ZstdError:
-            raise BodyError("zstd: invalid input") from None
+            part = unpacker.decompress(piece)
+        except invalid:
+            raise BodyError(f"{name}: invalid input") from None
+        at += len(piece) - len(unpacker.unused_data)
         left -= len(part)
         if left < 0:
             raise BodyTooLargeError
-        if not unpacker.eof:
-            raise BodyError("zstd: unexpected end of input")
         parts.append(part)
-        body = unpacker.unused_data
+        if unpacker.eof:
+            unpacker = None
+    if unpacker is not None:
+        raise BodyError(f"{name}: unexpected end of input")
     return b"".join(parts)
