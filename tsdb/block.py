@@ -12,7 +12,6 @@ Invariant: a batch's pools are its own memory; no view of a map leaves but throu
 from __future__ import annotations
 
 import threading
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,7 @@ from tsdb.histogram_reader import HistogramDirectory
 from tsdb.interface import LabelColumns, Matcher, SeriesBatch
 from tsdb.page_directory import PageDirectory
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
+from tsdb.text_order import order_of, ranges_of
 from tsdb.tombstones import (
     DeletedRange,
     Tombstone,
@@ -325,8 +325,8 @@ class Block:
     def _verify_order(self, found: list[CorruptFileError]) -> None:
         index_path = self.path / INDEX_FILE
         everything = np.arange(len(self.symbols), dtype=np.uint32)
-        texts = self.symbols.texts(everything)
-        if any(a >= b for a, b in pairwise(texts)):
+        order, repeats = order_of(*ranges_of(self.symbols, everything))
+        if (order != everything).any() or repeats.any():
             found.append(CorruptFileError(index_path, 0, "symbols are not sorted"))
             return
         for _, first, stop in self._rows.metrics():

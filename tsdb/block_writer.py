@@ -25,6 +25,7 @@ from tsdb.histogram_writer import HistogramWriter
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, SeriesBatch
 from tsdb.pages import Layout
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
+from tsdb.text_order import joined, order_of, ranges_of, ranges_of_texts
 from tsdb.time_dictionary import TimeDictionary, cut_runs
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tsdb.interface import Floats, Ids, Ints, SymbolSource
+    from tsdb.interface import Bytes, Floats, Ids, Ints, SymbolSource
 
 INDEX_FILE = "index"
 PAGES_FILE = "pages"
@@ -266,13 +267,9 @@ class _Writer:
         used = [distinct(table.ids) for table in tables]
         metrics = np.array([table.metric for table in tables], dtype=np.uint32)
         ids = distinct(np.concatenate([*used, metrics, np.zeros(1, dtype=np.uint32)]))
-        texts = self._symbols.texts(ids)
-        all_texts = sorted({*texts, *name_texts, METRIC_NAME, ""})
-        place = {text: number for number, text in enumerate(all_texts)}
-        new_ids = np.array([place[text] for text in texts], dtype=np.uint32)
-        encoded = [text.encode() for text in all_texts]
-        symbol_offset = np.zeros(len(encoded) + 1, dtype=np.uint64)
-        np.cumsum([len(text) for text in encoded], out=symbol_offset[1:])
+        symbol_offset, symbol_bytes, new_ids, place = _sorted_symbols(
+            self._symbols, ids, [*name_texts, METRIC_NAME, ""]
+        )
 
         table_metric = new_ids[np.searchsorted(ids, metrics)]
         if table_metric.size > 1 and not (np.diff(table_metric.astype(np.int64)) > 0).all():
@@ -283,7 +280,7 @@ class _Writer:
         for table in tables:
             columns = new_ids[np.searchsorted(ids, table.ids)]
             if not is_strictly_ordered(columns.astype(np.int64)) and columns.shape[1] > 1:
-                metric = all_texts[table_metric[len(table_row) - 1]]
+                metric = self._symbols.text(table.metric)
                 raise ValueError(f"series of {metric!r} come twice or out of order")
             for name, column in zip(table.names, columns, strict=True):
                 in_use, code = np.unique(column, return_inverse=True)
@@ -305,8 +302,8 @@ class _Writer:
             code_pool[at : at + packed.nbytes] = packed.view(np.uint8)
         empty = np.zeros(0, dtype=np.uint32)
         return {
-            "symbol.offset": array_file.narrow(symbol_offset),
-            "symbol.bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+            "symbol.offset": array_file.narrow(symbol_offset.astype(np.uint64)),
+            "symbol.bytes": symbol_bytes,
             "table.metric": table_metric.astype(np.uint32),
             "table.row": np.array(table_row, dtype=np.uint32),
             "table.column": np.array(table_column, dtype=np.uint32),
@@ -317,6 +314,32 @@ class _Writer:
             "distinct.ids": np.concatenate([empty, *distinct_ids]).astype(np.uint32),
             "codes": code_pool,
         }
+
+
+def _sorted_symbols(
+    symbols: SymbolSource, ids: Ids, names: list[str]
+) -> tuple[Ints, Bytes, Ids, dict[str, int]]:
+    """Return offsets and bytes of the block's symbols, what `ids` and `names` become among them."""
+    text, starts, stops = ranges_of(symbols, ids)
+    own = joined(text, starts, stops)
+    lengths = stops - starts
+    more, more_starts, more_stops = ranges_of_texts(names)
+    text = np.concatenate([own, more])
+    starts = np.concatenate([np.cumsum(lengths) - lengths, own.size + more_starts])
+    stops = np.concatenate([np.cumsum(lengths), own.size + more_stops])
+    order, repeats = order_of(text, starts, stops)
+    place = np.empty(order.size, np.uint32)
+    place[order] = np.cumsum(~repeats) - 1
+    kept = order[~repeats]
+    offset = np.zeros(kept.size + 1, np.int64)
+    np.cumsum((stops - starts)[kept], out=offset[1:])
+    data = joined(text, starts[kept], stops[kept])
+    return (
+        offset,
+        data,
+        place[: ids.size],
+        dict(zip(names, place[ids.size :].tolist(), strict=True)),
+    )
 
 
 def _narrow(parts: list[Ints]) -> npt.NDArray[np.unsignedinteger]:

@@ -1,7 +1,7 @@
 """The newest samples of every series, open for writing.
 
 From: `append.py`, `replay.py`. To: `head_view.py` (reading), `head_cut.py` (cutting windows),
-`head_saving.py`.
+`head_collection.py` (forgetting series), `head_saving.py`.
 
 A series is a slot: a row of every column here. A ref is `generation << 32 | slot`; collecting a
 series raises its slot's generation, so that old refs are recognised. The columns are described in
@@ -50,8 +50,6 @@ from tsdb.symbols import SymbolTable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
-
     from tsdb.histogram_run import HistogramRun
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
@@ -59,8 +57,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SYMBOLS_MIN = 100_000
-"""Symbol tables of fewer texts are left alone."""
 NEVER_MS: int = np.iinfo(np.int64).max
 """Later than every sample: the least time of a head that has none."""
 
@@ -80,11 +76,12 @@ class Head:
         self.metadata = MetadataTable()
         symbols = SymbolTable(reserve=reserve)
         self.lock = threading.Lock()
-        self._reserve = reserve
+        self.reserve = reserve
         self.window_ms = window_ms
         self.windows: set[int] = set()
         """Windows, by number, in which slots or pages may have samples: those to be cut."""
-        self.symbols_kept = _SYMBOLS_MIN
+        self.symbols_kept = 0
+        """How many symbols were in use when symbols nobody used went last."""
         self.symbols = symbols
         self.index = SeriesIndex(reserve=reserve)
         self.rows = SeriesRows(symbols, reserve=reserve)
@@ -104,8 +101,10 @@ class Head:
         self.series_created = 0
         self.series_removed = 0
         self.free_slots: Slots = np.empty(0, np.int32)
-        self._resting: Slots = np.empty(0, np.int32)
-        self._recent: list[Slots] = []
+        self.resting: list[tuple[float, Slots]] = []
+        """Slots of forgotten series and since when (monotonic clock) they rest."""
+        self.recent: list[Slots] = []
+        """Slots of series that were made since series were forgotten last."""
         self.generation = GrowingColumn(np.int32, reserve=reserve)
         self.newest_time = GrowingColumn(np.int64, reserve=reserve)
         self.newest_bits = GrowingColumn(np.uint64, reserve=reserve)
@@ -242,7 +241,7 @@ class Head:
     def add_series(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
         """Enter the labels of series whose slots were taken."""
         self.rows.add(slots, names, values, first)
-        self._recent.append(slots)
+        self.recent.append(slots)
         self.series_created += slots.size
 
     def admit(
@@ -371,75 +370,6 @@ class Head:
         left = (each.where(each.end_ms >= time_ms) for each in self.deleted)
         self.deleted = tuple(each for each in left if each.slots.size)
         self.windows = {each for each in self.windows if (each + 1) * self.window_ms > time_ms}
-
-    def rows_to_keep(self, time_ms: int) -> SeriesRows | None:
-        """Return the rows that `collect` would leave now, None if that is all of them.
-
-        Called without the lock: copying a million rows takes some tenths of a second.
-        """
-        with self.lock:
-            rows = self.rows
-            slots = rows.slots
-            keep = self._needed(time_ms)[slots]
-        return None if keep.all() else rows.without(slots[keep])
-
-    def collect(self, time_ms: int, rebuilt: SeriesRows | None = None) -> int:
-        """Forget the series that have no sample at or after `time_ms`; return how many.
-
-        `rebuilt` are the rows to keep as they were a moment ago; what came or came back since then
-        is added, and what of them is no longer needed stays until the next call.
-        Those made since the last call stay: who resolved them may be about to append.
-        Their slots rest until the next call before they are used again, so that a reader that
-        found them before this call does not see somebody else's samples.
-        """
-        self.free_slots = np.concatenate([self.free_slots, self._resting])
-        self._resting = np.empty(0, np.int32)
-        slots = self.rows.slots
-        needed = self._needed(time_ms)
-        self._recent = []
-        if rebuilt is not None:
-            there = np.zeros(self.slot_count, np.bool_)
-            there[rebuilt.slots] = True
-            self.rows.copy_into(rebuilt, slots[needed[slots] & ~there[slots]])
-            needed |= there
-        keep = needed[slots]
-        gone = slots[~keep]
-        if gone.size:
-            kept = slots[keep]
-            self.exemplars.collect(gone, self.rows, self.generation.array[: self.slot_count])
-            self.rows = self.rows.without(kept) if rebuilt is None else rebuilt
-            self.index.keep_only(kept)
-            self.generation.array[gone] += 1
-            self._resting = gone.copy()
-            self.series_removed += gone.size
-        return int(gone.size)
-
-    def _needed(self, time_ms: int) -> npt.NDArray[np.bool_]:
-        """Say of each slot whether its series has a sample at or after a time, or is new."""
-        needed: npt.NDArray[np.bool_] = self.newest_time.array[: self.slot_count] >= time_ms
-        for some in (*(each.slots() for each in self.buffers), *self._recent):
-            needed[some] = True
-        return needed
-
-    def compact_symbols(self) -> int:
-        """Rebuild the symbol table if most of it is unused; return how many texts went.
-
-        Readers that are at it keep the old table: it goes with the rows that they took.
-        """
-        if len(self.symbols) < 2 * self.symbols_kept:
-            return 0
-        used = self.rows.used_symbols()
-        before = len(self.symbols)
-        self.symbols_kept = max(_SYMBOLS_MIN, used.size)
-        if 2 * used.size > before:
-            self.symbols_kept = before
-            return 0
-        symbols = SymbolTable(reserve=self._reserve)
-        place = np.zeros(before, np.uint32)
-        place[used] = symbols.intern_ranges(*self.symbols.ranges(used))
-        self.rows = self.rows.without(self.rows.slots, symbols=symbols, place=place)
-        self.symbols = symbols
-        return before - len(symbols)
 
     def memory_bytes(self) -> int:
         """Estimate the bytes taken by open samples, buffers and bookkeeping, not by labels."""

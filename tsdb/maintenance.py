@@ -25,6 +25,7 @@ from tsdb.block import Block
 from tsdb.block_meta import is_ulid
 from tsdb.errors import CorruptFileError, WriteFailedError
 from tsdb.head import NEVER_MS
+from tsdb.head_collection import collect, end_rest, survivors
 from tsdb.head_cut import write_windows
 from tsdb.head_snapshot import write_snapshot
 from tsdb.histogram_buffer import HistogramBuffer
@@ -105,6 +106,8 @@ class Maintenance:
     def run(self, now_ms: int | None) -> None:
         """Do all that is due; see `Database.maintain`."""
         with self.lock:
+            with self._head.lock:
+                end_rest(self._head)
             with self.head_lock:
                 self._cut_if_due()
                 self._head.seal_histograms()
@@ -291,14 +294,16 @@ class Maintenance:
                 head.histograms.add_back(head.frozen_histograms)
                 head.frozen_histograms = HistogramBuffer()
             raise
-        rebuilt = head.rows_to_keep(stop_ms)
         with head.lock:
             self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
             head.frozen_late = LateBuffer()
             head.frozen_histograms = HistogramBuffer()
             head.drop_before(stop_ms)
-            head.collect(stop_ms, rebuilt)
-            head.compact_symbols()
+        left = survivors(head, stop_ms)
+        with head.lock:
+            collect(head, stop_ms, left)
+        del left
+        self._reader.forget_rows()
         self.counts.cuts += 1
         if self.wal is not None and segment is not None:
             self._save_head()

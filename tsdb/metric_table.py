@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tsdb.symbols import SymbolTable
 
 
+_COPIED_AT_ONCE = 1 << 14
 _REMEMBERED_ROWS_MAX = 1 << 14
 _REMEMBERED_MATCHERS_MAX = 64
 """With the former: 8 MB a table at most, and most tables are never asked."""
@@ -58,6 +59,13 @@ class MetricTable:
     def slots(self) -> Slots:
         """Slots of all rows, oldest first: int32[count]."""
         return self._slots[: self.count]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of slots, columns and remembered matches."""
+        columns = sum(column.nbytes for column, _ in list(self._columns.values()))
+        matches = sum(rows.nbytes for _, rows in list(self._matches.values()))
+        return self._slots.nbytes + columns + matches
 
     def column(self, label: int, count: int) -> Ids:
         """Return the ids of label `label` of the first `count` rows. The caller holds the lock."""
@@ -136,6 +144,13 @@ class SeriesRows:
     def label_pair_count(self) -> int:
         """Labels of all series together."""
         return int(self._counts[0])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes taken by rows, and by what was asked of them, without room to grow."""
+        tables = sum(table.size_bytes for table in list(self._tables.values()))
+        slots = int(self.slots.max(initial=-1)) + 1
+        return 4 * self.label_pair_count + 16 * slots + 4 * len(self) + tables
 
     def add(self, slots: Slots, names: Ids, values: Ids, first: Ints) -> None:
         """Store the labels of new series, of which n has the ids `first[n]` to `first[n + 1]`."""
@@ -329,6 +344,11 @@ class SeriesRows:
 
     def copy_into(self, other: SeriesRows, keep: Slots, place: Ids | None = None) -> None:
         """Add the rows of `keep` to another store; takes no lock, rows never change."""
+        # In parts: NumPy lets other threads wait while it repeats and gathers.
+        for at in range(0, keep.size, _COPIED_AT_ONCE):
+            self._copy_into(other, keep[at : at + _COPIED_AT_ONCE], place)
+
+    def _copy_into(self, other: SeriesRows, keep: Slots, place: Ids | None) -> None:
         shapes = self._shape_of.array[keep]
         starts = self._row_start.array[keep]
         shape_first = self._shape_first.array

@@ -402,6 +402,15 @@ class Reader:
                 self._memory = RegexMemory(rows.symbols)
             return self._memory
 
+    def forget_rows(self) -> None:
+        """Let go of rows, and what was found among them, that others have taken the place of."""
+        rows = self._head.rows
+        self._memory_of(rows)
+        if self._found.rows is not rows:
+            self._found = MatchMemory(rows)
+        if self._labels.rows is not rows:
+            self._labels = LabelMemory(rows)
+
     def _count_corrupt(self, error: CorruptFileError) -> None:
         self.corruptions += 1
         _log.error("samples are left out, a frame is damaged: %s", error)

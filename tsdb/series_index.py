@@ -45,6 +45,11 @@ class SeriesIndex:
         """How many series are in the index."""
         return self._count
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the hashes of all series and of the table."""
+        return 16 * self._count + self._table.nbytes
+
     def hash(self, labels: LabelSpans) -> tuple[Words, Words]:
         """Return both halves of each series' hash. Takes no lock."""
         low, high = np.empty((2, labels.series_count), np.uint64)
@@ -72,12 +77,29 @@ class SeriesIndex:
 
     def keep_only(self, slots: Slots) -> None:
         """Forget every series that is not in `slots`."""
+        table = self.table_of(slots, self.size_for(slots.size))
+        self._table, self._count = table, slots.size
+
+    def size_for(self, series: int) -> int:
+        """Return how many places a table of so many series has: it shrinks late."""
         size = self._table.size
-        while size > 128 and size > 8 * slots.size:
+        while size > 128 and size > 8 * series:
             size //= 2
+        return size
+
+    def table_of(self, slots: Slots, size: int) -> Slots:
+        """Return a table of `size` places with series of the index, for `take_table`. No lock."""
         table = np.full(size, EMPTY, np.int32)
         rebuild_series_table(slots, self._low.array, table)
-        self._table, self._count = table, slots.size
+        return table
+
+    def take_table(self, table: Slots, more: Slots, count: int) -> None:
+        """Know only the series of `table` and those of `more`, in all `count`."""
+        if 2 * count > table.size:
+            more = np.concatenate([table[table >= 0], more])
+            table = np.full(self._table.size, EMPTY, np.int32)
+        rebuild_series_table(more, self._low.array, table)
+        self._table, self._count = table, count
 
     def save(self, slot_count: int) -> dict[str, Any]:
         """Return the hashes of the first slots, for `restore`.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.interface import METRIC_NAME
+from tsdb.text_order import order_of, ranges_of
 
 if TYPE_CHECKING:
     from tsdb.interface import Ids, Ints, LabelColumns, SymbolSource
@@ -26,8 +27,7 @@ def text_ranks(ids: Ids, symbols: SymbolSource) -> tuple[Ids, Ints]:
     Shapes: `ids` uint32[any shape]; the second result int64 of that shape.
     """
     distinct, inverse = np.unique(ids, return_inverse=True)
-    texts = symbols.texts(distinct)
-    order = np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.int64)
+    order, _ = order_of(*ranges_of(symbols, distinct))
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
     return distinct[order], rank[inverse].reshape(ids.shape)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
-from tsdb import head as head_module
+from tsdb import head_collection
 from tsdb.database import Database
+from tsdb.head_collection import collect, survivors
 from tsdb.interface import AppendStatus, LabelSpans, Matcher, MatchOp, Selection
 from tsdb.options import DatabaseOptions
 
@@ -31,7 +35,7 @@ def labels_of(first: int, stop: int) -> LabelSpans:
 )
 @pytest.mark.timeout(600)
 def test_memory_follows_the_series_that_are_active(tmp_path, monkeypatch, series, active):
-    monkeypatch.setattr(head_module, "_SYMBOLS_MIN", active)
+    monkeypatch.setattr(head_collection, "SYMBOLS_MIN", active)
     database = Database.open(tmp_path, OPTIONS)
     slots, symbols, symbol_bytes, memory = [], [], [], []
     for wave in range(series // active):
@@ -46,8 +50,8 @@ def test_memory_follows_the_series_that_are_active(tmp_path, monkeypatch, series
         symbol_bytes.append(stats.symbol_bytes)
         memory.append(stats.head_memory_bytes)
     assert stats.series_created == series
-    assert stats.series_removed >= series - 4 * active
-    assert max(slots) <= 4 * active
+    assert stats.series_removed >= series - 3 * active
+    assert max(slots) <= 3 * active
     assert max(symbols) <= 12 * active
     for each in (memory, symbol_bytes):
         assert max(each[len(each) // 2 :]) <= 1.3 * max(each[: len(each) // 2 + 1])
@@ -58,26 +62,50 @@ def test_memory_follows_the_series_that_are_active(tmp_path, monkeypatch, series
     database.close()
 
 
-def test_series_that_come_or_come_back_while_rows_are_rebuilt_stay(tmp_path):
+@pytest.mark.parametrize("symbols_min", [10, 1 << 20], ids=["symbols too", "symbols stay"])
+def test_series_that_come_or_come_back_while_rows_are_rebuilt_stay(
+    tmp_path, monkeypatch, symbols_min
+):
+    monkeypatch.setattr(head_collection, "SYMBOLS_MIN", symbols_min)
     database = Database.open(tmp_path, OPTIONS)
     head = database._head
-    refs = database.resolve(labels_of(0, 100))
-    database.append(refs, np.zeros(100, np.int64), np.ones(100))
-    head._recent = []
+    refs = database.resolve(labels_of(0, 300))
+    database.append(refs, np.zeros(300, np.int64), np.ones(300))
     kept, back, gone = refs[:30], refs[30:60], refs[60:]
     database.append(kept, np.full(30, 5000), np.ones(30))
-    rebuilt = head.rows_to_keep(5000)
-    assert len(rebuilt) == 30
+    left = survivors(head, 5000)
+    assert len(left.rows) == 30
+    assert (left.place is not None) == (symbols_min == 10)
     database.append(back, np.full(30, 5000), np.ones(30))
-    new = database.resolve(labels_of(100, 150))
+    new = database.resolve(labels_of(300, 350))
     with head.lock:
-        assert head.collect(5000, rebuilt) == gone.size
+        assert collect(head, 5000, left) == gone.size
     assert len(head.rows) == 110
-    again = database.resolve(labels_of(0, 150))
+    again = database.resolve(labels_of(0, 350))
     np.testing.assert_array_equal(again[:60], refs[:60])
-    np.testing.assert_array_equal(again[100:], new)
-    assert not np.isin(again[60:100], refs).any()
+    np.testing.assert_array_equal(again[300:], new)
+    assert not np.isin(again[60:300], refs).any()
     status = database.append(gone, np.full(gone.size, 6000), np.ones(gone.size))
     assert (status == AppendStatus.UNKNOWN_SERIES).all()
-    assert database.label_values("id", [], 5000, 5000) == [f"{n:032x}" for n in range(60)]
+    assert not database.append(new, np.full(50, 6000), np.ones(50)).any()
+    expected = [f"{n:032x}" for n in (*range(60), *range(300, 350))]
+    assert database.label_values("id", [], 5000, 6000) == expected
+    for n in (0, 45, 320):
+        matcher = Matcher("id", MatchOp.EQUAL, f"{n:032x}")
+        (batch,) = database.select([Selection((matcher,), 0, 6000)])
+        assert [batch.labels.row(at)["id"] for at in range(batch.series_count)] == [f"{n:032x}"]
+    database.close()
+
+
+def test_what_was_found_among_forgotten_rows_is_let_go(tmp_path):
+    database = Database.open(tmp_path, OPTIONS)
+    for at in range(4):
+        refs = database.resolve(labels_of(at * 100, at * 100 + 100))
+        database.append(refs, np.full(100, at * 2000), np.ones(100))
+        database.label_values("pod", [], 0, 10_000)
+        database.series([[Matcher("job", MatchOp.EQUAL, "churn")]], 0, 10_000)
+        rows = weakref.ref(database._head.rows)
+        database.maintain()
+        gc.collect()
+        assert at == 0 or rows() is None
     database.close()

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsdb import head_collection
 from tsdb.head import NEVER_MS, Head
+from tsdb.head_collection import collect, end_rest, survivors
 from tsdb.head_view import read_view, take_view
 from tsdb.interface import LabelSpans
 from tsdb.kernels import CONFLICT, DUPLICATE, LATE, NO_TIME, SLAB, STORED, TOO_FAR_AHEAD, UNKNOWN
@@ -27,6 +29,13 @@ def make_head(series: int, **options) -> Head:
     head.take_slots(slots)
     head.add_series(slots, *head.symbols.intern_spans(labels), labels.first)
     return head
+
+
+def forget(head: Head, time_ms: int) -> int:
+    """Forget the series without a sample since then."""
+    left = survivors(head, time_ms)
+    with head.lock:
+        return collect(head, time_ms, left)
 
 
 def append(head: Head, slots, times, values, limits=ALL) -> list[int]:
@@ -236,17 +245,39 @@ def test_pages_go_to_memory_when_the_disk_is_full(tmp_path, monkeypatch):
 def test_collected_slots_rest_and_then_serve_again_under_other_refs():
     head = make_head(3)
     append(head, [0, 1, 2], [10, 100, 100], [1, 2, 3])
-    assert head.collect(50) == 0, "those made since the last call stay"
-    assert head.collect(50) == 1
+    assert forget(head, 50) == 1
     old = np.array([0], np.int64)
     assert head.admit(old, old + 200, np.zeros(1, np.uint64), ALL)[0].tolist() == [UNKNOWN]
     assert head.fresh_slots(2).tolist() == [3, 4]
-    head.collect(50)
+    forget(head, 50)
     assert head.fresh_slots(2).tolist() == [0, 3]
     head.take_slots(np.array([0], np.int32))
     assert head.refs(np.array([0], np.int32)).tolist() == [1 << 32]
     assert read(head, [0, 1])[0][0] == {}
     assert (head.series_created, head.series_removed) == (3, 1)
+
+
+def test_new_series_without_samples_stay_once():
+    head = make_head(3)
+    append(head, [1], [100], [1])
+    assert forget(head, 50) == 0, "who resolved them may be about to append"
+    assert forget(head, 50) == 2
+    assert head.rows.slots.tolist() == [1]
+
+
+def test_slots_rest_no_longer_than_any_read_takes(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(head_collection.time, "monotonic", lambda: now)
+    head = make_head(2)
+    append(head, [0, 1], [10, 100], [1, 2])
+    assert forget(head, 50) == 1
+    now += head_collection.REST_S - 1
+    end_rest(head)
+    assert head.fresh_slots(1).tolist() == [2]
+    now += 2
+    end_rest(head)
+    assert head.fresh_slots(1).tolist() == [0]
+    assert head.resting == []
 
 
 def test_an_empty_head_has_no_times():
@@ -306,8 +337,8 @@ def test_time_blocks_of_collected_series_serve_others():
         for slot in slots.tolist():
             times = np.arange(5) * 100 + generation * 1000 + slot
             append(head, [slot] * 5, times, [1.0] * 5)
-        head.collect(1 << 40)
-        head.collect(1 << 40)
+        forget(head, 1 << 40)
+        forget(head, 1 << 40)
         labels = LabelSpans.from_labels({"n": f"{generation}-{n}"} for n in range(50))
         slots = head.fresh_slots(50)
         head.index.claim(*head.index.hash(labels), slots)
@@ -318,9 +349,8 @@ def test_time_blocks_of_collected_series_serve_others():
 
 
 def test_symbols_that_nobody_uses_any_more_go(monkeypatch):
-    monkeypatch.setattr("tsdb.head._SYMBOLS_MIN", 100)
+    monkeypatch.setattr("tsdb.head_collection.SYMBOLS_MIN", 100)
     head = make_head(0)
-    head.symbols_kept = 100
     for generation in range(4):
         labels = [{"pod": f"{generation}-{n}", "zone": "a"} for n in range(200)]
         spans = LabelSpans.from_labels(labels)
@@ -330,8 +360,7 @@ def test_symbols_that_nobody_uses_any_more_go(monkeypatch):
         head.add_series(slots, *head.symbols.intern_spans(spans), spans.first)
         append(head, slots, [generation * 100] * 200, [1] * 200)
         before = head.rows.labels(head.rows.slots)
-        head.collect(generation * 100)
-        head.compact_symbols()
+        forget(head, generation * 100)
         found = head.rows.labels(head.rows.slots)
         rows = [found.row(at) for at in range(found.series_count)]
         assert rows[-200:] == labels
