@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from api.request_stats import RequestCounter
     from api.views import ApiOptions, AppView
     from promql.engine import Engine
-    from tsdb.interface import Storage
+    from tsdb.interface import SeriesReader, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,12 @@ class Parts:
     """The engines, the app's views, and the API's own state.
 
     `now` is the clock, in seconds. `paths` are the routes without parameters, with the prefix.
-    `access` is None where everybody may ask.
+    `access` is None where everybody may ask. `reader` is what queries read from: storage, and
+    maybe others behind it.
     """
 
     storage: Storage
+    reader: SeriesReader
     engine: Engine
     view: AppView
     options: ApiOptions

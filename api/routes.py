@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from api.access import Access
     from api.views import AppView
     from promql.engine import Engine
-    from tsdb.interface import Storage
+    from tsdb.interface import SeriesReader, Storage
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -155,11 +155,13 @@ def make_app(
     view: AppView,
     options: ApiOptions | None = None,
     *,
+    reader: SeriesReader | None = None,
     access: Access | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
     """Return the application; run it with `web.AppRunner(app, **RUNNER_OPTIONS)`.
 
+    `reader` is asked for series in place of storage, where queries read from more than that.
     `app[PARTS]` and the receivers' keys hold what telemetry asks: `stats()` of each.
     Cleaning the application up cancels running queries and ends its threads; storage and engine
     stay open, they are the caller's.
@@ -179,6 +181,7 @@ def make_app(
     pushes = PushAppender(storage, now)
     app[PARTS] = Parts(
         storage=storage,
+        reader=reader or storage,
         engine=engine,
         view=view,
         options=options,

@@ -45,7 +45,7 @@ async def series(request: web.Request) -> web.StreamResponse:
         return success(request, [])
 
     def run() -> Packed:
-        found = parts.storage.series(matchers, start_ms, end_ms)
+        found = parts.reader.series(matchers, start_ms, end_ms)
         ids, cut = found.ids, 0 < limit < found.series_count
         if cut:
             ids = np.ascontiguousarray(ids[:, :limit])

@@ -95,6 +95,7 @@ class Server:
                 self._state.external_labels,
                 lambda: wiring.otlp_settings(options, self._state.config),
             ),
+            reader=self._fan_out,
             access=self._web.access if self._web else None,
         )
         if options.agent:

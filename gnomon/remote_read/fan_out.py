@@ -36,8 +36,8 @@ class FanOut:
     def series(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> LabelColumns:
-        """See `SeriesReader.series`; of our own series, as label names and values are."""
-        return self._storage.series(matcher_sets, start_ms, end_ms)
+        """See `SeriesReader.series`; label names and values are of our own series alone."""
+        return (self.remote or self._storage).series(matcher_sets, start_ms, end_ms)
 
     def label_names(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int

@@ -11,6 +11,7 @@ Source: Prometheus' remote read: documentation, and its fan-out's rules.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,8 +20,8 @@ from api.wire import WireError
 from gnomon.remote_read.client import Question, RemoteClient, RemoteReadError
 from gnomon.remote_read.messages import encode_request, to_batch
 from tsdb.errors import TooManySamplesError
-from tsdb.interface import ALL_TIMES_MS, Matcher, MatchOp
-from tsdb.merge import merge_batches
+from tsdb.interface import ALL_TIMES_MS, Matcher, MatchOp, Selection
+from tsdb.merge import merge_batches, merge_labels
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from gnomon.remote_read.messages import Series
     from gnomon.remote_read.settings import RemoteReadSettings
-    from tsdb.interface import Selection, SeriesBatch, Storage
+    from tsdb.interface import LabelColumns, SeriesBatch, Storage
 
 RECENT_MARGIN_MS = 4 * 3600 * 1000
 """Our data is trusted from so long after its begin, as in Prometheus: two blocks' time."""
@@ -90,13 +91,7 @@ class RemoteReads:
         self, selections: Sequence[Selection], *, samples_max: int | None = None
     ) -> list[SeriesBatch]:
         """See `SeriesReader.select`."""
-        endpoints = self._endpoints()
-        asked = [
-            (number, endpoint, selection)
-            for number, whole in enumerate(selections)
-            for endpoint in endpoints
-            if (selection := self._part(endpoint, whole)) is not None
-        ]
+        asked = self._asked(selections)
         own = self._local.select(selections, samples_max=samples_max)
         if not asked:
             return own
@@ -106,13 +101,7 @@ class RemoteReads:
         symbols = SymbolTable()
         found: list[list[SeriesBatch]] = [[batch] for batch in own]
         warnings: list[str] = []
-        questions, dropped = [], []
-        for _, endpoint, selection in asked:
-            labels = self._added_labels(endpoint, selection)
-            matchers = [Matcher(name, MatchOp.EQUAL, value) for name, value in labels.items()]
-            message = encode_request(selection, (*selection.matchers, *matchers))
-            questions.append(Question(endpoint, message, left))
-            dropped.append(labels)
+        questions, dropped = self._questions(asked, left)
         answers = self._connected().ask(questions)
         total = 0
         for (number, endpoint, selection), answer, labels in zip(
@@ -133,6 +122,53 @@ class RemoteReads:
                 warnings.append(f"remote_read: {error}")
         merged = [merge_batches(batches, symbols) for batches in found]
         return [replace(merged[0], warnings=tuple(dict.fromkeys(warnings))), *merged[1:]]
+
+    def series(
+        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    ) -> LabelColumns:
+        """See `SeriesReader.series`. A server that fails is left out, and counted."""
+        own = self._local.series(matcher_sets, start_ms, end_ms)
+        asked = self._asked([Selection(tuple(each), start_ms, end_ms) for each in matcher_sets])
+        if not asked:
+            return own
+        # Not told that it is for series: then some would answer without samples, and what has
+        # none is taken for nothing.
+        questions, dropped = self._questions(asked, None)
+        symbols = SymbolTable()
+        found = [own]
+        for (_, endpoint, selection), answer, labels in zip(
+            asked, self._connected().ask(questions), dropped, strict=True
+        ):
+            self._count(endpoint, answer)
+            if not isinstance(answer, RemoteReadError):
+                with contextlib.suppress(WireError):
+                    found.append(to_batch(answer, selection, labels, symbols).labels)
+        return merge_labels(found, symbols)[0]
+
+    def _asked(
+        self, selections: Sequence[Selection]
+    ) -> list[tuple[int, RemoteReadSettings, Selection]]:
+        """Return what is asked of whom, with the number of the selection that it is a part of."""
+        endpoints = self._endpoints()
+        return [
+            (number, endpoint, selection)
+            for number, whole in enumerate(selections)
+            for endpoint in endpoints
+            if (selection := self._part(endpoint, whole)) is not None
+        ]
+
+    def _questions(
+        self, asked: Sequence[tuple[int, RemoteReadSettings, Selection]], samples_max: int | None
+    ) -> tuple[list[Question], list[dict[str, str]]]:
+        """Return the questions, and the labels to be taken off each answer."""
+        questions, dropped = [], []
+        for _, endpoint, selection in asked:
+            labels = self._added_labels(endpoint, selection)
+            matchers = [Matcher(name, MatchOp.EQUAL, value) for name, value in labels.items()]
+            message = encode_request(selection, (*selection.matchers, *matchers))
+            questions.append(Question(endpoint, message, samples_max))
+            dropped.append(labels)
+        return questions, dropped
 
     def oldest_change_ms(self, ticket: int) -> int | None:
         """Return as `ChangeSource` does: other servers do not tell of changes."""

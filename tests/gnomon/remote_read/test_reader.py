@@ -144,6 +144,43 @@ def test_samples_of_both_are_merged_and_ours_count(pair, form):
     assert m.warnings == ()
 
 
+@pytest.mark.parametrize("form", ["chunks", "samples"])
+def test_series_of_both_are_found_once(pair, form):
+    remote, near, reader, endpoints = pair
+    remote.form = form
+    put(remote.database, "m", [0], [1], a="x")
+    put(remote.database, "m", [0], [1], b="z")
+    put(remote.database, "far", [0], [9])
+    put(near, "m", [20], [30], a="x", **EXTERNAL)
+    put(near, "m", [5], [5], a="y")
+    sets = [[Matcher("__name__", MatchOp.EQUAL, name)] for name in ("m", "no", "far")]
+    found = reader.series(sets, T0 - 10_000, T0 + 100_000)
+    labels = [tuple(sorted(found.row(n).items())) for n in range(found.series_count)]
+    assert sorted(labels) == sorted(
+        [
+            series("m", a="x", **EXTERNAL),
+            series("m", a="y"),
+            series("m", b="z", **EXTERNAL),
+            series("far", **EXTERNAL),
+        ]
+    )
+    assert found.names == tuple(sorted(found.names))
+    endpoints.clear()
+    assert reader.series(sets, T0 - 10_000, T0 + 100_000).series_count == 2
+
+
+@pytest.mark.parametrize("form", ["broken", "cut", "nonsense"])
+def test_a_server_that_fails_costs_no_series_of_ours(pair, form):
+    remote, near, reader, _ = pair
+    remote.form = form
+    put(near, "m", [5], [5])
+    put(remote.database, "m", [5], [5], a="theirs")
+    found = reader.series([[Matcher("__name__", MatchOp.EQUAL, "m")]], T0, T0 + 10_000)
+    assert [found.row(n) for n in range(found.series_count)] == [{"__name__": "m"}]
+    (counted,) = reader.stats().values()
+    assert (counted.queries, counted.failed_queries) == (1, 1)
+
+
 def test_external_labels_are_asked_for_and_taken_off(pair):
     remote, _, reader, endpoints = pair
     remote.near_labels |= EXTERNAL
