@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from tsdb import compaction
 from tsdb.block import Block
 from tsdb.block_meta import is_ulid
+from tsdb.checkpoint import write_checkpoint
 from tsdb.errors import CorruptFileError, WriteFailedError
 from tsdb.head import NEVER_MS
 from tsdb.head_collection import collect, end_rest, survivors
@@ -32,7 +33,6 @@ from tsdb.histogram_buffer import HistogramBuffer
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
 from tsdb.matching import check_matchers
-from tsdb.replay import write_checkpoint
 from tsdb.retention import blocks_to_drop
 from tsdb.start_times import companion_matchers
 from tsdb.tombstones import Tombstone

@@ -38,7 +38,7 @@ class DatabaseOptions:
     max_block_ms: int | None = None
     out_of_order_window_ms: int | None = None
     wal_segment_bytes: int = 128 << 20
-    head_save_wal_bytes: int = 32 << 20
+    head_save_wal_bytes: int = 16 << 20
     wal_fsync_interval_s: float | None = None
     no_lockfile: bool = False
     read_only: bool = False

@@ -37,12 +37,16 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of a chunk: its payload lies at `data[start:stop]`, as stored."""
+    """One record of a chunk: its payload lies at `data[start:stop]`, as stored.
+
+    `place` is where in the segment the record begins.
+    """
 
     kind: int
     flags: int
     start: int
     stop: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def _scan(data: bytes, path: Path, base: int) -> tuple[list[Record], int, int, i
             return records, damaged, at, at + length - size
         if good:
             _, kind, flags, _, _ = HEADER.unpack_from(data, at)
-            records.append(Record(kind, flags, at + HEADER.size, at + length))
+            records.append(Record(kind, flags, at + HEADER.size, at + length, base + at))
         elif not length:
             return records, damaged, at, 0
         else:

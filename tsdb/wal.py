@@ -28,14 +28,15 @@ from tsdb.errors import WriteFailedError
 from tsdb.histogram_record import histogram_payload
 from tsdb.interface import LabelSpans, Matcher, MatchOp
 from tsdb.metadata import metadata_payload
+from tsdb.sample_record import SampleEncoder
 from tsdb.tombstones import Tombstone
-from tsdb.wal_kernels import copy_spans, decode_samples, encode_samples
+from tsdb.wal_kernels import copy_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tsdb.interface import Bytes, Floats, HistogramColumns, Ints, MetricMetadata
+    from tsdb.interface import Floats, HistogramColumns, Ints, MetricMetadata
     from tsdb.label_kernels import Slots, Words
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ ZSTD = 1
 """Flag: the payload is one zstd frame."""
 PAYLOAD_BYTES_MAX = 1 << 30
 _COMPRESS_FROM_BYTES = 512
+_DELETIONS = "deletions."
 _COMPRESSED_KINDS = (SERIES, HISTOGRAMS, EXEMPLARS, METADATA)
 
 
@@ -75,7 +77,7 @@ class WalWriter:
         self._retired: list[int] = []
         self._sync_lock = threading.Lock()
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._buffer: Bytes = np.empty(1 << 16, np.uint8)
+        self._samples = SampleEncoder()
         self._records = self._written = self._fsyncs = 0
         self._fsync_seconds = 0.0
         self._truncations = self._truncations_failed = 0
@@ -89,11 +91,12 @@ class WalWriter:
 
     def write_samples(self, refs: Ints, times: Ints, bits: Words) -> None:
         """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
-        room = 25 * refs.size + 40
-        if self._buffer.size < room:
-            self._buffer = np.empty(room, np.uint8)
-        size = encode_samples(refs, times, bits.view(np.float64), bits, self._buffer)
-        self.write(SAMPLES, self._buffer[:size].data)
+        payload = self._samples.encode(refs, times, bits, self._size)
+        if not self._has_room(HEADER.size + len(payload)):
+            self.rotate()
+            payload = self._samples.encode(refs, times, bits, self._size)
+        self.write(SAMPLES, payload)
+        self._samples.written()
 
     def write_histograms(self, refs: Ints, times: Ints, columns: HistogramColumns) -> None:
         """Log one batch as one record. Raises `WriteFailedError`; then nothing was logged."""
@@ -109,7 +112,14 @@ class WalWriter:
 
     def write_tombstone(self, tombstone: Tombstone) -> None:
         """Log what is deleted from the head. Raises `WriteFailedError`; then nothing was logged."""
-        self.write(TOMBSTONE, tombstone_payload(tombstone))
+        payload = tombstone_payload(tombstone)
+        if not self._has_room(HEADER.size + len(payload)):
+            self.rotate()
+        try:
+            note_deletions(self._directory, self.segment)
+        except OSError as error:
+            raise WriteFailedError(f"write to the log failed: {error}") from error
+        self.write(TOMBSTONE, payload)
 
     def write(self, kind: int, payload: bytes | memoryview[int]) -> None:
         """Write one record, whole or not at all."""
@@ -118,7 +128,7 @@ class WalWriter:
             payload, flags = self._compressor.compress(payload), ZSTD
         record = (header_of(kind, flags, payload), payload)
         size = HEADER.size + len(payload)
-        if self._size + size > self._segment_bytes and self._size > len(SEGMENT_MAGIC):
+        if not self._has_room(size):
             self.rotate()
         try:
             written = os.writev(self._file, record)
@@ -130,6 +140,10 @@ class WalWriter:
         self._size += size
         self._written += size
         self._records += 1
+
+    def _has_room(self, size: int) -> bool:
+        """Say whether a record belongs into this segment; the first one does in any case."""
+        return self._size + size <= self._segment_bytes or self._size == len(SEGMENT_MAGIC)
 
     @property
     def written_bytes(self) -> int:
@@ -152,6 +166,7 @@ class WalWriter:
             self._file = file
             self.segment += 1
         self._size = len(SEGMENT_MAGIC)
+        self._samples.begin_segment()
         return self.segment
 
     def sync(self) -> None:
@@ -180,7 +195,7 @@ class WalWriter:
             for number, path in segments(self._directory):
                 if number < segment:
                     path.unlink()
-            for number, path in checkpoints(self._directory):
+            for number, path in [*checkpoints(self._directory), *deletions(self._directory)]:
                 if number < segment:
                     path.unlink()
         except OSError as error:
@@ -262,6 +277,24 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
 def checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """Return all whole checkpoints, oldest first."""
     found = directory.glob("checkpoint.[0-9]*")
+    return sorted((int(p.suffix[1:]), p) for p in found if p.suffix[1:].isdigit())
+
+
+def current_files(directory: Path) -> list[tuple[int, Path]]:
+    """Return the newest checkpoint, if any, and the segments from its number on."""
+    newest = checkpoints(directory)[-1:]
+    begin = newest[0][0] if newest else 0
+    return [*newest, *((number, path) for number, path in segments(directory) if number >= begin)]
+
+
+def note_deletions(directory: Path, number: int) -> None:
+    """Leave a mark that segment `number`, or its checkpoint, has deletions. Raises OSError."""
+    (directory / f"{_DELETIONS}{number:08d}").touch()
+
+
+def deletions(directory: Path) -> list[tuple[int, Path]]:
+    """Return which segments, or checkpoints, have deletions, and the marks of it."""
+    found = directory.glob(f"{_DELETIONS}[0-9]*")
     return sorted((int(p.suffix[1:]), p) for p in found if p.suffix[1:].isdigit())
 
 
@@ -362,18 +395,3 @@ def read_tombstone(payload: bytes) -> Tombstone:
         return Tombstone(tuple(matchers), int(content["start"]), int(content["end"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a tombstone: {error!r}") from error
-
-
-def read_samples(payload: bytes) -> tuple[Ints, Ints, Words]:
-    """Return refs, times and bits of a samples record. Raises ValueError."""
-    if len(payload) < 8:
-        raise ValueError("samples record too short")
-    (count,) = struct.unpack_from("<I", payload)
-    # Every sample has two bits of class at least.
-    if count == 0 or count > 4 * len(payload):
-        raise ValueError("samples record of no believable size")
-    refs, times, bits = np.empty(count, "i8"), np.empty(count, "i8"), np.empty(count, "u8")
-    data = np.frombuffer(payload, np.uint8)
-    if decode_samples(data, refs, times, bits.view(np.float64), bits) != len(payload):
-        raise ValueError("samples record does not add up")
-    return refs, times, bits

@@ -1,13 +1,8 @@
 """Compiled loops of the log: batches of samples to bytes and back, label spans to one text.
 
-From: `append.py` through `wal.py`; back through `replay.py`. `FORMAT` of a samples payload, all
-little-endian:
-
-    u32 samples, u8 time mode, u8 ref mode, u16 zero
-    times: mode 0 one i64 for all; mode 1 i64 and i32 more for each; mode 2 i64 for each
-    refs:  mode 0 i64 of the first, the others follow by one; modes 1 and 2 as with times
-    classes: two bits a value, four to a byte, low bits first
-    values: class 0 is +0.0 and takes nothing; 1 an integer as i16; 2 an integer as i32; 3 the bits
+From: `append.py` through `sample_record.py`; back also. `FORMAT.md` has the layout of a
+samples payload. Values are coded alone, or against those of an earlier batch of the same series: of
+a scrape most values are what they were, or a little more.
 """
 
 from __future__ import annotations
@@ -28,6 +23,28 @@ if TYPE_CHECKING:
     Int = int | np.integer[Any]
     Small = npt.NDArray[np.uint8]
 
+ALONE, BASE, BASED = 0, 1, 2
+"""The role of a record: neither, one that others may build upon, one that builds upon another."""
+ROLES_AT = 8
+"""Where the number of the base lies, and behind it, in a record that builds upon it, its place."""
+
+CODED = 1
+"""How values are written now: by codes of four bits. 0 are the classes of older logs."""
+_ONE, _RUN, _NEAR, _EACH, _RUNS, _RISES = 0, 0, 1, 2, 3, 4
+"""How numbers are written: one for all or rising by one, i4 above the first, i8, runs, rises."""
+
+_ZERO, _SAME, _RAW = 0, 1, 15
+_SCALES = np.array([1.0, 1e3, 1e6, 1e9])
+"""A value is an integer divided by one of these, exactly, if it can be."""
+_SCALE_OF = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 0])
+_BYTES_OF = np.array([0, 0, 1, 2, 3, 4, 6, 2, 3, 4, 5, 3, 4, 6, 4, 8])
+"""Scale, and bytes of the integer, by code."""
+_INEXACT = -(1 << 63)
+_ROUND = 6755399441055744.0
+"""1.5 * 2^52: added and taken away again it rounds what is below 2^51 to an integer."""
+_LARGEST = 140737488355328.0
+"""2^47: integers below it take six bytes."""
+
 _u8, _i32, _i64, _u64, _f64 = types.uint8, types.int32, types.int64, types.uint64, types.float64
 
 
@@ -36,33 +53,14 @@ def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-@helper(_i64(_u8[::1], _i64, _u64, _i64))
-def _put(out: Bytes, at: Int, number: Int, size: Int) -> Int:
-    """Write `size` bytes; return the place behind them."""
-    word = np.uint64(number)
-    for j in range(size):
-        out[at + j] = np.uint8(word >> np.uint64(8 * j) & np.uint64(0xFF))
-    return at + size
-
-
-# With a place that has no sign, and a size that is known, these are one store each.
-
-
+# With a place that has no sign, and a size that is known, this is one store.
 @helper(types.void(_u8[::1], _u64, _u64))
-def _put_two(out: Bytes, at: np.uint64, word: np.uint64) -> None:
-    out[at] = np.uint8(word & np.uint64(0xFF))
-    out[at + np.uint64(1)] = np.uint8(word >> np.uint64(8) & np.uint64(0xFF))
+def _put_eight(out: Bytes, at: np.uint64, word: np.uint64) -> None:
+    for j in range(np.uint64(8)):
+        out[at + j] = np.uint8(word >> (np.uint64(8) * j) & np.uint64(0xFF))
 
 
-@helper(types.void(_u8[::1], _u64, _u64))
-def _put_four(out: Bytes, at: np.uint64, word: np.uint64) -> None:
-    out[at] = np.uint8(word & np.uint64(0xFF))
-    out[at + np.uint64(1)] = np.uint8(word >> np.uint64(8) & np.uint64(0xFF))
-    out[at + np.uint64(2)] = np.uint8(word >> np.uint64(16) & np.uint64(0xFF))
-    out[at + np.uint64(3)] = np.uint8(word >> np.uint64(24) & np.uint64(0xFF))
-
-
-@kernel(_u64(_in(_u8), _i64, _i64))
+@helper(_u64(_in(_u8), _i64, _i64))
 def _get(data: Bytes, at: Int, size: Int) -> Int:
     """Read `size` bytes, without sign."""
     word = np.uint64(0)
@@ -71,115 +69,260 @@ def _get(data: Bytes, at: Int, size: Int) -> Int:
     return word
 
 
-@helper(_i64(_u8[::1], _i64, _in(_i64), _i64))
-def _put_numbers(out: Bytes, at: Int, numbers: Ints, mode: Int) -> Int:
-    if mode == 2:
+@helper(_u64(_in(_u8), _u64))
+def _get_eight(data: Bytes, at: np.uint64) -> np.uint64:
+    word = np.uint64(0)
+    for j in range(np.uint64(8)):
+        word |= np.uint64(data[at + j]) << (np.uint64(8) * j)
+    return word
+
+
+@helper(_i64(_u8[::1], _i64, _u64))
+def _put_varint(out: Bytes, at: Int, word: np.uint64) -> Int:
+    """Write seven bits a byte, low ones first; return the place behind."""
+    while word >= np.uint64(128):
+        out[at] = np.uint8(word & np.uint64(127) | np.uint64(128))
+        word >>= np.uint64(7)
+        at += 1
+    out[at] = np.uint8(word)
+    return at + 1
+
+
+@helper("UniTuple(int64, 2)(Array(uint8, 1, 'C', readonly=True), int64)")
+def _get_varint(data: Bytes, at: Int) -> tuple[Int, Int]:
+    """Return the number, its bits as they are, and the place behind it, -1 if there is none."""
+    word = np.uint64(0)
+    for j in range(10):
+        if at + j >= data.size:
+            break
+        byte = data[at + j]
+        word |= np.uint64(byte & np.uint8(127)) << np.uint64(7 * j)
+        if byte < 128:
+            return np.int64(word), at + j + 1
+    return 0, -1
+
+
+@helper(_u64(_i64))
+def _folded(number: Int) -> np.uint64:
+    """Return 0, 1, 2, 3 for 0, -1, 1, -2, and so on."""
+    return np.uint64((number << 1) ^ (number >> 63))
+
+
+@helper(_i64(_i64))
+def _unfolded(number: Int) -> Int:
+    word = np.uint64(number)
+    return np.int64(word >> np.uint64(1)) ^ -np.int64(word & np.uint64(1))
+
+
+@helper(_i64(_in(_i64), _i64))
+def _mode(numbers: Ints, rise: Int) -> Int:
+    """Choose how numbers are written; `rise` is what each of a run is above the one before."""
+    runs = 1
+    for i in range(1, numbers.size):
+        runs += 1 if numbers[i] - numbers[i - 1] != rise else 0
+    if runs == 1:
+        return _RUN
+    return _RUNS if 3 * runs < numbers.size else _RISES
+
+
+@helper(_i64(_u8[::1], _i64, _in(_i64), _i64, _i64))
+def _put_numbers(out: Bytes, at: Int, numbers: Ints, mode: Int, rise: Int) -> Int:
+    if mode == _RUN:
+        _put_eight(out, np.uint64(at), np.uint64(numbers[0]))
+        return at + 8
+    before = np.int64(0)
+    if mode == _RISES:
         for i in range(numbers.size):
-            at = _put(out, at, np.uint64(numbers[i]), 8)
+            at = _put_varint(out, at, _folded(numbers[i] - before))
+            before = numbers[i]
         return at
-    at = _put(out, at, np.uint64(numbers[0]), 8)
-    if mode == 1:
-        for i in range(numbers.size):
-            at = _put(out, at, np.uint64(numbers[i] - numbers[0]), 4)
+    first = 0
+    for i in range(1, numbers.size + 1):
+        if i == numbers.size or numbers[i] - numbers[i - 1] != rise:
+            at = _put_varint(out, at, _folded(numbers[first] - before))
+            at = _put_varint(out, at, np.uint64(i - first))
+            before = numbers[i - 1]
+            first = i
     return at
 
 
 @helper(_i64(_in(_u8), _i64, _i64[::1], _i64, _i64))
 def _get_numbers(data: Bytes, at: Int, numbers: Ints, mode: Int, rise: Int) -> Int:
-    """Read what `_put_numbers` wrote; return the place behind it, -1 if `data` ends before."""
+    """Read what `_put_numbers` wrote, now or in older logs; return the place behind it, or -1."""
     size = numbers.size
-    needed = 8 * size if mode == 2 else 8 + (4 * size if mode == 1 else 0)
-    if mode > 2 or at + needed > data.size:
+    before = np.int64(0)
+    if mode == _RISES:
+        for i in range(size):
+            folded, at = _get_varint(data, at)
+            if at < 0:
+                return -1
+            before += _unfolded(folded)
+            numbers[i] = before
+        return at
+    if mode == _RUNS:
+        i = 0
+        while i < size:
+            folded, at = _get_varint(data, at)
+            if at < 0:
+                return -1
+            count, at = _get_varint(data, at)
+            if at < 0 or count <= 0 or count > size - i:
+                return -1
+            before += _unfolded(folded)
+            for _ in range(count):
+                numbers[i] = before
+                before += rise
+                i += 1
+            before -= rise
+        return at
+    needed = 8 * size if mode == _EACH else 8 + (4 * size if mode == _NEAR else 0)
+    if mode > _RISES or at + needed > data.size:
         return -1
-    if mode == 2:
+    if mode == _EACH:
         for i in range(size):
             numbers[i] = np.int64(_get(data, at + 8 * i, 8))
         return at + needed
     first = np.int64(_get(data, at, 8))
     for i in range(size):
-        if mode == 1:
+        if mode == _NEAR:
             numbers[i] = first + np.int64(np.int32(_get(data, at + 8 + 4 * i, 4)))
         else:
             numbers[i] = first + i * rise
     return at + needed
 
 
-@helper(_i64(_in(_i64), _i64))
-def _mode(numbers: Ints, rise: Int) -> Int:
-    """Choose how numbers are written: an arithmetic run, near the first, or each in full."""
-    first = numbers[0]
-    run, near = True, True
-    for i in range(numbers.size):
-        away = numbers[i] - first
-        run = run and away == i * rise
-        near = near and -2147483648 <= away <= 2147483647
-    return 0 if run else (1 if near else 2)
+@helper(_i64(_f64, _f64))
+def _scaled(value: float, scale: float) -> Int:
+    """Return the integer that divided by `scale` is `value` to the last bit, or `_INEXACT`."""
+    # A product that is not finite, or NaN, fails the comparison.
+    product = value * scale
+    if not -_LARGEST < product < _LARGEST:
+        return _INEXACT
+    rounded = (product + _ROUND) - _ROUND
+    return np.int64(rounded) if rounded / scale == value else _INEXACT
 
 
-@kernel(
-    _i64(_in(_i64), _in(_i64), _in(_f64), _in(_u64), _u8[::1])
-)  # fmt: skip
-def encode_samples(refs: Ints, times: Ints, values: Floats, bits: Words, out: Bytes) -> Int:
-    """Write a batch to `out` (25 bytes a sample and 40 more suffice); return its bytes.
+@helper(_i64(_f64))
+def _whole(value: float) -> Int:
+    """Return the integer that `value` is, or `_INEXACT`: `_scaled` for a scale of one."""
+    if not -_LARGEST < value < _LARGEST:
+        return _INEXACT
+    return np.int64(value) if (value + _ROUND) - _ROUND == value else _INEXACT
 
-    Shapes: all [N], N > 0; `values` and `bits` are the same memory.
-    """
-    size = refs.size
-    time_mode, ref_mode = _mode(times, 0), _mode(refs, 1)
-    at = _put(out, 0, np.uint64(size), 4)
-    at = _put(out, at, np.uint64(time_mode), 1)
-    at = _put(out, at, np.uint64(ref_mode), 1)
-    at = _put(out, at, np.uint64(0), 2)
-    at = _put_numbers(out, at, times, time_mode)
-    at = _put_numbers(out, at, refs, ref_mode)
-    classes = at
-    at += (size + 3) // 4
-    four = 0
+
+@helper(_i64(_i64, _i64))
+def _code_of(number: Int, scale: Int) -> Int:
+    """Return the code for an integer at a scale, `_RAW` if it is too large for any."""
+    # Sums of comparisons: branches would mostly be guessed wrong, at five times the cost.
+    away = number ^ (number >> 63)
+    more = np.int64(away >= 0x800000) + np.int64(away >= 0x80000000)
+    two = np.int64(away >= 0x8000)
+    if scale == 0:
+        code = 2 + np.int64(away >= 0x80) + two + more
+        return code if away < 0x800000000000 else _RAW
+    if scale == 1:
+        return 7 + two + more if away < 0x8000000000 else _RAW
+    if scale == 2:
+        return 11 + more if away < 0x800000000000 else _RAW
+    return 14 if away < 0x80000000 else _RAW
+
+
+@helper(_i64(_in(_f64), _in(_u64), _in(_f64), _in(_u64), _u8[::1], _i64))
+def _put_values(
+    values: Floats, bits: Words, base: Floats, base_bits: Words, out: Bytes, at: Int
+) -> Int:
+    """Write codes, then numbers. `base` is empty, or as long as `values`."""
+    size = values.size
+    based = base.size > 0
+    codes = at
+    at += (size + 1) // 2
+    low = np.uint8(0)
+    before = np.uint64(0)
     for i in range(size):
-        value = values[i]
-        code = 3
-        if bits[i] == 0:
-            code = 0
-        elif -2147483648.0 <= value <= 2147483647.0:
-            number = np.int64(value)
+        word = bits[i]
+        if based:
+            before = base_bits[i]
+        code: Int = _RAW
+        number: Int = np.int64(word)
+        if word == before:
+            # Without a base, of a run of equal values each but the first is this.
+            code = _SAME
+        elif word == 0:
+            code = _ZERO
+        else:
+            scale = 0
+            scaled = _whole(values[i])
+            known = _whole(base[i]) if based else _INEXACT
+            while scaled == _INEXACT and scale < 3:
+                scale += 1
+                scaled = _scaled(values[i], _SCALES[scale])
+                known = _scaled(base[i], _SCALES[scale]) if based else _INEXACT
             # -0.0 equals 0.0 and is not it, so an integer 0 never takes this way.
-            if np.float64(number) == value and number != 0:
-                if -32768 <= number <= 32767:
-                    code = 1
-                    _put_two(out, np.uint64(at), np.uint64(number))
-                    at += 2
-                else:
-                    code = 2
-                    _put_four(out, np.uint64(at), np.uint64(number))
-                    at += 4
-        if code == 3:
-            _put_four(out, np.uint64(at), bits[i])
-            _put_four(out, np.uint64(at + 4), bits[i] >> np.uint64(32))
-            at += 8
-        four |= code << (2 * (i & 3))
-        if i & 3 == 3 or i == size - 1:
-            out[classes + i // 4] = np.uint8(four)
-            four = 0
+            if scaled != _INEXACT and scaled != 0:
+                above = scaled - (known if known != _INEXACT else 0)
+                code = _code_of(above, scale)
+                number = above if code != _RAW else number
+        _put_eight(out, np.uint64(at), np.uint64(number))
+        at += _BYTES_OF[code]
+        before = word
+        if i & 1:
+            out[codes + i // 2] = low | np.uint8(code << 4)
+        else:
+            low = np.uint8(code)
+            out[codes + i // 2] = low
     return at
 
 
-@kernel(
-    _i64(_in(_u8), _i64[::1], _i64[::1], _f64[::1], _u64[::1])
-)  # fmt: skip
-def decode_samples(data: Bytes, refs: Ints, times: Ints, values: Floats, bits: Words) -> Int:
-    """Read back what `encode_samples` wrote; return its bytes, -1 if they cannot be right.
+@helper(_i64(_in(_u8), _i64, _in(_f64), _in(_u64), _f64[::1], _u64[::1]))
+def _get_values(
+    data: Bytes, at: Int, base: Floats, base_bits: Words, values: Floats, bits: Words
+) -> Int:
+    """Read what `_put_values` wrote; return the place behind it, -1 if `data` ends before."""
+    size = values.size
+    based = base.size > 0
+    codes = at
+    at += (size + 1) // 2
+    if at > data.size:
+        return -1
+    before = np.uint64(0)
+    word: Int = np.uint64(0)
+    for i in range(size):
+        code = np.int64(data[codes + i // 2] >> np.uint8(4 * (i & 1))) & 15
+        width = _BYTES_OF[code]
+        if at + width > data.size:
+            return -1
+        if based:
+            before = base_bits[i]
+        if code == _SAME:
+            bits[i] = before
+        elif code == _ZERO:
+            bits[i] = np.uint64(0)
+        else:
+            whole = at + 8 <= data.size
+            word = _get_eight(data, np.uint64(at)) if whole else _get(data, at, width)
+            if code == _RAW:
+                bits[i] = word
+            else:
+                unused = np.uint64(64 - 8 * width)
+                number: Int = np.int64(word << unused) >> np.int64(unused)
+                scale = _SCALES[_SCALE_OF[code]]
+                if based:
+                    known = _scaled(base[i], scale)
+                    number += known if known != _INEXACT else 0
+                values[i] = np.float64(number) / scale
+            at += width
+        before = bits[i]
+    return at
 
-    `refs`, `times`, `values` and `bits` (the same memory) are as long as the count in `data` says.
-    """
-    size = refs.size
-    at = _get_numbers(data, 8, times, np.int64(data[4]), 0)
-    if at < 0:
-        return -1
-    at = _get_numbers(data, at, refs, np.int64(data[5]), 1)
+
+@helper(_i64(_in(_u8), _i64, _f64[::1], _u64[::1]))
+def _get_classes(data: Bytes, at: Int, values: Floats, bits: Words) -> Int:
+    """Read values as older logs have them: +0.0, an integer of two or four bytes, the bits."""
+    size = values.size
     classes = at
-    if at < 0 or at + (size + 3) // 4 > data.size:
-        return -1
     at += (size + 3) // 4
+    if at > data.size:
+        return -1
     for i in range(size):
         code = np.int64(data[classes + i // 4] >> np.uint8(2 * (i % 4))) & 3
         if at + (2 * code if code < 3 else 8) > data.size:
@@ -199,9 +342,97 @@ def decode_samples(data: Bytes, refs: Ints, times: Ints, values: Floats, bits: W
 
 
 @kernel(
+    _i64(
+        _in(_i64), _in(_i64), _in(_u64), _i64, _i64, _i64, _in(_i64), _in(_u64), _u8[::1],
+    )
+)  # fmt: skip
+def encode_samples(
+    refs: Ints,
+    times: Ints,
+    bits: Words,
+    role: Int,
+    number: Int,
+    place: Int,
+    base_refs: Ints,
+    base_bits: Words,
+    out: Bytes,
+) -> Int:
+    """Write a batch to `out` (30 bytes a sample and 64 more suffice); return its bytes.
+
+    `BASED` it is written against the batch `base_refs`, `base_bits`, which is the base `number` and
+    lies at `place`; -1 if that is of other series. Else these three are empty.
+    Shapes: all [N], N > 0.
+    """
+    size = refs.size
+    if role == BASED:
+        if base_refs.size != size:
+            return -1
+        for i in range(size):
+            if base_refs[i] != refs[i]:
+                return -1
+    at: Int = ROLES_AT
+    time_mode = _mode(times, 0)
+    ref_mode = _mode(refs, 1) if role != BASED else _RUN
+    _put_eight(
+        out,
+        np.uint64(0),
+        np.uint64(size)
+        | np.uint64(time_mode) << np.uint64(32)
+        | np.uint64(ref_mode) << np.uint64(40)
+        | np.uint64(CODED) << np.uint64(48)
+        | np.uint64(role) << np.uint64(56),
+    )
+    if role != ALONE:
+        _put_eight(out, np.uint64(at), np.uint64(number) | np.uint64(place) << np.uint64(32))
+        at += 8 if role == BASED else 4
+    at = _put_numbers(out, at, times, time_mode, 0)
+    if role != BASED:
+        at = _put_numbers(out, at, refs, ref_mode, 1)
+    values, base = bits.view(np.float64), base_bits.view(np.float64)
+    return _put_values(values, bits, base, base_bits, out, at)
+
+
+@helper(
+    _i64(
+        _in(_u8), _in(_i64), _in(_f64), _in(_u64), _i64[::1], _i64[::1], _f64[::1], _u64[::1]
+    )
+)  # fmt: skip
+def _decode_samples(
+    data: Bytes,
+    base_refs: Ints,
+    base: Floats,
+    base_bits: Words,
+    refs: Ints,
+    times: Ints,
+    values: Floats,
+    bits: Words,
+) -> Int:
+    """Read back what `encode_samples` wrote; return its bytes, -1 if they cannot be right.
+
+    The columns are as long as the count in `data` says; the base is empty if it has none.
+    """
+    role = np.int64(data[7]) if data[6] else np.int64(ALONE)
+    at: Int = ROLES_AT + (0 if role == ALONE else 4 if role == BASE else 8)
+    if role > BASED or (role == BASED) != (base_refs.size > 0):
+        return -1
+    at = _get_numbers(data, at, times, np.int64(data[4]), 0)
+    if at < 0:
+        return -1
+    if role == BASED:
+        refs[:] = base_refs
+    else:
+        at = _get_numbers(data, at, refs, np.int64(data[5]), 1)
+    if at < 0 or data[6] > CODED:
+        return -1
+    if data[6] == 0:
+        return _get_classes(data, at, values, bits)
+    return _get_values(data, at, base, base_bits, values, bits)
+
+
+@kernel(
     types.void(
-        _in(_u8), _in(_i64), _in(_i64), _in(_i64),
-        _i64[::1], _i64[::1], _f64[::1], _u64[::1], _u8[::1],
+        _in(_u8), _in(_i64), _in(_i64), _in(_i64), _in(_i64), _in(_i64),
+        _i64[::1], _u64[::1], _i64[::1], _i64[::1], _u64[::1], _u8[::1],
     ),
 )  # fmt: skip
 def decode_batches(
@@ -209,27 +440,48 @@ def decode_batches(
     starts: Ints,
     stops: Ints,
     first: Ints,
+    base_at: Ints,
+    keep_at: Ints,
+    pool_refs: Ints,
+    pool_bits: Words,
     refs: Ints,
     times: Ints,
-    values: Floats,
     bits: Words,
     good: Small,
 ) -> None:
-    """Read back many batches; batch k lies at `data[starts[k]:stops[k]]`.
+    """Read back many batches, one after the other; batch k lies at `data[starts[k]:stops[k]]`.
 
     Its samples, as many as it says itself, go to `first[k]` to `first[k + 1]` of the columns;
-    `good[k]` is 1 if they are right. Shapes: `starts`, `stops`, `good` [K]; `first` [K + 1].
+    `good[k]` is 1 if they are right. The batch that it builds upon lies in the pool from
+    `base_at[k]` on (-1: none); it is put there itself from `keep_at[k]` on (-1: it is not).
+    Shapes: `starts`, `stops`, `base_at`, `keep_at`, `good` [K]; `first` [K + 1]; the pool is as
+    long as all its batches.
     """
+    values, pool = bits.view(np.float64), pool_bits.view(np.float64)
     for k in range(starts.size):
         low, high = first[k], first[k + 1]
-        size = decode_samples(
+        base = slice(base_at[k], base_at[k] + high - low) if base_at[k] >= 0 else slice(0, 0)
+        size = _decode_samples(
             data[starts[k] : stops[k]],
+            pool_refs[base],
+            pool[base],
+            pool_bits[base],
             refs[low:high],
             times[low:high],
             values[low:high],
             bits[low:high],
         )
         good[k] = 1 if size == stops[k] - starts[k] else 0
+        if base_at[k] >= 0 and pool_refs[base_at[k]] < 0:
+            good[k] = 0
+        if keep_at[k] >= 0:
+            kept = slice(keep_at[k], keep_at[k] + high - low)
+            if good[k]:
+                pool_refs[kept] = refs[low:high]
+                pool_bits[kept] = bits[low:high]
+            else:
+                # No ref is below 0: what builds upon it is told by that, and left out.
+                pool_refs[kept] = -1
 
 
 @kernel(types.void(_in(_u8), _in(_i32, 2), _u8[::1]))

@@ -18,10 +18,9 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-
 from tsdb.histogram_record import read_histograms
 from tsdb.metadata import read_metadata
+from tsdb.sample_record import SampleDecoder
 from tsdb.segment_reader import unpacked
 from tsdb.wal import (
     EXEMPLARS,
@@ -34,10 +33,8 @@ from tsdb.wal import (
     SERIES,
     ZSTD,
     read_exemplars,
-    read_samples,
     read_series,
 )
-from tsdb.wal_kernels import decode_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,6 +133,7 @@ class WalTail:
         """Records, and rests of segments, that could not be read."""
         self._file = -1
         self._file_segment = -1
+        self._decoder = SampleDecoder(self._samples_at)
 
     def close(self) -> None:
         """Close the segment that is open. May be called twice."""
@@ -225,6 +223,7 @@ class WalTail:
         except FileNotFoundError:
             return False
         self._file_segment = self.position.segment
+        self._decoder = SampleDecoder(self._samples_at)
         return True
 
     def _skip_to(self, segment: int) -> None:
@@ -235,7 +234,7 @@ class WalTail:
 
     def _parse(self, data: bytes) -> tuple[list[Logged], int, int]:
         """Return what whole records hold, how many bytes they are, and what one more needs."""
-        builder = _Builder(data)
+        builder = _Builder(data, self._decoder)
         at = missing = 0
         while True:
             if at + HEADER.size > len(data):
@@ -256,22 +255,31 @@ class WalTail:
                 self.damaged += 1
                 _log.error("forwarding leaves out a damaged record of the log")
             else:
-                self.damaged += builder.add(kind, flags, start, stop)
+                self.damaged += builder.add(kind, flags, start, stop, self.position.offset + at)
             at = stop
         self.damaged += builder.flush()
         return builder.found, at, missing
 
     def _is_record(self, offset: int) -> bool:
         """Say whether a whole and right record lies at a byte of the open segment."""
+        return self._record_at(offset) is not None
+
+    def _samples_at(self, offset: int) -> bytes | None:
+        """Return the payload of the samples record at a byte, None if there is none."""
+        found = self._record_at(offset)
+        return unpacked(found[2], found[1]) if found and found[0] == SAMPLES else None
+
+    def _record_at(self, offset: int) -> tuple[int, int, bytes] | None:
+        """Return type, flags and payload of the record at a byte, None if none is right there."""
         header = os.pread(self._file, HEADER.size, offset)
         if len(header) < HEADER.size:
-            return False
-        size, _, _, _, checksum = HEADER.unpack(header)
+            return None
+        size, kind, flags, _, checksum = HEADER.unpack(header)
         if size > PAYLOAD_BYTES_MAX:
-            return False
+            return None
         payload = os.pread(self._file, size, offset + HEADER.size)
         found = zlib.crc32(payload, zlib.crc32(header[:8]))
-        return len(payload) == size and bool(found == checksum)
+        return (kind, flags, payload) if len(payload) == size and found == checksum else None
 
 
 def read_definitions(path: Path, stop: int | None) -> Iterator[LoggedSeries | LoggedMetadata]:
@@ -330,24 +338,15 @@ def _number(path: Path) -> int:
 class _Builder:
     """Makes columns of records; samples records that follow each other are decoded together."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, decoder: SampleDecoder) -> None:
         self.found: list[Logged] = []
         self._data = data
-        self._array = np.frombuffer(data, np.uint8)
-        self._starts: list[int] = []
-        self._stops: list[int] = []
-        self._counts: list[int] = []
+        self._decoder = decoder
 
-    def add(self, kind: int, flags: int, start: int, stop: int) -> int:
-        """Take a record; return how many made no sense."""
+    def add(self, kind: int, flags: int, start: int, stop: int, place: int) -> int:
+        """Take the record at byte `place` of its segment; return how many made no sense."""
         if kind == SAMPLES and not flags & ZSTD:
-            count = struct.unpack_from("<I", self._data, start)[0] if stop - start >= 8 else 0
-            # Every sample has two bits of class at least.
-            if count == 0 or count > 4 * (stop - start):
-                return 1
-            self._starts.append(start)
-            self._stops.append(stop)
-            self._counts.append(count)
+            self._decoder.add(self._data, start, stop, place)
             return 0
         wrong = self.flush()
         if kind not in (SERIES, SAMPLES, HISTOGRAMS, EXEMPLARS, METADATA):
@@ -355,6 +354,9 @@ class _Builder:
         payload = unpacked(self._data[start:stop], flags)
         if payload is None:
             return wrong + 1
+        if kind == SAMPLES:
+            self._decoder.add(payload, 0, len(payload), place)
+            return wrong + self._decoded(payload)
         try:
             self.found.append(_logged(kind, payload))
         except ValueError as error:
@@ -364,40 +366,19 @@ class _Builder:
 
     def flush(self) -> int:
         """Decode the samples records held; return how many made no sense."""
-        if not self._starts:
-            return 0
-        first = np.zeros(len(self._counts) + 1, np.int64)
-        np.cumsum(np.array(self._counts, np.int64), out=first[1:])
-        total = int(first[-1])
-        refs, times, bits = np.empty(total, "i8"), np.empty(total, "i8"), np.empty(total, "u8")
-        good = np.empty(len(self._counts), np.bool_)
-        decode_batches(
-            self._array,
-            np.array(self._starts, np.int64),
-            np.array(self._stops, np.int64),
-            first,
-            refs,
-            times,
-            bits.view(np.float64),
-            bits,
-            good.view(np.uint8),
-        )
-        wrong = int(np.count_nonzero(~good))
-        if wrong:
-            kept = np.repeat(good, self._counts)
-            refs, times, bits = refs[kept], times[kept], bits[kept]
-        self._starts, self._stops, self._counts = [], [], []
-        if refs.size:
-            self.found.append(LoggedSamples(refs, times, bits))
-        return wrong
+        return self._decoded(self._data)
+
+    def _decoded(self, data: bytes) -> int:
+        samples = self._decoder.decode(data)
+        if samples.refs.size:
+            self.found.append(LoggedSamples(samples.refs, samples.times, samples.bits))
+        return samples.damaged
 
 
 def _logged(kind: int, payload: bytes) -> Logged:
     """Decode one record. Raises ValueError."""
     if kind == SERIES:
         return LoggedSeries(*read_series(payload))
-    if kind == SAMPLES:
-        return LoggedSamples(*read_samples(payload))
     if kind == HISTOGRAMS:
         return LoggedHistograms(*read_histograms(payload))
     if kind == EXEMPLARS:

@@ -22,6 +22,7 @@ from tsdb.compaction import superseded
 from tsdb.errors import CorruptFileError
 from tsdb.head_snapshot import check_snapshot
 from tsdb.histogram_record import read_histograms
+from tsdb.sample_record import SampleDecoder
 from tsdb.segment_reader import DamagedError, read_chunks, unpacked
 from tsdb.wal import (
     EXEMPLARS,
@@ -31,7 +32,6 @@ from tsdb.wal import (
     TOMBSTONE,
     checkpoints,
     read_exemplars,
-    read_samples,
     read_series,
     read_tombstone,
     segments,
@@ -132,6 +132,7 @@ def _verify_numbers(numbers: list[int], directory: Path, verdict: Verdict) -> No
 
 
 def _verify_segment(path: Path, known: _KnownSeries, verdict: Verdict) -> None:
+    decoder = SampleDecoder()
     for chunk in read_chunks(path):
         if chunk.damaged:
             verdict.problems.append(f"{path}: {chunk.damaged} records with a wrong checksum")
@@ -139,7 +140,15 @@ def _verify_segment(path: Path, known: _KnownSeries, verdict: Verdict) -> None:
             verdict.records += 1
             payload = unpacked(chunk.data[record.start : record.stop], record.flags)
             problem = "a record that cannot be unpacked"
-            if payload is not None:
+            if payload is not None and record.kind == SAMPLES:
+                decoder.add(payload, 0, len(payload), record.place)
+                found = decoder.decode(payload)
+                problem = (
+                    "samples record does not add up"
+                    if found.damaged
+                    else _unknown(found.refs, known, verdict)
+                )
+            elif payload is not None:
                 problem = _problem_of(record.kind, payload, known, verdict)
             if problem:
                 verdict.problems.append(f"{path}: {problem}")
@@ -159,15 +168,18 @@ def _problem_of(kind: int, payload: bytes, known: _KnownSeries, verdict: Verdict
         return str(error)
     if refs is None:
         return ""
-    verdict.log_samples += refs.size if kind != EXEMPLARS else 0
+    return _unknown(refs, known, verdict, counted=kind != EXEMPLARS)
+
+
+def _unknown(refs: Ints, known: _KnownSeries, verdict: Verdict, *, counted: bool = True) -> str:
+    """Say, "" for nothing, that there are samples of unknown series; count the samples."""
+    verdict.log_samples += refs.size if counted else 0
     unknown = known.count_unknown(refs)
     return f"{unknown} samples of series that the log does not know" if unknown else ""
 
 
 def _refs(kind: int, payload: bytes) -> Iterator[Ints]:
-    if kind == SAMPLES:
-        yield read_samples(payload)[0]
-    elif kind == HISTOGRAMS:
+    if kind == HISTOGRAMS:
         yield read_histograms(payload)[0]
     elif kind == EXEMPLARS:
         yield read_exemplars(payload)[0]

@@ -112,7 +112,7 @@ def test_a_head_that_is_saved_in_use_shortens_the_replay_after_a_crash(tmp_path)
 
 
 def test_the_head_is_saved_as_the_log_grows(tmp_path):
-    options = replace(OPTIONS, head_save_wal_bytes=100_000)
+    options = replace(OPTIONS, head_save_wal_bytes=30_000)
     with_log = Database.open(tmp_path / "data", options)
     fill(with_log, 0, 20)
     with_log.maintain()

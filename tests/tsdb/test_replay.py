@@ -11,7 +11,7 @@ import pytest
 from tsdb.database import Database
 from tsdb.interface import LabelSpans, Selection
 from tsdb.options import DatabaseOptions
-from tsdb.replay import read_records
+from tsdb.segment_reader import read_records
 from tsdb.wal import SAMPLES, SEGMENT_MAGIC, checkpoints, segment_path, segments
 
 OPTIONS = DatabaseOptions(
@@ -25,7 +25,7 @@ def write(directory, batches=BATCHES) -> None:
     database = Database.open(directory, OPTIONS)
     refs = database.resolve(LabelSpans.from_labels(SERIES))
     for k in range(batches):
-        values = np.arange(10) + k * 0.1
+        values = np.arange(10) / 3 + k * 0.1
         assert not database.append(refs, np.full(10, k), values).any()
     close(database)
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tsdb import segment_reader
 from tsdb.segment_reader import DamagedError, read_records
-from tsdb.wal import SAMPLES, SEGMENT_MAGIC, header_of, read_samples
-from tsdb.wal_kernels import decode_batches, encode_samples
+from tsdb.wal import SAMPLES, SEGMENT_MAGIC, header_of
 
 PAYLOADS = [bytes([k]) * (10 + k) for k in range(5)]
 RECORDS = [header_of(9, 0, payload) + payload for payload in PAYLOADS]
@@ -74,47 +70,6 @@ def test_reading(tmp_path, monkeypatch, chunk, content, kept, torn):
     assert (None if error is None else error.torn) == torn
     if error is not None:
         assert error.offset <= len(SEGMENT_MAGIC) + len(b"".join(content))
-
-
-batches = st.lists(
-    st.lists(
-        st.tuples(st.integers(0, 1 << 40), st.integers(-(1 << 40), 1 << 40), st.floats()),
-        min_size=1,
-        max_size=20,
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-@given(batches, st.data())
-@settings(deadline=None)
-def test_many_batches_decode_as_each_does(batches, data):
-    payloads = []
-    for batch in batches:
-        refs, times = (np.array([each[k] for each in batch], np.int64) for k in (0, 1))
-        values = np.array([each[2] for each in batch])
-        out = np.empty(25 * refs.size + 40, np.uint8)
-        size = encode_samples(refs, times, values, values.view(np.uint64), out)
-        payloads.append(out[:size].tobytes())
-    spoiled = data.draw(st.sets(st.integers(0, len(batches) - 1)))
-    stored = [p[:-1] if k in spoiled else p for k, p in enumerate(payloads)]
-    stops = np.cumsum([len(p) for p in stored], dtype=np.int64)
-    starts = stops - np.array([len(p) for p in stored], np.int64)
-    first = np.concatenate([[0], np.cumsum([len(b) for b in batches])]).astype(np.int64)
-    total = int(first[-1])
-    refs, times, bits = np.empty(total, "i8"), np.empty(total, "i8"), np.empty(total, "u8")
-    good = np.empty(len(batches), np.uint8)
-    text = np.frombuffer(b"".join(stored), np.uint8)
-    decode_batches(text, starts, stops, first, refs, times, bits.view("f8"), bits, good)
-    for k, payload in enumerate(payloads):
-        part = slice(first[k], first[k + 1])
-        if k in spoiled:
-            assert not good[k]
-            continue
-        assert good[k]
-        for got, expected in zip((refs, times, bits), read_samples(payload), strict=True):
-            np.testing.assert_array_equal(got[part], expected)
 
 
 def test_records_of_a_kind_are_not_mixed_up(tmp_path):

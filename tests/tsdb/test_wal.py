@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 
-import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 
 from tsdb.errors import WriteFailedError
 from tsdb.interface import LabelSpans, Matcher, MatchOp
-from tsdb.replay import read_records
+from tsdb.sample_record import read_samples
+from tsdb.segment_reader import read_records
 from tsdb.tombstones import Tombstone
 from tsdb.wal import (
     SAMPLES,
@@ -19,63 +19,12 @@ from tsdb.wal import (
     TOMBSTONE,
     WalWriter,
     choose_series,
-    read_samples,
     read_series,
     read_tombstone,
     segment_path,
     segments,
     series_payload,
 )
-from tsdb.wal_kernels import encode_samples
-
-numbers = st.one_of(st.integers(0, 50), st.integers(-(1 << 62), 1 << 62), st.integers(0, 1 << 40))
-values = st.one_of(
-    st.integers(-70_000, 70_000).map(float),
-    st.integers(-(1 << 33), 1 << 33).map(float),
-    st.integers(0, (1 << 64) - 1).map(lambda word: float(np.uint64(word).view(np.float64))),
-    st.sampled_from([0.0, -0.0, 0.1, float("inf"), float("nan")]),
-)
-
-
-def encoded(refs, times, bits) -> bytes:
-    out = np.empty(25 * refs.size + 40, np.uint8)
-    return out[: encode_samples(refs, times, bits.view(np.float64), bits, out)].tobytes()
-
-
-@settings(deadline=None)
-@given(st.integers(1, 40).flatmap(lambda n: st.tuples(
-    st.one_of(npst.arrays(np.int64, n, elements=numbers), st.just(np.arange(n) + 7)),
-    st.one_of(npst.arrays(np.int64, n, elements=numbers), st.just(np.full(n, 1 << 41))),
-    npst.arrays(np.float64, n, elements=values),
-)))  # fmt: skip
-def test_a_batch_comes_back_bit_for_bit(batch):
-    refs, times, floats = batch
-    payload = encoded(refs, times, floats.view(np.uint64))
-    got = read_samples(payload)
-    for expected, column in zip((refs, times, floats.view(np.uint64)), got, strict=True):
-        np.testing.assert_array_equal(column, expected)
-
-
-def test_a_scrape_takes_few_bytes():
-    size = 1000
-    payload = encoded(np.arange(size), np.full(size, 1 << 40), np.zeros(size).view(np.uint64))
-    assert len(payload) < size / 3
-
-
-@settings(deadline=None)
-@given(st.integers(0, 300), st.integers(0, 255), st.integers(0, 5))
-def test_wrong_content_is_refused_and_never_read_past_its_end(at, byte, cut):
-    size = 20
-    payload = bytearray(
-        encoded(np.arange(size), np.arange(size) * 3, (np.arange(size) * 0.1).view(np.uint64))
-    )
-    payload[at % len(payload)] = byte
-    try:
-        got = read_samples(bytes(payload[: len(payload) - cut]))
-    except ValueError:
-        return
-    assert got[0].size == got[1].size == got[2].size
-
 
 label_sets = st.lists(
     st.dictionaries(st.text(min_size=1, max_size=5), st.text(min_size=1, max_size=9), max_size=4),
