@@ -44,6 +44,9 @@ ACCEPTS_AT_ONCE = 64
 PAUSE_S = 0.5
 """How long to wait when the process is out of file descriptors."""
 
+_REASON_MAX = 100
+"""How much of what is wrong with a request its sender is told, who may have sent a megabyte."""
+
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
@@ -98,6 +101,23 @@ class Connection(RequestHandler):
             self._connections.cut_off += 1
             self._wire.write(_TOO_LARGE)
             self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP: in a line, and without a traceback in the log for each."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        said = (message or "").strip().partition("\n")[0][:_REASON_MAX]
+        reason = "".join(each if each.isprintable() else "?" for each in said)
+        logger.debug("bad request from %s: %s", request.remote, reason)
+        response = web.Response(status=status, text=f"{status} Bad Request: {reason}\n")
+        response.force_close()
+        return response
 
     def overdue(self, now_s: float, read_timeout_s: float, stall_s: float) -> bool:
         """Whether the peer has let us wait for too long. Asked every now and then.

@@ -124,7 +124,8 @@ def text(body: str, status: int = 200, content_type: str = _TEXT) -> web.Respons
     headers = {"Content-Type": content_type}
     if status >= 400:
         headers["X-Content-Type-Options"] = "nosniff"
-    return web.Response(body=body.encode(), status=status, headers=headers)
+    # What a client sent may stand in it, and need not be UTF-8.
+    return web.Response(body=body.encode(errors="replace"), status=status, headers=headers)
 
 
 async def streamed(

@@ -62,7 +62,13 @@ def parse_selector(text: str) -> tuple[Matcher, ...]:
     return matchers
 
 
+TEXT_MAX = 1 << 20
+"""Characters of a query. A megabyte of operators takes 3 s and 500 MB; URLs end there as well."""
+
+
 def _run(text: str, start: str, features: frozenset[str]) -> Any:  # noqa: ANN401 any piece
+    if len(text) > TEXT_MAX:
+        raise ParseError(f"query is longer than {TEXT_MAX} characters", "", None)
     table, reducers = _machine()
     tokens = tokenize(text)
     if tokens.kinds[0] == END_OF_INPUT and start == "expression":

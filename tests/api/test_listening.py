@@ -220,6 +220,30 @@ def test_headers_without_end_are_refused_before_they_fill_memory():
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", id="TLS"),
+        pytest.param(b"GET / HTTP/1.1\r\nno colon\r\n\r\n", id="a header that is none"),
+        pytest.param(b"GET /" + b"a" * (1 << 20) + b" HTTP/1.1\r\n\r\n", id="a path of a megabyte"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 50_000 + b"\r\n", id="many headers"),
+    ],
+)
+def test_what_is_no_http_is_refused_in_a_line_and_not_in_the_log(caplog, sent):
+    async def run():
+        async with serving() as (_, [port], _app), client(port) as (reader, writer):
+            with contextlib.suppress(ConnectionError):
+                writer.write(sent)
+                await writer.drain()
+            return await asyncio.wait_for(reader.read(), PATIENCE_S)
+
+    with caplog.at_level("INFO"):
+        reply = asyncio.run(run())
+    assert reply.split(b" ", 2)[1] in (b"400", b"431")
+    assert len(reply) < 500
+    assert caplog.records == []
+
+
 @pytest.fixture
 def server_certificate(tmp_path):
     paths = tmp_path / "one.crt", tmp_path / "one.key"

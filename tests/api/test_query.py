@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import threading
 import zlib
@@ -207,6 +208,21 @@ def test_multipart_forms_are_taken(loaded):
 def test_a_range_beyond_all_times_has_no_series(loaded):
     path = "/api/v1/query_range?query=1&start=1&end=9999-12-31T23:59:59Z&step=1e9"
     assert loaded.ask("GET", path).json["data"] == {"resultType": "matrix", "result": []}
+
+
+def test_a_query_of_megabytes_is_refused_at_once(loaded):
+    for path in ("query", "query_exemplars?start=0&end=1", "format_query", "parse_query"):
+        body = io.BytesIO(b"query=" + b"(" * (9 << 20))
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        reply = loaded.ask("POST", f"/api/v1/{path}", data=body, headers=headers)
+        assert reply.status == 400
+        assert reply.json["error"].endswith("query is longer than 1048576 characters")
+
+
+def test_text_that_is_no_utf_8_is_told_back_all_the_same(loaded):
+    headers = {"Content-Type": "a/b\udcff"}
+    reply = loaded.ask("POST", "/api/v1/write", data=b"", headers=headers)
+    assert (reply.status, "a/b" in reply.text) == (415, True)
 
 
 def test_other_bodies_are_not_read(loaded):
