@@ -36,6 +36,7 @@ def test_a_number_always_makes_the_same_request():
     assert [make(SEED, n) for n in range(200)] == [make(SEED, n) for n in range(200)]
 
 
+@pytest.mark.slow
 def test_thousands_of_made_up_requests(running):
     address = "127.0.0.1", running.port
     process = Path(f"/proc/{running.process.pid}")
