@@ -18,16 +18,19 @@ SHOWN_MAX = 10
 
 
 class Annotations:
-    """What evaluation wants the user to know; one instance a query, used by one thread."""
+    """What evaluation wants the user to know; one instance a query, used by one thread.
+
+    What is said at several places is told once, of the place where it was said last.
+    """
 
     def __init__(self, query: str) -> None:
         self._query = query
-        self._warnings: dict[str, None] = {}
-        self._infos: dict[str, None] = {}
+        self._warnings: dict[str, Span | None] = {}
+        self._infos: dict[str, Span | None] = {}
 
     def warn(self, message: str, span: Span) -> None:
         """Add a warning about the expression at `span`; `message` without prefix and place."""
-        self._warnings[f"PromQL warning: {message} ({self._place(span)})"] = None
+        self._warnings[f"PromQL warning: {message}"] = span
 
     def warn_of_storage(self, message: str) -> None:
         """Add a warning of whoever brought the samples, as it is."""
@@ -35,28 +38,31 @@ class Annotations:
 
     def info(self, message: str, span: Span) -> None:
         """Add an info about the expression at `span`; `message` without prefix and place."""
-        self._infos[f"PromQL info: {message} ({self._place(span)})"] = None
+        self._infos[f"PromQL info: {message}"] = span
 
     @property
     def warnings(self) -> list[str]:
         """At most ten texts, then how many more there are."""
-        return _shown(self._warnings, "warning")
+        return _shown(self._placed(self._warnings), "warning")
 
     @property
     def infos(self) -> list[str]:
         """At most ten texts, then how many more there are."""
-        return _shown(self._infos, "info")
+        return _shown(self._placed(self._infos), "info")
 
     def all_texts(self) -> tuple[list[str], list[str]]:
         """Every warning and every info, without the limit."""
-        return list(self._warnings), list(self._infos)
+        return self._placed(self._warnings), self._placed(self._infos)
 
-    def _place(self, span: Span) -> str:
-        return place_of(self._query, span.start)
+    def _placed(self, texts: dict[str, Span | None]) -> list[str]:
+        return [
+            text if span is None else f"{text} ({place_of(self._query, span.start)})"
+            for text, span in texts.items()
+        ]
 
 
-def _shown(texts: dict[str, None], kind: str) -> list[str]:
-    shown = list(texts)[:SHOWN_MAX]
+def _shown(texts: list[str], kind: str) -> list[str]:
+    shown = texts[:SHOWN_MAX]
     if len(texts) > SHOWN_MAX:
         shown.append(f"{len(texts) - SHOWN_MAX} more {kind} annotations omitted")
     return shown

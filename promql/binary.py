@@ -8,6 +8,7 @@ that filters keeps the left (under group_right: the right) series as it is, all 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from promql.errors import ExecutionError
 from promql.histogram_algebra import negate as turned
 from promql.histogram_binary import combine_histograms
 from promql.histogram_matrix import HistogramMatrix
+from promql.histogram_notes import LastNotes, note_types
 from promql.matrix import Matrix, ScalarSteps
 from promql.same_labels import merge_same_labels, without_name
 from promql.set_operators import combine_sets
@@ -74,17 +76,20 @@ def _vector_and_scalar(
     node: Binary, vector: Matrix, scalar: ScalarSteps, ctx: EvalContext, *, scalar_left: bool
 ) -> Matrix:
     steps = scalar.values[np.newaxis, :]
-    histograms = None
+    histograms, notes = None, LastNotes(vector.present.shape)
     if vector.histograms is not None:
         points = Points(vector.values, vector.present, vector.histograms)
         other = Points(steps, np.ones_like(steps, dtype=np.bool_))
         left_points, right_points = (other, points) if scalar_left else (points, other)
         there = vector.histograms.present
         histograms = combine_histograms(
-            node.op, left_points, right_points, there, node.span, ctx
+            node.op, left_points, right_points, there, node.span, ctx, notes
         ).histograms
     if node.op in HISTOGRAM_TRIM:
-        return replace(_no_floats(node, vector, ctx), histograms=histograms)
+        result = replace(_no_floats(node, vector, notes, ctx), histograms=histograms)
+        notes.tell()
+        return result
+    notes.tell()
     left, right = (steps, vector.values) if scalar_left else (vector.values, steps)
     values, holds = combine(node.op, left, right, return_bool=node.return_bool)
     if holds is not None:  # the vector's own value stays, on whichever side it stands
@@ -115,18 +120,19 @@ def _vectors(node: Binary, lhs: Matrix, rhs: Matrix, ctx: EvalContext) -> Matrix
             pairs = replace(pairs, labels=pairs.labels.drop_name())
     left, right = (pairs.one, pairs.many) if swapped else (pairs.many, pairs.one)
     floats = pairs.present
-    outcome = None
+    outcome, notes = None, LastNotes(pairs.present.shape)
     if left.histograms is not None or right.histograms is not None:
         floats = floats & left.present & right.present
-        outcome = combine_histograms(node.op, left, right, pairs.present, node.span, ctx)
+        outcome = combine_histograms(node.op, left, right, pairs.present, node.span, ctx, notes)
     if node.op in HISTOGRAM_TRIM:
         met = Matrix(pairs.labels, pairs.many.values, floats, pairs.drop_name)
-        result = _no_floats(node, met, ctx)
+        result = _no_floats(node, met, notes, ctx)
         pairs = replace(pairs, present=pairs.present & ~floats)
     else:
         values, holds = combine(node.op, left.values, right.values, return_bool=node.return_bool)
         present = floats if holds is None else floats & holds
         result = Matrix(pairs.labels, np.ascontiguousarray(values), present, pairs.drop_name)
+    notes.tell()
     if outcome is not None:
         result = _with_histograms(result, outcome, return_bool=node.return_bool)
         # What an operator has no answer for does not make a match ambiguous.
@@ -147,13 +153,8 @@ def _with_histograms(floats: Matrix, outcome: Outcome, *, return_bool: bool) -> 
     )
 
 
-def _no_floats(node: Binary, vector: Matrix, ctx: EvalContext) -> Matrix:
+def _no_floats(node: Binary, vector: Matrix, notes: LastNotes, ctx: EvalContext) -> Matrix:
     """Drop every float, and say so: the trim operators cut histograms only."""
-    if vector.present.any():
-        ctx.annotations.info(
-            "incompatible sample types encountered for binary operator"
-            f' "{node.op}": float {node.op} float',
-            node.span,
-        )
+    notes.put(vector.present, partial(note_types, node.op, "float", "float", node.span, ctx))
     absent = np.zeros_like(vector.present)
     return Matrix(vector.labels, vector.values, absent, vector.drop_name)

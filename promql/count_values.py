@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from promql.syntax import Aggregation
 
 
+def refuse_label(label: str) -> None:
+    """Raise ExecutionError for a label name that is none; asked before the operand is evaluated."""
+    if not is_label_name(label):
+        raise ExecutionError(f"invalid label name {quote(label)}")
+
+
 def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContext) -> Matrix:
     """Return one row for each distinct value of each group, at the steps where it occurs.
 
     Python runs once for each distinct value, to write its text; the rest is sorting. An input
     label of the same name gives way before series are grouped.
-    Raises ExecutionError for a label name that is none, TooManySamplesError for so many values
-    that the matrix of them would be too large.
+    Raises TooManySamplesError for so many values that the matrix of them would be too large.
     """
-    if not is_label_name(label):
-        raise ExecutionError(f"invalid label name {quote(label)}")
     bare = group_labels(operand.labels.drop((label,)), node.grouping, without=node.without)
     group_of, first = bare.group()
     series, step = np.nonzero(operand.present)

@@ -20,10 +20,13 @@ from promql.aggregate_ranges import KERNELS as FOLDED
 from promql.aggregate_ranges import can_fold, can_fold_windows, fold_newest, fold_windows
 from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
+from promql.count_values import refuse_label
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
 from promql.histogram_runs import runs_with_resets, shown_per_step, window_sizes
 from promql.info import InfoSelector, join_info
+from promql.label_functions import FUNCTIONS as LABEL_FUNCTIONS
+from promql.label_functions import refuse_texts
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.start_times import USE_START_TIMESTAMPS, start_seconds
 from promql.syntax import (
@@ -98,6 +101,8 @@ class Evaluator:
             case Call(func="info"):
                 return self._info(node, ctx)
             case Call():
+                if node.func in LABEL_FUNCTIONS:
+                    refuse_texts(node.func, [_text(arg) for arg in node.args[1:]])
                 args = [self._argument(node, arg, ctx) for arg in node.args]
                 return implementation(node.func)(node, args, ctx)
             case Aggregation():
@@ -138,6 +143,8 @@ class Evaluator:
             return folded
         param = None if node.param is None else self.operand(node.param, ctx)
         assert param is None or isinstance(param, ScalarSteps | StringValue)
+        if isinstance(param, StringValue):
+            refuse_label(param.text)
         inner = self.operand(node.expr, ctx)
         assert isinstance(inner, Matrix)
         return aggregate(node, inner, param, ctx)
@@ -253,6 +260,12 @@ class Evaluator:
         view = windows(samples, ends, inner.look.range_ms, points.drop_name, ctx)
         ctx.counts.per_step += samples_per_step(view)
         return view
+
+
+def _text(node: Expr) -> str:
+    node = _unwrapped(node)
+    assert isinstance(node, StringLiteral)
+    return node.value
 
 
 def _unwrapped(node: Expr) -> Expr:

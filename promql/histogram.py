@@ -26,6 +26,7 @@ from promql.native_histograms import (
 from promql.quantiles import warn_quantile
 from promql.quoting import quote
 from promql.same_labels import merge_same_labels, without_name
+from promql.syntax import argument_place
 from tsdb.interface import METRIC_NAME
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _histogram_quantile(node: Call, args: list[Operand], ctx: EvalContext) -> Op
     assert isinstance(quantile, ScalarSteps)
     assert isinstance(vector, Matrix)
     warn_quantile(quantile.values, node.args[0].span, ctx)
-    span = node.args[1].span
+    span = argument_place(node.args[1])
     groups = bucket_groups(vector, span, ctx)
     classic, native = separate(vector, groups, span, ctx)
     result = _quantiles(classic, groups, quantile.values, span, ctx)
@@ -99,7 +100,7 @@ def _histogram_quantiles(node: Call, args: list[Operand], ctx: EvalContext) -> O
     assert isinstance(label, StringValue)
     if not is_label_name(label.text):
         raise ExecutionError(f"invalid label name {quote(label.text)}")
-    span = node.args[0].span
+    span = argument_place(node.args[0])
     groups = bucket_groups(vector, span, ctx)
     classic, native = separate(vector, groups, span, ctx)
     parts: list[Matrix] = []
@@ -132,7 +133,7 @@ def _histogram_fraction(node: Call, args: list[Operand], ctx: EvalContext) -> Op
     assert isinstance(lower, ScalarSteps)
     assert isinstance(upper, ScalarSteps)
     assert isinstance(vector, Matrix)
-    span = node.args[2].span
+    span = argument_place(node.args[2])
     groups = bucket_groups(vector, span, ctx)
     classic, native = separate(vector, groups, span, ctx)
     values = np.zeros((groups.start.size - 1, vector.values.shape[1]), dtype=np.float64)

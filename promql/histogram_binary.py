@@ -8,6 +8,7 @@ floats meet floats is no business of this module.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.histogram_notes import LastNotes
     from promql.syntax import Span
     from promql.vector_matching import Points
     from tsdb.interface import HistogramColumns
@@ -55,10 +57,17 @@ class Outcome:
 
 
 def combine_histograms(
-    op: str, left: Points, right: Points, present: Mask, span: Span, ctx: EvalContext
+    op: str,
+    left: Points,
+    right: Points,
+    present: Mask,
+    span: Span,
+    ctx: EvalContext,
+    notes: LastNotes,
 ) -> Outcome:
     """Return `left op right` wherever at least one of the two is a histogram.
 
+    What there is to tell goes to `notes`, told by the caller.
     Shapes: `present` [P, T] says where both are there; the sides' own arrays broadcast to it. A
     comparison yields the left histograms where it holds.
     """
@@ -70,7 +79,7 @@ def combine_histograms(
     result: HistogramMatrix | None = None
     if both.any():
         if op in ("+", "-"):
-            result = _sum(op, left, right, both, span, ctx)
+            result = _sum(op, left, right, both, span, ctx, notes)
             refused = both if result is None else both & ~result.present
         elif op in _BOTH:
             assert left.histograms is not None
@@ -80,19 +89,19 @@ def combine_histograms(
             result = left.histograms.narrowed(holds)
         else:
             refused = both
-            note_types(op, "histogram", "histogram", span, ctx)
+            notes.put(both, partial(note_types, op, "histogram", "histogram", span, ctx))
     if with_float.any():
         if op in _BY_FLOAT:
             result = combined(result, _by_float(op, left, right, with_float))
         else:
             refused = refused | with_float
-            note_types(op, "histogram", "float", span, ctx)
+            notes.put(with_float, partial(note_types, op, "histogram", "float", span, ctx))
     if float_with.any():
         if op == "*":
             result = combined(result, _by_float(op, right, left, float_with))
         else:
             refused = refused | float_with
-            note_types(op, "float", "histogram", span, ctx)
+            notes.put(float_with, partial(note_types, op, "float", "histogram", span, ctx))
     return Outcome(result, holds, fails, refused)
 
 
@@ -111,22 +120,33 @@ def _at(side: Points, where: Mask) -> HistogramColumns:
 
 
 def _sum(
-    op: str, left: Points, right: Points, both: Mask, span: Span, ctx: EvalContext
+    op: str,
+    left: Points,
+    right: Points,
+    both: Mask,
+    span: Span,
+    ctx: EvalContext,
+    notes: LastNotes,
 ) -> HistogramMatrix | None:
     operate, operation = (add, ADDITION) if op == "+" else (subtract, SUBTRACTION)
     columns, flags = operate(_at(left, both), _at(right, both))
-    if any_flag(flags, Flag.COLLISION):
-        note_collision(operation, span, ctx)
-    if any_flag(flags, Flag.RECONCILED):
-        note_reconciled(operation, span, ctx)
+    for flag, note in (
+        (Flag.COLLISION, partial(note_collision, operation, span, ctx)),
+        (Flag.RECONCILED, partial(note_reconciled, operation, span, ctx)),
+        (Flag.INCOMPATIBLE, partial(note_layout, op, span, ctx)),
+    ):
+        if any_flag(flags, flag):
+            notes.put(_spread((flags & flag) != 0, both), note)
     result = HistogramMatrix.placed(columns, both)
     bad = (flags & Flag.INCOMPATIBLE) != 0
-    if not bad.any():
-        return result
-    note_layout(op, span, ctx)
-    good = both.copy()
-    good[both] = ~bad
-    return result.narrowed(good)
+    return result.narrowed(_spread(~bad, both)) if bad.any() else result
+
+
+def _spread(of_pairs: Mask, both: Mask) -> Mask:
+    """Return bool[P, T] of what is known where both sides are histograms, row by row."""
+    spread = np.zeros_like(both)
+    spread[both] = of_pairs
+    return spread
 
 
 def _by_float(op: str, histograms: Points, floats: Points, where: Mask) -> HistogramMatrix:

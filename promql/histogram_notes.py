@@ -13,6 +13,8 @@ from promql.quoting import quote
 from tsdb.interface import METRIC_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from promql.context import EvalContext
@@ -58,6 +60,36 @@ def note_collision(operation: str, span: Span, ctx: EvalContext) -> None:
 def note_reconciled(operation: str, span: Span, ctx: EvalContext) -> None:
     """Say: custom bounds differed; only those that all share were used."""
     ctx.annotations.info(f"mismatched custom buckets were reconciled during {operation}", span)
+
+
+class LastNotes:
+    """What a binary operator has to tell of its pairs: of each step only what came last.
+
+    As in Prometheus, which goes through the pairs of a step and keeps one note.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._notes: list[Callable[[], None]] = []
+        self._of: npt.NDArray[np.int8] | None = None
+
+    def put(self, where: Mask, note: Callable[[], None]) -> None:
+        """Keep a note of some pairs; `where` is bool[P, T]."""
+        if where.any():
+            if self._of is None:
+                self._of = np.zeros(self._shape, dtype=np.int8)
+            self._notes.append(note)
+            self._of[where] = len(self._notes)
+
+    def tell(self) -> None:
+        """Add the annotations."""
+        if self._of is None:
+            return
+        upwards = self._of[::-1]
+        last = np.argmax(upwards != 0, axis=0)
+        told = upwards[last, np.arange(last.size)]
+        for number in np.unique(told[told > 0]).tolist():
+            self._notes[number - 1]()
 
 
 def note_mixed_schemas(name: str, span: Span, ctx: EvalContext) -> None:

@@ -19,7 +19,7 @@ from promql.same_labels import merge_same_labels
 from tsdb.interface import METRIC_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -49,30 +49,58 @@ class Match(Protocol):
         ...
 
 
+class Regex(Protocol):
+    """A compiled expression."""
+
+    def search(self, text: str, /) -> Match | None:
+        """Return the first match."""
+        ...
+
+
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
 
-def _texts(args: list[Operand]) -> list[str]:
+def _texts(node: Call, args: list[Operand]) -> list[str]:
     texts = []
-    for arg in args:
+    for arg in args[1:]:
         assert isinstance(arg, StringValue)
         texts.append(arg.text)
+    refuse_texts(node.func, texts)
     return texts
+
+
+def refuse_texts(func: str, texts: Sequence[str]) -> None:
+    """Raise ExecutionError for texts that are no regular expression or label name.
+
+    `texts` are the call's arguments after the vector, which is not evaluated before they are
+    looked at.
+    """
+    if func == "label_replace":
+        _regex(texts[3])
+    else:
+        for source in texts[2:]:
+            if not is_label_name(source):
+                raise ExecutionError(f"invalid source label name in label_join(): {source}")
+    if not is_label_name(texts[0]):
+        raise ExecutionError(f"invalid destination label name in {func}(): {texts[0]}")
+
+
+def _regex(pattern: str) -> Regex:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        # Anchored at both ends, and the dot matches newlines, as for matchers.
+        compiled: Regex = re2.compile(f"^(?s:{pattern})$", options)
+    except (re2.error, UnicodeEncodeError):
+        raise ExecutionError(f"invalid regular expression in label_replace(): {pattern}") from None
+    return compiled
 
 
 def _label_replace(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
     vector = args[0]
     assert isinstance(vector, Matrix)
-    target, template, source, pattern = _texts(args[1:])
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        # Anchored at both ends, and the dot matches newlines, as for matchers.
-        regex = re2.compile(f"^(?s:{pattern})$", options)
-    except (re2.error, UnicodeEncodeError):
-        raise ExecutionError(f"invalid regular expression in label_replace(): {pattern}") from None
-    if not is_label_name(target):
-        raise ExecutionError(f"invalid destination label name in label_replace(): {target}")
+    target, template, source, pattern = _texts(node, args)
+    regex = _regex(pattern)
     column = vector.labels.column(source)
     distinct, inverse = np.unique(column, return_inverse=True)
     made = np.zeros(distinct.size, dtype=np.uint32)
@@ -109,12 +137,7 @@ def expand(template: str, match: Match) -> str:
 def _label_join(node: Call, args: list[Operand], ctx: EvalContext) -> Operand:
     vector = args[0]
     assert isinstance(vector, Matrix)
-    target, separator, *sources = _texts(args[1:])
-    for source in sources:
-        if not is_label_name(source):
-            raise ExecutionError(f"invalid source label name in label_join(): {source}")
-    if not is_label_name(target):
-        raise ExecutionError(f"invalid destination label name in label_join(): {target}")
+    target, separator, *sources = _texts(node, args)
     symbols = vector.labels.symbols
     columns = [vector.labels.column(source) for source in sources]
     series = vector.series_count

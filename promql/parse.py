@@ -32,10 +32,11 @@ FEATURES = frozenset(
         "promql-duration-expr",
         "promql-extended-range-selectors",
         "promql-binop-fill-modifiers",
+        "promql-per-step-stats",
         "use-start-timestamps",
     }
 )
-"""The features that change what is accepted, or what it means.
+"""The features that change what is accepted, what it means, or what is told of it.
 
 Duration expressions are accepted without theirs.
 """

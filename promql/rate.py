@@ -24,6 +24,7 @@ from promql.rate_kernels import (
 from promql.rate_lines import along_lines
 from promql.start_time_kernels import RESET, started_change
 from promql.start_times import note_overlaps
+from promql.syntax import argument_place
 from promql.windows import (
     RangeKernel,
     cells,
@@ -166,7 +167,7 @@ def _from_starts(
         present,
         overlaps,
     )
-    note_overlaps(view.labels, overlaps, node.args[0].span, ctx)
+    note_overlaps(view.labels, overlaps, argument_place(node.args[0]), ctx)
 
 
 def _reset_by_start(view: Windows, starts: AlignedStarts, values: Floats) -> None:
@@ -219,7 +220,7 @@ def hint_no_counter(node: Call, view: Windows, having: Mask, ctx: EvalContext) -
             ctx.annotations.info(
                 "metric might not be a counter, name does not end in "
                 f'_total/_sum/_count/_bucket: "{name}"',
-                node.args[0].span,
+                argument_place(node.args[0]),
             )
 
 
