@@ -126,6 +126,8 @@ def decode_files(section: Section, folder: Path) -> tuple[FileDiscovery, ...]:
     null_text = "empty or null section in file_sd_configs"
     for item in section.sections("file_sd_configs", "file.plain", null_text=null_text):
         files = item.strings("files")
+        refresh_ms = item.duration_ms("refresh_interval") or 300_000
+        item.note_unknown()
         if not files:
             item.fail("file service discovery config must contain at least one path name")
         for name in files:
@@ -134,7 +136,7 @@ def decode_files(section: Section, folder: Path) -> tuple[FileDiscovery, ...]:
         entries.append(
             FileDiscovery(
                 files=tuple(folder / name for name in files),
-                refresh_interval_ms=item.duration_ms("refresh_interval") or 300_000,
+                refresh_interval_ms=refresh_ms,
             )
         )
     return tuple(entries)
@@ -145,7 +147,9 @@ def decode_http(section: Section, folder: Path) -> tuple[HttpDiscovery, ...]:
     entries = []
     null_text = "empty or null section in http_sd_configs"
     for item in section.sections("http_sd_configs", "http.plain", null_text=null_text):
-        url = item.string("url")
+        url, client = item.string("url"), decode_client(item, folder)
+        refresh_ms = item.duration_ms("refresh_interval") or 60_000
+        item.note_unknown()
         if url == "":
             item.fail("URL is missing")
         try:
@@ -160,8 +164,8 @@ def decode_http(section: Section, folder: Path) -> tuple[HttpDiscovery, ...]:
         entries.append(
             HttpDiscovery(
                 url=url,
-                refresh_interval_ms=item.duration_ms("refresh_interval") or 60_000,
-                http_client=decode_client(item, folder),
+                refresh_interval_ms=refresh_ms,
+                http_client=client,
             )
         )
     return tuple(entries)

@@ -23,16 +23,14 @@ def decode_dns(section: Section) -> tuple[DnsSettings, ...]:
 
 def _entry(item: Section) -> DnsSettings:
     names, port = item.strings("names"), item.integer("port", signed=True)
+    written = item.string("type", "SRV")
+    refresh_ms = item.duration_ms("refresh_interval") or 30_000
+    item.note_unknown()
     if not names:
         item.fail("DNS-SD config must contain at least one SRV record name")
-    kind = item.string("type", "SRV").upper()
+    kind = written.upper()
     if kind not in TYPES:
-        item.fail(f"invalid DNS-SD records type {kind}", "type")
+        item.fail(f"invalid DNS-SD records type {written}", "type")
     if kind != "SRV" and port == 0:
         item.fail("a port is required in DNS-SD configs for all record types except SRV")
-    return DnsSettings(
-        names=names,
-        type=kind,
-        port=port,
-        refresh_interval_s=(item.duration_ms("refresh_interval") or 30_000) / 1000,
-    )
+    return DnsSettings(names=names, type=kind, port=port, refresh_interval_s=refresh_ms / 1000)

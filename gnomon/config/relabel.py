@@ -7,6 +7,7 @@ Source: Prometheus documentation, relabel_config; the texts are Prometheus'.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import re2
@@ -50,29 +51,45 @@ def decode_rules(
 
 
 def _rule(section: Section, *, utf8: bool) -> RelabelRule:
-    action = RelabelAction.REPLACE
-    if section.written("action"):
-        text = section.string("action").lower()
-        if text == "":
-            section.fail("relabel action cannot be empty", "action")
-        try:
-            action = RelabelAction(text)
-        except ValueError:
-            section.fail(f"unknown relabel action {go_quote(text)}", "action")
+    action, written = RelabelAction.REPLACE, section.string("action")
     # A null regular expression is an empty one, and matches nothing but the empty text.
-    default = "" if section.written("regex") else _DEFAULT.regex
     rule = RelabelRule(
         action=action,
-        source_labels=section.strings("source_labels"),
+        source_labels=section.strings("source_labels", "model.LabelNames"),
         separator=section.string("separator", _DEFAULT.separator),
-        regex=section.string("regex", default),
+        regex=section.string("regex", _DEFAULT.regex),
         modulus=section.integer("modulus"),
         target_label=section.string("target_label"),
         replacement=section.string("replacement", _DEFAULT.replacement),
     )
+    section.note_unknown()
+    if section.written("action"):
+        if written == "":
+            section.fail("relabel action cannot be empty", "action")
+        try:
+            action = RelabelAction(written.lower())
+        except ValueError:
+            section.fail(f"unknown relabel action {go_quote(written)}", "action")
+    for name in rule.source_labels:
+        if name == "" or not valid_utf8(name):
+            section.fail(f"{go_quote(name)} is not a valid label name", "source_labels")
+    rule = replace(rule, action=action)
     _check_regex(rule, section)
     _check(rule, section, utf8=utf8)
     return rule
+
+
+_GO_REASONS = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+    "trailing \\": "trailing backslash at end of expression",
+}
+"""Faults of an expression: RE2's words for them, and those of Go, which users look for."""
 
 
 def _check_regex(rule: RelabelRule, section: Section) -> None:
@@ -83,7 +100,9 @@ def _check_regex(rule: RelabelRule, section: Section) -> None:
         re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        section.fail(f"error parsing regexp: {reason}: `{pattern}`", "regex")
+        fault, _, where = reason.partition(": ")
+        fault = _GO_REASONS.get(fault, fault)
+        section.fail(f"error parsing regexp: {fault}: `{where}`", "regex")
 
 
 def _check(rule: RelabelRule, section: Section, *, utf8: bool) -> None:

@@ -66,7 +66,9 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     if not rules:
         check_addresses(section, static)
     validation, escaping = _names(section, defaults)
-    native = section.boolean("scrape_native_histograms", defaults.scrape_native_histograms)
+    native = section.boolean(
+        "scrape_native_histograms", defaults.scrape_native_histograms, inherited=True
+    )
     job = ScrapeJob(
         job_name=name,
         scrape_interval_ms=interval_ms,
@@ -81,15 +83,21 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         honor_timestamps=section.boolean("honor_timestamps", True),
         track_timestamps_staleness=section.boolean("track_timestamps_staleness", False),
         enable_compression=section.boolean("enable_compression", True),
-        extra_scrape_metrics=section.boolean("extra_scrape_metrics", defaults.extra_scrape_metrics),
+        extra_scrape_metrics=section.boolean(
+            "extra_scrape_metrics", defaults.extra_scrape_metrics, inherited=True
+        ),
         scrape_native_histograms=native,
         native_histogram_bucket_limit=section.integer("native_histogram_bucket_limit"),
         native_histogram_min_bucket_factor=section.number("native_histogram_min_bucket_factor"),
         always_scrape_classic_histograms=section.boolean(
-            "always_scrape_classic_histograms", defaults.always_scrape_classic_histograms
+            "always_scrape_classic_histograms",
+            defaults.always_scrape_classic_histograms,
+            inherited=True,
         ),
         convert_classic_histograms=section.boolean(
-            "convert_classic_histograms_to_nhcb", defaults.convert_classic_histograms
+            "convert_classic_histograms_to_nhcb",
+            defaults.convert_classic_histograms,
+            inherited=True,
         ),
         metric_name_validation_scheme=validation,
         metric_name_escaping_scheme=escaping,
@@ -115,7 +123,7 @@ def decode_protocols(section: Section, suffix: str) -> tuple[str, ...]:
     if not section.has("scrape_protocols"):
         section.ignore("scrape_protocols")
         return ()
-    protocols = section.strings("scrape_protocols")
+    protocols = section.strings("scrape_protocols", "[]config.ScrapeProtocol")
     if not protocols:
         section.fail(f"scrape_protocols cannot be empty{suffix}", "scrape_protocols")
     seen: set[str] = set()
@@ -177,6 +185,7 @@ def decode_escaping(section: Section, validation: str, default: str) -> str:
     """Read `metric_name_escaping_scheme`; it must fit the validation scheme."""
     name = "metric_name_escaping_scheme"
     escaping = section.string(name)
+    where = "global" if section.path == "global" else "scrape config"
     if escaping == "":
         escaping = default
         if validation == "legacy" and escaping == "allow-utf-8":
@@ -184,7 +193,7 @@ def decode_escaping(section: Section, validation: str, default: str) -> str:
     if escaping not in ESCAPING_SCHEMES:
         *most, last = (f"'{scheme}'" for scheme in ESCAPING_SCHEMES)
         section.fail(
-            "unknown global name escaping method specified, must be one of"
+            f"unknown {where} name escaping method specified, must be one of"
             f" {', '.join(most)}, or {last}, got {go_quote(escaping)}",
             name,
         )

@@ -27,6 +27,8 @@ def decode_zookeeper(section: Section) -> tuple[ZooKeeperSettings, ...]:
 
 def _entry(item: Section, kind: str) -> ZooKeeperSettings:
     servers, paths = item.strings("servers"), item.strings("paths")
+    timeout_ms = item.duration_ms("timeout") or 10_000
+    item.note_unknown()
     if not servers:
         item.fail(f"{kind} SD config must contain at least one Zookeeper server")
     if not paths:
@@ -34,5 +36,4 @@ def _entry(item: Section, kind: str) -> ZooKeeperSettings:
     for path in paths:
         if not path.startswith("/"):
             item.fail(f"{kind} SD config paths must begin with '/': {path}", "paths")
-    timeout_ms = item.duration_ms("timeout") or 10_000
     return ZooKeeperSettings(kind, servers, paths, timeout_ms / 1000)

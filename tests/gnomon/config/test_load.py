@@ -50,7 +50,42 @@ def load(text):
             id="a label twice",
         ),
         pytest.param("- a\n", "line 1: cannot unmarshal !!seq into config.plain", id="a list"),
-        pytest.param("global: {\n", "yaml: line 2", id="no YAML"),
+        pytest.param(
+            JOB + "    honor_labels: x\n",
+            "cannot unmarshal !!str `x` into bool",
+            id="text for a boolean",
+        ),
+        pytest.param(
+            JOB + "    honor_labels: 1e3\n",
+            "cannot unmarshal !!float `1e3` into bool",
+            id="a number that YAML's reader of Python takes for text",
+        ),
+        pytest.param(
+            JOB + "    dns_sd_configs: [{names: a.b, type: A}]\n",
+            "cannot unmarshal !!str `a.b` into []string",
+            id="a wrong type is told before the rule that it breaks",
+        ),
+        pytest.param(
+            JOB + "    relabel_configs: [{action: hashmod, wrong: 1}]\n",
+            "field wrong not found in type relabel.plain",
+            id="so is a field that nobody knows",
+        ),
+        pytest.param(
+            JOB + "    file_sd_configs: x\n",
+            "cannot unmarshal !!str `x` into []*file.SDConfig",
+            id="text for a list",
+        ),
+        pytest.param(
+            JOB + "    relabel_configs: [{regex: '[a', target_label: b}]\n",
+            "error parsing regexp: missing closing ]: `[a)$`",
+            id="an expression in Go's words",
+        ),
+        pytest.param(
+            JOB + "    relabel_configs: [{source_labels: [''], target_label: b}]\n",
+            '"" is not a valid label name',
+            id="a source without a name",
+        ),
+        pytest.param("global: {\n", "yaml: line 1: did not find expected", id="no YAML"),
         pytest.param("a: 1\n---\nb: 1\n", "line 3: a second document", id="two documents"),
         pytest.param(
             "alerting:\n  alertmanagers:\n  - static_configs: []\n",
@@ -283,3 +318,53 @@ def test_a_file_that_changed_is_read_again(tmp_path):
     path.write_text("global: {scrape_interval: 6s, external_labels: {a: $X}}\n")
     assert load_file(path, {"X": "1"}).global_config.external_labels == {"a": "1"}
     assert load_file(path, {"X": "2"}).global_config.external_labels == {"a": "2"}
+
+
+def test_null_is_zero_where_nothing_would_be_the_default():
+    text = JOB + (
+        "    honor_timestamps: null\n    enable_compression:\n    metrics_path: ~\n"
+        "    always_scrape_classic_histograms: null\n    scrape_interval: null\n"
+        "    relabel_configs: [{source_labels: [a], target_label: b, separator: null}]\n"
+    )
+    config = load("global: {always_scrape_classic_histograms: true, scrape_interval: 7s}\n" + text)
+    (job,) = (found.job for found in config.jobs)
+    assert not job.honor_timestamps
+    assert not job.enable_compression
+    assert job.metrics_path == ""
+    assert job.relabel_rules[0].separator == ""
+    # Where it is inherited, null is nothing.
+    assert job.always_scrape_classic_histograms
+    assert job.scrape_interval_ms == 7000
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("0x10", 16),
+        ("010", 8),
+        ("0o7", 7),
+        ("0b11", 3),
+        ("1_000", 1000),
+        ("+5", 5),
+        ("2.0", 2),
+        ("09", 9),
+        ("0", 0),
+    ],
+)
+def test_numbers_are_those_of_go(written, expected):
+    (job,) = load(JOB + f"    sample_limit: {written}\n").jobs
+    assert job.job.limits.sample_limit == expected
+
+
+@pytest.mark.parametrize("written", ["1:20", "-1", "1.5", "x", "'5'", "99999999999999999999"])
+def test_what_is_no_number_to_go_is_refused(written):
+    with pytest.raises(ConfigError, match="cannot unmarshal"):
+        load(JOB + f"    sample_limit: {written}\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("y", True), ("On", True), ("NO", False), ("n", False)]
+)
+def test_booleans_are_those_of_go(written, expected):
+    (job,) = load(JOB + f"    honor_timestamps: {written}\n").jobs
+    assert job.job.honor_timestamps is expected
