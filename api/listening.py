@@ -110,6 +110,11 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what is no HTTP: in a line, and without a traceback in the log for each."""
+        if isinstance(exc, UnicodeEncodeError):
+            # Not of our handlers: aiohttp fails to tell the client its own header.
+            status, message = 400, "a header is not UTF-8"
+        elif isinstance(exc, ConnectionError):
+            status, message = 400, "the connection ended"  # nobody reads it
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         said = (message or "").strip().partition("\n")[0][:_REASON_MAX]

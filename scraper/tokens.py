@@ -62,11 +62,13 @@ class Entry:
 
 
 def go_quote(data: bytes) -> str:
-    r"""Return bytes as Go prints them with %q.
+    r"""Return bytes as Go prints them with %q; of more than a kilobyte the beginning is shown.
 
     >>> print(go_quote(b'a"\n\xff'))
     "a\"\n\xff"
     """
+    if len(data) > _QUOTED_BYTES_MAX:
+        return f'{go_quote(data[:_QUOTED_BYTES_MAX])[:-1]}..."'
     out = []
     for char in data.decode(errors="surrogateescape"):
         code = ord(char)
@@ -84,6 +86,9 @@ def go_quote(data: bytes) -> str:
             out.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
     return '"' + "".join(out) + '"'
 
+
+_QUOTED_BYTES_MAX = 1024
+"""A line may be as long as a body: 200 MB of it in a message took a minute and 3 GB."""
 
 _ESCAPES = {
     "\n": "\\n",

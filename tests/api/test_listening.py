@@ -226,6 +226,7 @@ def test_headers_without_end_are_refused_before_they_fill_memory():
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", id="TLS"),
         pytest.param(b"GET / HTTP/1.1\r\nno colon\r\n\r\n", id="a header that is none"),
         pytest.param(b"GET /" + b"a" * (1 << 20) + b" HTTP/1.1\r\n\r\n", id="a path of a megabyte"),
+        pytest.param(b"GET /nope HTTP/1.1\r\nHost: x\r\nExpect: \xff\r\n\r\n", id="no UTF-8"),
         pytest.param(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 50_000 + b"\r\n", id="many headers"),
     ],
 )
