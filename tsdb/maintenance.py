@@ -25,6 +25,7 @@ from tsdb.block import Block
 from tsdb.block_meta import is_ulid
 from tsdb.checkpoint import write_checkpoint
 from tsdb.errors import CorruptFileError, WriteFailedError
+from tsdb.free_memory import give_back_free_memory
 from tsdb.head import NEVER_MS
 from tsdb.head_collection import collect, end_rest, survivors
 from tsdb.head_cut import write_windows
@@ -106,6 +107,7 @@ class Maintenance:
     def run(self, now_ms: int | None) -> None:
         """Do all that is due; see `Database.maintain`."""
         with self.lock:
+            done = self.counts.cuts + self.counts.compactions
             with self._head.lock:
                 end_rest(self._head)
             with self.head_lock:
@@ -116,6 +118,8 @@ class Maintenance:
             self._drop_old(now_ms)
             if self.wal is not None:
                 self.wal.sync_retired()
+            if self.counts.cuts + self.counts.compactions > done:
+                give_back_free_memory()
 
     def flush(self) -> None:
         """Write what the head holds up to now into blocks, and shorten the log."""
@@ -302,7 +306,9 @@ class Maintenance:
         left = survivors(head, stop_ms)
         with head.lock:
             collect(head, stop_ms, left)
-        del left
+        if left is not None:
+            left.before.forget_tables()
+            del left
         self._reader.forget_rows()
         self.counts.cuts += 1
         if self.wal is not None and segment is not None:

@@ -211,6 +211,11 @@ class SeriesRows:
                 table.extend(slots[:found][::-1])
             return table, table.count
 
+    def forget_tables(self) -> None:
+        """Let go of what was made for readers; they and this store hold each other."""
+        with self._lock:
+            self._tables = {}
+
     def column(self, table: MetricTable, label: int, count: int) -> Ids:
         """Return label ids of the first `count` rows of a table: uint32[count], 0 for absent."""
         with self._lock:

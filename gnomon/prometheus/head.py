@@ -168,7 +168,10 @@ class _Logs:
             counts.histograms += chosen.size
             self._spool.add_histograms(refs[chosen], times[chosen], take(columns, chosen))
         elif kind == RecordType.TOMBSTONES:
-            self._ranges += _tombstones(data[:size].tobytes())
+            # One of a time that is in blocks by now did its work there, and Prometheus forgot it:
+            # late samples of that time may have come since.
+            ranges = _tombstones(data[:size].tobytes())
+            self._ranges += [each for each in ranges if each[2] >= self._first_ms]
         elif kind == RecordType.EXEMPLARS:
             return self.exemplars.take(data, size) >= 0
         elif kind == RecordType.METADATA:

@@ -1,5 +1,6 @@
 import json
 import shutil
+import struct
 import subprocess
 import urllib.parse
 import urllib.request
@@ -10,7 +11,9 @@ import pytest
 from gnomon.prometheus.exemplars import ExemplarLog
 from gnomon.prometheus.importing import import_directory, is_prometheus_directory
 from tests.end_to_end.processes import free_port, prometheus_3, until
-from tests.gnomon.tsdb_tools.digests import expected_rows, rows_of
+from tests.gnomon.prometheus.test_wal import write_segment
+from tests.gnomon.tsdb_tools.digests import expected_rows, key, rows_of
+from tests.protobuf import varint, zigzag
 from tsdb.database import Database
 from tsdb.options import DatabaseOptions
 
@@ -184,3 +187,29 @@ def test_a_damaged_log_gives_what_comes_before(source, tmp_path):
     assert "checksum mismatch" in str(error)
     assert 0 < report.head.floats < 10_072
     assert len(report.written) == 4
+
+
+def signed(number):
+    """A number as Go writes a varint."""
+    return varint(zigzag(number))
+
+
+def test_a_deletion_from_before_the_blocks_spares_late_samples(source, tmp_path):
+    blocks_end = 1795154340527
+    times = [blocks_end - 5000, blocks_end - 4000, blocks_end + 1000]
+    series = b"\1" + (1 << 40).to_bytes(8, "big") + b"\1\1a\1b"
+    begin = (1 << 40).to_bytes(8, "big") + times[0].to_bytes(8, "big")
+    late = b"\2" + begin
+    for time in times:
+        late += signed(0) + signed(time - times[0]) + struct.pack(">d", 7.0)
+    deleted = [
+        b"\3" + (1 << 40).to_bytes(8, "big") + signed(low) + signed(high)
+        for low, high in ((0, blocks_end - 1), (times[2], times[2]))
+    ]
+    (source / "wal" / "00000001").write_bytes(write_segment([series, *deleted]))
+    (source / "wbl").mkdir()
+    (source / "wbl" / "00000000").write_bytes(write_segment([late]))
+    report = import_directory(source, tmp_path / "ours")
+    assert report.damaged == report.head.damaged == []
+    row = rows_of(tmp_path / "ours")[key({"a": "b"})]
+    assert (row["samples"], row["first_ms"], row["last_ms"]) == (2, times[0], times[1])
