@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import re2
@@ -156,12 +156,26 @@ def check_matchers(matchers: Sequence[Matcher]) -> None:
             compile_regex(matcher.value)
 
 
+class Sought(NamedTuple):
+    """Where matchers have to look: the first `row_count` rows of a table, and what is left to ask."""
+
+    table: MetricTable
+    row_count: int
+    rest: list[Matcher]
+
+
 def match_series(rows: SeriesRows, memory: RegexMemory, matchers: Sequence[Matcher]) -> Slots:
     """Return the slots of all series that satisfy every matcher: int32[matches].
 
     Raises `BadMatcherError`.
     """
     check_matchers(matchers)
+    sought = seek(rows, matchers)
+    return np.empty(0, np.int32) if sought is None else match_from(rows, memory, sought, 0)
+
+
+def seek(rows: SeriesRows, matchers: Sequence[Matcher]) -> Sought | None:
+    """Return where to look for series, None if they are of a metric that nobody has."""
     symbols = rows.symbols
     metric: int | None = None
     rest = list(matchers)
@@ -169,23 +183,33 @@ def match_series(rows: SeriesRows, memory: RegexMemory, matchers: Sequence[Match
         if matcher.name == METRIC_NAME and matcher.op is MatchOp.EQUAL and matcher.value:
             metric = symbols.find(matcher.value)
             if metric is None:
-                return np.empty(0, np.int32)
+                return None
             rest.remove(matcher)
             break
     if metric is None and leaves_companions_out(matchers) and has_companions(symbols):
         rest.append(NO_COMPANION)
     table, count = rows.table(metric)
-    slots = table.slots[:count]
     # Equalities first: they are the cheapest and leave the fewest rows to the others.
     rest.sort(key=lambda matcher: matcher.op is not MatchOp.EQUAL)
+    return Sought(table, count, rest)
+
+
+def match_from(rows: SeriesRows, memory: RegexMemory, sought: Sought, first: int) -> Slots:
+    """Return the slots of what is sought, without looking at the table's first `first` rows.
+
+    Raises `BadMatcherError`.
+    """
+    table, count, rest = sought
+    symbols = rows.symbols
+    slots = table.slots[first:count]
     chosen: npt.NDArray[np.int64] | None = None
     for matcher in rest:
         label = symbols.find(matcher.name)
         if label is None:
-            ids = np.zeros(count if chosen is None else chosen.size, np.uint32)
+            ids = np.zeros(slots.size if chosen is None else chosen.size, np.uint32)
         else:
-            column = rows.column(table, label, count)
-            if chosen is None and count >= _REMEMBERED_FROM:
+            column = rows.column(table, label, count)[first:]
+            if chosen is None and first == 0 and count >= _REMEMBERED_FROM:
                 chosen = _remembered(symbols, memory, matcher, table, column)
                 continue
             ids = column if chosen is None else column[chosen]

@@ -14,6 +14,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from tsdb.histogram_buffer import read_histograms, weigh_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
-from tsdb.label_memory import LabelMemory
+from tsdb.label_memory import NOTHING, Answers, LabelMemory, Texts, all_of
 from tsdb.match_memory import MatchMemory
 from tsdb.matching import RegexMemory, check_matchers, match_series, satisfying
 from tsdb.merge import merge_batches, merge_labels
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tsdb.head_view import HeadView
     from tsdb.interface import ExemplarColumns, Ints, Matcher, Selection
     from tsdb.label_kernels import Slots
+    from tsdb.label_memory import Question
     from tsdb.match_memory import FoundSeries
     from tsdb.metric_table import SeriesRows
 
@@ -79,6 +81,7 @@ class Reader:
         self._memory_lock = threading.Lock()
         self._found = MatchMemory(head.rows)
         self._labels = LabelMemory(head.rows)
+        self._block_answers: WeakKeyDictionary[Block, Answers] = WeakKeyDictionary()
         self.blocks: tuple[Block, ...] = ()
         self.corruptions = 0
         self.closed = False
@@ -280,42 +283,69 @@ class Reader:
     ) -> list[str]:
         """Return the label names in use; see `interface.SeriesReader`."""
         self._check_open()
-        return self._steadily(lambda: self._label_names(matcher_sets, start_ms, end_ms))
-
-    def _label_names(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> list[str]:
-        everything = self._everything(matcher_sets, start_ms, end_ms)
-        if everything is not None:
-            memory, count = everything
-            names = set(memory.names(count))
-        else:
-            rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-            names = set(rows.names(slots))
-        for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
-            names.update(block.label_names(block_rows))
-        return sorted(names)
+        return self._steadily(lambda: self._texts(None, matcher_sets, start_ms, end_ms))
 
     def label_values(
         self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
     ) -> list[str]:
         """Return the values of one label; see `interface.SeriesReader`."""
         self._check_open()
-        return self._steadily(lambda: self._label_values(name, matcher_sets, start_ms, end_ms))
+        return self._steadily(lambda: self._texts(name, matcher_sets, start_ms, end_ms))
 
-    def _label_values(
-        self, name: str, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
+    def _texts(
+        self,
+        label: str | None,
+        matcher_sets: Sequence[Sequence[Matcher]],
+        start_ms: int,
+        end_ms: int,
     ) -> list[str]:
-        everything = self._everything(matcher_sets, start_ms, end_ms)
-        if everything is not None:
-            memory, count = everything
-            values = set(memory.values(name, count))
-        else:
-            rows, slots = self._in_head(matcher_sets, start_ms, end_ms)
-            values = set(rows.values(name, slots))
-        for block, block_rows in self._in_blocks(matcher_sets, start_ms, end_ms):
-            values.update(block.label_values(name, block_rows))
-        return sorted(values)
+        """Return the values of a label, or the names of labels, among all series of a range."""
+        questions = [(label, tuple(each)) for each in matcher_sets] or [(label, ())]
+        # The head before the blocks, so that what is cut between the two looks is in one of them.
+        parts = self._head_texts(questions, start_ms, end_ms)
+        for block in self.blocks:
+            if block.meta.overlaps(start_ms, end_ms):
+                parts += [self._block_texts(block, question) for question in questions]
+        return all_of(parts)
+
+    def _block_texts(self, block: Block, question: Question) -> Texts:
+        """Return what a block answers to a question, which it does the same way for ever."""
+        answers = self._block_answers.setdefault(block, Answers())
+        known = answers.get(question)
+        if known is not NOTHING:
+            return known
+        label, matchers = question
+        rows = block.match(matchers)
+        texts = block.label_names(rows) if label is None else block.label_values(label, rows)
+        found = Texts(texts)
+        answers.keep(question, found)
+        return found
+
+    def _head_texts(
+        self, questions: Sequence[Question], start_ms: int, end_ms: int
+    ) -> list[Texts]:
+        """Return what the head answers to each question, nothing if it has no such time."""
+        head = self._head
+        for _, matchers in questions:
+            check_matchers(matchers)
+        with head.lock:
+            rows = head.rows
+            overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
+        if not overlaps:
+            return []
+        known = self._labels
+        if known.rows is not rows:
+            known = self._labels = LabelMemory(rows)
+        memory, newest_time = self._memory_of(rows), head.newest_time.array
+        found = []
+        for question in questions:
+            texts = known.texts(question, memory, newest_time)
+            if texts is None:
+                label, matchers = question
+                rows, slots = self._in_head([matchers], start_ms, end_ms)
+                texts = Texts(rows.names(slots) if label is None else rows.values(label, slots))
+            found.append(texts)
+        return found
 
     def _steadily(self, read: Callable[[], _Result]) -> _Result:
         """Read again if a block was replaced before its files were opened, which is lazily."""
@@ -339,22 +369,6 @@ class Reader:
                 rows = found[0] if len(found) == 1 else distinct(np.concatenate(found))
                 result.append((block, rows))
         return result
-
-    def _everything(
-        self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
-    ) -> tuple[LabelMemory, int] | None:
-        """Return what is known of the head's rows, and how many count; None if not all do."""
-        head = self._head
-        with head.lock:
-            rows = head.rows
-            overlaps = head.oldest_ms <= end_ms and start_ms <= head.newest_ms
-        if matcher_sets or not overlaps or has_companions(rows.symbols):
-            return None
-        memory = self._labels
-        if memory.rows is not rows:
-            memory = self._labels = LabelMemory(rows)
-        count = memory.sampled(head.newest_time.array)
-        return None if count is None else (memory, count)
 
     def _in_head(
         self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int
