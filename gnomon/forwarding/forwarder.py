@@ -134,6 +134,15 @@ class Forwarder:
         if position.segment > newest:
             _log.warning("a queue was further than the log is: it goes on from the log's end")
             return now
+        path = self._files.segment(position.segment)
+        if path is None:
+            # Its series are those that the log knew there: no reading on from a gap.
+            following = self._files.following(position.segment)
+            return now if following is None else WalPosition(following)
+        if position.offset > path.stat().st_size:
+            # A power failure took the log's end: what is written there now is something else.
+            _log.warning("a queue was further than segment %d is long", position.segment)
+            return WalPosition(position.segment)
         return position
 
     async def _stop(self, flush_s: float) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from discovery.http_client import BasicAuth, HttpClientConfig, TlsConfig
 from gnomon.forwarding.forwarder import Forwarder
+from gnomon.forwarding.positions import PositionFile
 from gnomon.forwarding.settings import (
     V1_MESSAGE,
     V2_MESSAGE,
@@ -26,6 +27,7 @@ from tests.tsdb.histogram_models import to_columns
 from tsdb.database import Database
 from tsdb.interface import LabelSpans, MetricMetadata
 from tsdb.options import DatabaseOptions
+from tsdb.wal_tail import WalPosition
 
 NOW_MS = int(time.time() * 1000)
 QUEUE = QueueSettings(batch_send_deadline_ms=50, min_backoff_ms=5, max_backoff_ms=20)
@@ -146,6 +148,30 @@ def test_after_a_restart_it_goes_on_where_it_was(sending):
         again.stop()
         again.close()
     assert len(receiver.samples) == len(set(receiver.samples)) == 18
+
+
+@pytest.mark.parametrize("offset", [1 << 40, 0], ids=["behind the log's end", "damaged"])
+def test_a_position_that_the_log_does_not_have_skips_nothing(sending, offset):
+    """As after a power failure: the position was written, and the log's end was not."""
+    with Receiver() as receiver:
+        own = sending()
+        own.apply(settings_for(receiver))
+        own.append(times=2)
+        until(lambda: len(receiver.samples) == 6)
+        own.stop()
+        own.append(times=2)
+        own.close()
+        (path,) = (own.path / "forwarding").glob("*.json")
+        if offset:
+            key = f"url {receiver.url}"
+            file = PositionFile(path.parent, key)
+            file.save(WalPosition(file.load().segment, offset))
+        else:
+            path.write_bytes(b"")
+        again = sending()
+        again.apply(settings_for(receiver))
+        until(lambda: len({(text, at) for text, at, _ in receiver.samples}) == 12)
+        again.close()
 
 
 def test_errors_are_waited_out_and_nothing_is_lost(sending):
