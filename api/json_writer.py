@@ -8,6 +8,7 @@ never held twice. Label texts are escaped once for each distinct symbol of a res
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
@@ -305,7 +306,12 @@ def _stats_members(stats: QueryStats, *, per_step: bool) -> dict[str, object]:
         "peakSamples": stats.samples_peak,
     }
     if per_step and stats.samples_per_step:
-        samples["totalQueryableSamplesPerStep"] = stats.samples_per_step
+        samples["totalQueryableSamplesPerStep"] = [
+            [time_ms / 1000 if time_ms % 1000 else time_ms // 1000, count]
+            for time_ms, count in zip(
+                itertools.count(stats.start_ms, stats.step_ms), stats.samples_per_step, strict=False
+            )
+        ]
     return {
         "timings": {
             "evalTotalTime": stats.eval_total_s,

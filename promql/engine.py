@@ -193,6 +193,8 @@ class Engine:
             samples_total=sum(run.cost.samples_per_step),
             samples_peak=budget.peak_samples,
             samples_per_step=run.cost.samples_per_step,
+            start_ms=times.start_ms,
+            step_ms=times.step_ms,
         )
         return QueryResult(value, annotations.warnings, annotations.infos, stats)
 

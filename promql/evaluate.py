@@ -23,7 +23,8 @@ from promql.context import SampleCounts
 from promql.count_values import refuse_label
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
-from promql.histogram_runs import runs_with_resets, shown_per_step, window_sizes
+from promql.held import held_beside_operands, points_at_end, samples_held
+from promql.histogram_runs import runs_with_resets, shown_per_step
 from promql.info import InfoSelector, join_info
 from promql.label_functions import FUNCTIONS as LABEL_FUNCTIONS
 from promql.label_functions import refuse_texts
@@ -60,6 +61,8 @@ class Evaluator:
         self._plan, self._selected = plan, selected
         self._clean: dict[int, Samples] = {}
         self._told: dict[int, Samples] = {}
+        self._collected = 0
+        """Points at the last step of the operands that the node in work has so far."""
 
     def operand(self, node: Expr, ctx: EvalContext) -> Operand:
         """Return what a node yields at the steps of `ctx`.
@@ -68,23 +71,30 @@ class Evaluator:
         """
         while isinstance(node, Paren):
             node = node.expr
-        mark = ctx.budget.held
+        mark, others = ctx.budget.held, self._collected
+        self._collected = 0
         if ctx.step_count > 1 and id(node) in self._plan.invariant:
             result = self._evaluate_once(node, ctx)
+            samples = samples_held(result)
         else:
             result = self._evaluate(node, ctx)
-        samples = _samples_held(result)
-        # For a moment the node's operands and its result are both held: that is the peak.
-        ctx.budget.take(samples)
+            samples = samples_held(result)
+            self._peak(node, result, samples, ctx)
         ctx.budget.settle(mark, samples)
+        self._collected = others + points_at_end(result)
         return result
 
     def _evaluate_once(self, node: Expr, ctx: EvalContext) -> Operand:
         counts = SampleCounts(1)
         first = replace(ctx, steps_ms=ctx.steps_ms[:1], counts=counts)
         result = self._evaluate(node, first)
+        self._peak(node, result, samples_held(result), ctx)
         ctx.counts.per_step += counts.total
         return _spread(result, ctx)
+
+    def _peak(self, node: Expr, result: Operand, samples: int, ctx: EvalContext) -> None:
+        """Account for the moment when a node's operands and its result are both held."""
+        ctx.budget.take(held_beside_operands(node, result, samples, self._collected))
 
     def _evaluate(self, node: Expr, ctx: EvalContext) -> Operand:
         match node:
@@ -165,12 +175,12 @@ class Evaluator:
             if not isinstance(selector, MatrixSelector) or selector.vector.extension:
                 return None
             view = self._range(selector, ctx)
-            ctx.budget.take(_samples_held(view))
+            ctx.budget.take(samples_held(view))
             if not can_fold_windows(view):
                 operand = implementation(inner.func)(inner, [view], ctx)
                 assert isinstance(operand, Matrix)
-                ctx.budget.take(_samples_held(operand))
-                ctx.budget.settle(mark, _samples_held(operand))
+                ctx.budget.take(samples_held(operand))
+                ctx.budget.settle(mark, samples_held(operand))
                 return aggregate(node, operand, None, ctx)
             result, found = fold_windows(node, inner, view, ctx)
         else:
@@ -191,11 +201,13 @@ class Evaluator:
             if id(node) in self._plan.summarised and samples.histograms is not None:
                 samples = self._with_resets(number)
             result = newest_samples(samples, points, ctx, keep_time=keep_time)
+        # Whose time alone is asked for, a histogram is a sample like others.
+        found = result.occupied if keep_time else result.present
         if ctx.step_count == 1:
-            ctx.counts.per_step += np.count_nonzero(result.present)
+            ctx.counts.per_step += np.count_nonzero(found)
         else:
-            ctx.counts.per_step += np.count_nonzero(result.present, axis=0)
-        if result.histograms is not None:
+            ctx.counts.per_step += np.count_nonzero(found, axis=0)
+        if result.histograms is not None and not keep_time:
             ctx.counts.per_step += shown_per_step(result.histograms)
         return result
 
@@ -294,21 +306,3 @@ def _spread(result: Operand, ctx: EvalContext) -> Operand:
             )
         case StringValue() | Windows():
             return result
-
-
-def _samples_held(result: Operand) -> int:
-    """Return how many samples an operand counts for while it is held."""
-    match result:
-        case Matrix(histograms=histograms):
-            floats = int(np.count_nonzero(result.present))
-            return floats if histograms is None else floats + int(shown_per_step(histograms).sum())
-        case ScalarSteps(values=values):
-            return values.size
-        case StringValue():
-            return 0
-        case Windows():
-            # Prometheus holds the window of one series at a time; that is the limit's meaning.
-            held = int((result.stop - result.first).max(initial=0))
-            if result.histograms is None:
-                return held
-            return held + int(window_sizes(result.histograms).max(initial=0))

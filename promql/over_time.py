@@ -251,6 +251,8 @@ def _smoothing(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
 def _absent_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
     view = args[0]
     assert isinstance(view, Windows)
+    # Prometheus notes for each series where it is, before it looks where none is.
+    ctx.budget.take(_windows_with_samples(view))
     absent = samples_per_step(view) == 0
     return Matrix(
         labels=SeriesLabels.from_dicts([absent_labels(node.args[0])], ctx.symbols),
@@ -258,6 +260,13 @@ def _absent_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Matr
         present=absent[np.newaxis, :].copy(),
         drop_name=np.zeros(1, dtype=np.bool_),
     )
+
+
+def _windows_with_samples(view: Windows) -> int:
+    filled = np.count_nonzero(view.stop > view.first, axis=1)[view.window_of].sum()
+    if view.histograms is not None:
+        filled += np.count_nonzero(view.histograms.stop > view.histograms.first)
+    return int(filled)
 
 
 _REDUCTIONS = {

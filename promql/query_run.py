@@ -157,7 +157,7 @@ class QueryRun:
         operand = Evaluator(plan, selected).operand(self._expr, ctx)
         if isinstance(operand, Windows):
             # Inside a query one series' window at a time is held; as the answer all are.
-            budget.take(int(samples_per_step(operand).sum()))
+            budget.settle(0, int(samples_per_step(operand).sum()))
         self.cost.inner_eval_s += clock.lap()
         value = instant_value(operand, ctx) if instant else range_value(operand, ctx)
         self.cost.sort_s += clock.lap()

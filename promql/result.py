@@ -101,6 +101,9 @@ class QueryStats:
     samples_total: int = 0
     samples_peak: int = 0
     samples_per_step: list[int] = field(default_factory=list)
+    start_ms: int = 0
+    step_ms: int = 0
+    """The steps of `samples_per_step`: the first, and how far apart they are."""
 
 
 @dataclass(frozen=True, slots=True)

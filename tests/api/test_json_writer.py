@@ -260,14 +260,21 @@ def test_more_symbols_than_the_first_table_holds():
 def test_scalars_and_strings():
     assert answer(ScalarResult(1500, 1e-7))["data"] == {
         "resultType": "scalar",
-        "result": [1.5, "1e-07"],
+        "result": [1.5, "0.0000001"],
     }
     body = b"".join(result_chunks(StringResult(4000, "a<b")))
     assert body.endswith(b'"result":[4,"a\\u003cb"]}}')
 
 
 def test_stats_and_annotations_follow_the_data():
-    stats = QueryStats(queue_s=0.5, samples_total=3, samples_peak=2, samples_per_step=[[1, 3]])
+    stats = QueryStats(
+        queue_s=0.5,
+        samples_total=3,
+        samples_peak=2,
+        samples_per_step=[1, 2],
+        start_ms=1500,
+        step_ms=500,
+    )
     body = b"".join(
         result_chunks(ScalarResult(0, 1), stats=stats, per_step=True, warnings=["w<"], infos=["i"])
     )
@@ -277,7 +284,7 @@ def test_stats_and_annotations_follow_the_data():
     assert shown["samples"] == {
         "totalQueryableSamples": 3,
         "peakSamples": 2,
-        "totalQueryableSamplesPerStep": [[1, 3]],
+        "totalQueryableSamplesPerStep": [[1.5, 1], [2, 2]],
     }
 
 

@@ -299,11 +299,49 @@ class TestStats:
         stats = engine.range("m_total @ 60", start, start + 30_000, 15_000).stats
         assert stats.samples_per_step == [4, 4, 4]
 
-    def test_the_peak_is_what_was_held_at_once(self, engine):
-        assert engine.instant("m_total", 10 * MINUTE).stats.samples_peak == 4
-        assert engine.instant("m_total + m_total", 10 * MINUTE).stats.samples_peak == 12
-        assert engine.instant("abs((m_total))", 10 * MINUTE).stats.samples_peak == 8
-        assert engine.instant("m_total[1m]", 10 * MINUTE).stats.samples_peak >= 16
+    @pytest.mark.parametrize(
+        ("query", "peak"),
+        [
+            pytest.param("m_total", 4, id="a selector: its points"),
+            pytest.param("m_total + m_total", 20, id="operands, their points at a step, results"),
+            pytest.param("abs((m_total))", 12, id="a function likewise"),
+            pytest.param("clamp(m_total, 0, 1)", 16, id="and its scalars"),
+            pytest.param("1 + 1", 5, id="also where all are scalars"),
+            pytest.param("sum(m_total)", 4, id="an aggregation folds what it has"),
+            pytest.param("topk(1, m_total)", 5, id="its parameter is a point"),
+            pytest.param('count_values("v", m_total)', 12, id="but values are counted in steps"),
+            pytest.param("-m_total", 4, id="a minus is made in place"),
+            pytest.param('label_replace(m_total, "a", "", "b", "c")', 4, id="and labels are"),
+            pytest.param("rate(m_total[1m])", 8, id="the window of a series, and the results"),
+            pytest.param("quantile_over_time(1, m_total[1m])", 9, id="and scalars beside it"),
+            pytest.param(
+                "absent_over_time(m_total[1m])", 8, id="absence is found series by series"
+            ),
+            pytest.param("m_total[1m]", 16, id="windows that are the answer: all of them"),
+            pytest.param("timestamp(m_total)", 8, id="the time of a selector is its own point"),
+            pytest.param("timestamp(abs(m_total))", 12, id="others have been there before"),
+            pytest.param("scalar(m_total)", 9, id="a scalar is a point"),
+            pytest.param("absent(m_total)", 8, id="nothing counts for nothing"),
+            pytest.param("vector(1)", 3, id="a vector of a scalar"),
+        ],
+    )
+    def test_the_peak_is_what_prometheus_holds_at_once(self, engine, query, peak):
+        assert engine.instant(query, 10 * MINUTE).stats.samples_peak == peak
+
+    @pytest.mark.parametrize(
+        ("query", "peak"),
+        [
+            pytest.param("m_total", 12, id="all steps of a selector"),
+            pytest.param("abs(m_total)", 28, id="of the operands' points only those of one step"),
+            pytest.param("rate(m_total[1m])", 16, id="one window"),
+            pytest.param("sum(rate(m_total[1m]))", 16, id="and nothing on top by an aggregation"),
+            pytest.param("abs(m_total @ 60)", 12, id="what is fixed is worked out for one step"),
+        ],
+    )
+    def test_the_peak_of_a_range(self, engine, query, peak):
+        start = 10 * MINUTE
+        stats = engine.range(query, start, start + 30_000, 15_000).stats
+        assert stats.samples_peak == peak
 
     def test_times_add_up(self, engine):
         stats = engine.instant("m_total", 10 * MINUTE).stats
