@@ -21,9 +21,10 @@ from api.import_lines import TIME_MS_MAX, Batch, Import
 from api.import_receiver import extra_labels, receive
 from api.push_requests import PushRefusedError
 from api.pushing import Pushed
-from scraper.exposition import OPENMETRICS, parse
+from scraper.exposition import parse
 from scraper.job import ScrapeJob
 from scraper.labelling import Labelling
+from scraper.media_type import OPENMETRICS
 from scraper.metadata import TargetMetadata
 from scraper.new_series import NewSeries, find_new
 from scraper.relabel import CompiledRules

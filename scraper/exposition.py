@@ -10,9 +10,7 @@ Invariant: columns are those that `read_entry`, called from one entry to the nex
 
 from __future__ import annotations
 
-import email.message
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +34,7 @@ from scraper.openmetrics import read_openmetrics
 from scraper.series_cache import HASH_KEYS, SeriesCache
 from scraper.text_format import read_text
 from scraper.text_kernels import PADDING, hash_bytes, hash_wide
-from scraper.tokens import EntryKind, ParseError, go_quote
+from scraper.tokens import EntryKind, ParseError
 from tsdb.staleness import NORMAL_NAN
 
 if TYPE_CHECKING:
@@ -52,17 +50,6 @@ BODY_BYTES_MAX = (1 << 31) - 1 - PADDING
 """Positions are 32 bits wide; a larger body is refused."""
 
 _ZEROS = bytes(PADDING)
-
-TEXT = "text/plain"
-OPENMETRICS = "application/openmetrics-text"
-PROTOBUF = "application/vnd.google.protobuf"
-_FALLBACKS = {
-    "PrometheusText0.0.4": TEXT,
-    "PrometheusText1.0.0": TEXT,
-    "OpenMetricsText0.0.1": OPENMETRICS,
-    "OpenMetricsText1.0.0": OPENMETRICS,
-    "PrometheusProto": PROTOBUF,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,49 +124,6 @@ class Exposition:
         return self.data[self.comment_start[number] : self.comment_stop[number]].tobytes()
 
 
-@lru_cache(maxsize=256)
-def media_type(content_type: str, fallback_protocol: str = "") -> str:
-    """Return TEXT, OPENMETRICS or PROTOBUF for a `Content-Type`, by the rules of Prometheus 3.
-
-    Raises ParseError if the type is blank, malformed or unknown and there is no fallback.
-    """
-    fallback = _FALLBACKS.get(fallback_protocol, "")
-    if not content_type:
-        found, problem = "", "non-compliant scrape target sending blank Content-Type and"
-    else:
-        found = _parse_media_type(content_type)
-        quoted = go_quote(content_type.encode(errors="surrogateescape"))
-        if not found:
-            if not fallback:
-                raise ParseError(
-                    f"cannot parse Content-Type {quoted} and no fallback_scrape_protocol for target"
-                )
-            found = fallback
-        problem = f"received unsupported Content-Type {quoted} and"
-    if found not in (TEXT, OPENMETRICS, PROTOBUF):
-        if not fallback:
-            raise ParseError(f"{problem} no fallback_scrape_protocol specified for target")
-        found = fallback
-    return found
-
-
-def _parse_media_type(content_type: str) -> str:
-    """Return the type without its parameters, in lower case; "" if it is malformed."""
-    message = email.message.Message()
-    message["Content-Type"] = content_type
-    kind = content_type.partition(";")[0].strip().lower()
-    main, slash, sub = kind.partition("/")
-    token = str.maketrans("", "", ' \t\r\n()<>@,;:\\"/[]?=')
-    if not main or main != main.translate(token) or sub != sub.translate(token):
-        return ""
-    if slash and not sub:
-        return ""
-    for parameter in content_type.split(";")[1:]:
-        if parameter.strip() and "=" not in parameter:
-            return ""
-    return kind
-
-
 def parse(
     body: bytes,
     *,
@@ -214,7 +158,7 @@ def parse(
                 scanned.add(entry)
             at = entry.next
     except ParseError as e:
-        scanned.check_comments(metadata)
+        scanned.check_comments(metadata, refused=True)
         raise ParseError(str(e), scanned.sample_count + e.samples) from None
     scanned.check_comments(metadata)
     return scanned.finish()
@@ -326,17 +270,24 @@ class _Scan:
             state[EXEMPLARS] += np.uint64(1)
         state[SAMPLES] += np.uint64(1)
 
-    def check_comments(self, metadata: TargetMetadata) -> None:
-        """Parse metadata lines that are new. Raises the ParseError of the first bad one."""
+    def check_comments(self, metadata: TargetMetadata, *, refused: bool = False) -> None:
+        """Parse metadata lines that are new. Raises the ParseError of the first bad one.
+
+        Of a body that is refused the lines before its fault are taken, as Prometheus does.
+        """
         state = self.state
         if metadata.knows(int(state[COMMENT_HASH])):
             return
         starts, stops, samples = self.columns.comments[:, : int(state[COMMENTS])].tolist()
+        good = []
         for start, stop, sample in zip(starts, stops, samples, strict=True):
             try:
-                metadata.parse(self.body[start:stop], openmetrics=self.openmetrics)
+                good.append(metadata.parse(self.body[start:stop], openmetrics=self.openmetrics))
             except ParseError as e:
+                metadata.note(good)
                 raise ParseError(str(e), sample) from None
+        if refused:
+            metadata.note(good)
 
     def finish(self) -> Exposition:
         """Return the columns, cut to their length, with every value rounded correctly."""

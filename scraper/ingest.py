@@ -30,7 +30,8 @@ from scraper.cache_kernels import (
 from scraper.classic import ClassicHistograms, ConvertedExposition
 from scraper.columns import ROOM_KEPT_MAX, Columns
 from scraper.exemplars import TargetExemplars
-from scraper.exposition import OPENMETRICS, PROTOBUF, media_type, parse
+from scraper.exposition import parse
+from scraper.media_type import OPENMETRICS, PROTOBUF, media_type
 from scraper.metadata import TargetMetadata
 from scraper.native import NativeSamples, part_native, stale_histograms
 from scraper.new_series import TypesInEffect, find_new

@@ -10,7 +10,7 @@ scrape whose lines hash to the same keyed 64 bits as those of the last one costs
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,18 @@ class TargetMetadata:
             said.setdefault(line.family, {})[line.kind.lower()] = line.text
         self.take(said, comment_hash)
         self._lines = parsed
+
+    def note(self, lines: Sequence[MetadataLine]) -> None:
+        """Take what a scrape that failed had said; nothing is forgotten for it."""
+        if len(self.families) > 2 * len(self._said) + LINES_SPARE:
+            return
+        families = dict(self.families)
+        for line in lines:
+            known = families.get(line.family) or FamilyMetadata(line.family)
+            families[line.family] = replace(known, **{line.kind.lower(): line.text})
+        self.families = families
+        # The next good scrape says everything anew.
+        self._hash = -1
 
     def take(self, said: Mapping[str, Mapping[str, str]], comment_hash: int) -> None:
         """Take type, help and unit (those that were said) of families as what holds now."""

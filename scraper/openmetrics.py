@@ -17,6 +17,7 @@ from scraper.tokens import (
     EntryKind,
     ParseError,
     Reader,
+    milliseconds,
     parse_float,
     read_labels,
 )
@@ -104,8 +105,7 @@ def _time(reader: Reader, token: bytes, what: str) -> int:
     if not math.isfinite(seconds):
         text = "NaN" if math.isnan(seconds) else "+Inf" if seconds > 0 else "-Inf"
         raise ParseError(f"invalid {what} {text}")
-    # Clamped: what does not fit into 64 bits is out of every bound anyhow.
-    return max(-(1 << 63), min((1 << 63) - 1, int(seconds * 1000)))
+    return milliseconds(seconds)
 
 
 def _exemplar(reader: Reader) -> tuple[int, int]:

@@ -162,6 +162,15 @@ class Reader:
         return match[0]
 
 
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as 64 bits hold it; what they cannot hold is out of every bound anyhow."""
+    scaled = seconds * 1000
+    return int(scaled) if _INT64_MIN <= scaled < _INT64_MAX else _INT64_MIN
+
+
 _BRACE_TOKEN = re.compile(rb"(?P<LNAME>%s)|(?P<QSTRING>%s)|[}=,]" % (_WORD, STRING))
 _EXEMPLAR_TOKEN = re.compile(rb"(?P<LNAME>%s)|(?P<QSTRING>%s)|[}=,]" % (_WORD, _LINE_STRING))
 _VALUES = {False: re.compile(STRING), True: re.compile(_LINE_STRING)}

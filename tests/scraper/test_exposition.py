@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scraper.columns import Columns
-from scraper.exposition import OPENMETRICS, PROTOBUF, TEXT, media_type, parse, read_entry
+from scraper.exposition import parse, read_entry
+from scraper.media_type import OPENMETRICS, media_type
 from scraper.series_cache import SeriesCache
 from scraper.tokens import EntryKind, ParseError, series_labels
 from tests.conftest import corpora_root
@@ -337,47 +338,6 @@ def test_a_known_name_is_not_found_in_a_longer_one():
 
 
 # --------------------------------------------------------------------------------- the rest
-
-
-@pytest.mark.parametrize(
-    ("content_type", "fallback", "expected"),
-    [
-        ("text/plain", "", TEXT),
-        ("text/plain; version=0.0.4; charset=utf-8", "", TEXT),
-        ("TEXT/PLAIN", "", TEXT),
-        ("application/openmetrics-text; version=1.0.0", "", OPENMETRICS),
-        ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", "", PROTOBUF),
-        ("", "PrometheusProto", PROTOBUF),
-        ("", "PrometheusText0.0.4", TEXT),
-        ("", "OpenMetricsText1.0.0", OPENMETRICS),
-        ("text/html", "PrometheusText0.0.4", TEXT),
-        ("text/", "PrometheusText0.0.4", TEXT),
-        ("text/plain", "OpenMetricsText1.0.0", TEXT),
-    ],
-)
-def test_content_types_that_are_read(content_type, fallback, expected):
-    assert media_type(content_type, fallback) == expected
-
-
-@pytest.mark.parametrize(
-    ("content_type", "error"),
-    [
-        (
-            "",
-            "non-compliant scrape target sending blank Content-Type and no "
-            "fallback_scrape_protocol specified for target",
-        ),
-        (
-            "text/html",
-            'received unsupported Content-Type "text/html" and no fallback_scrape_protocol '
-            "specified for target",
-        ),
-        ("text/", 'cannot parse Content-Type "text/" and no fallback_scrape_protocol for target'),
-    ],
-)
-def test_content_types_that_are_refused(content_type, error):
-    with pytest.raises(ParseError, match=re.escape(error)):
-        media_type(content_type)
 
 
 @pytest.mark.parametrize(

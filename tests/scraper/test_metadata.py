@@ -60,3 +60,23 @@ def test_targets_that_say_the_same_share_one_copy():
     family = "shared_by_targets"
     assert first.families[family] is second.families[family]
     assert next(iter(first._lines)) is next(iter(second._lines))
+
+
+def test_what_a_scrape_that_failed_had_said_goes_for_what_is_known():
+    metadata = TargetMetadata()
+    metadata.update([b"# TYPE a counter", b"# HELP a old"], 1, openmetrics=False)
+    lines = (b"# HELP a new", b"# TYPE b gauge")
+    metadata.note([metadata.parse(line, openmetrics=False) for line in lines])
+    assert metadata.families == {
+        "a": FamilyMetadata("a", "counter", "new"),
+        "b": FamilyMetadata("b", "gauge"),
+    }
+    assert not metadata.knows(1)
+
+
+def test_scrapes_that_fail_with_ever_new_families_do_not_fill_the_memory():
+    metadata = TargetMetadata()
+    for number in range(2 * LINES_SPARE):
+        line = f"# TYPE m{number} gauge".encode()
+        metadata.note([metadata.parse(line, openmetrics=False)])
+    assert len(metadata.families) <= LINES_SPARE + 1
