@@ -12,6 +12,7 @@ Invariant: a batch's pools are its own memory; no view of a map leaves but throu
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,11 +38,11 @@ from tsdb.tombstones import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from tsdb.interface import Ints
-    from tsdb.page_directory import OnCorrupt
+    from tsdb.interface import Floats, Ints
+    from tsdb.page_directory import OnCorrupt, ReadPlan
 
 CHUNK_SAMPLES = 1 << 21
 """Samples in one chunk of `Block.chunks`, about: 16 MB of values."""
@@ -49,6 +50,37 @@ CHUNK_SAMPLES = 1 << 21
 
 def _raise(error: CorruptFileError) -> None:
     raise error
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRows:
+    """Rows of a block of which everything is known but their values.
+
+    Shapes and units as in `SeriesBatch`; `kept` are the places of these rows among all that were
+    asked for, of which `samples` says how many each has.
+    """
+
+    labels: LabelColumns
+    times: Ints
+    time_start: Ints
+    count: Ints
+    directory: PageDirectory
+    plan: ReadPlan
+    kept: Ints
+    samples: Ints
+
+    def tasks(self, out: Floats, out_start: Ints, damaged: list[Ints]) -> list[Callable[[], None]]:
+        """Return what writes the values of each row to `out[out_start[row]:]`, in any order.
+
+        What goes into `damaged` could not be read.
+        """
+        take = self.plan.take
+        of_row = np.cumsum(self.samples) - self.samples
+        to = np.zeros(self.samples.size, dtype=np.int64)
+        to[self.kept] = out_start
+        # Pages come row by row: how far each is into its row.
+        place = np.cumsum(take) - take + (to - of_row)[self.plan.row]
+        return self.directory.value_tasks(self.plan, out, place, damaged)
 
 
 class Block:
@@ -228,6 +260,32 @@ class Block:
             histograms=None if histograms is None else take_series(histograms, kept),
         )
         return self._mask_deleted(batch, rows[kept]) if self._deleted else batch
+
+    def plan_rows(self, rows: Ints, start_ms: int, end_ms: int) -> PlannedRows | None:
+        """Find out all about some rows (rising) in [start_ms, end_ms] but their values.
+
+        Returns None where that is not all: with tombstones, histograms or damaged times.
+        """
+        self._check_open()
+        if self._deleted or (self._histograms is not None and self._histograms.holds(rows)):
+            return None
+        damage: list[CorruptFileError] = []
+        plan = self._directory.plan(rows, start_ms, end_ms, damage.append)
+        times, time_start, _ = self._directory.decode_times(plan, rows.size, damage.append)
+        if damage:
+            return None
+        count = np.bincount(plan.row, weights=plan.take, minlength=rows.size).astype(np.int64)
+        kept = np.flatnonzero(count)
+        return PlannedRows(
+            self._rows.labels(rows[kept]),
+            times,
+            time_start[kept],
+            count[kept],
+            self._directory,
+            plan,
+            kept,
+            count,
+        )
 
     def select_all(
         self, first: int, stop: int, *, on_corrupt: OnCorrupt | None = None

@@ -232,6 +232,7 @@ class Database(Delegating):
         with self._maintenance.lock:
             with self._head.lock:
                 self._appender.closed = self._reader.closed = True
+            self._reader.close()
             self._abandon(save=True)
 
     def _abandon(self, *, save: bool = False) -> None:

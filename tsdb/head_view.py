@@ -11,6 +11,7 @@ at most, are read again under the lock, up to the newest time that the view had 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,21 +19,24 @@ import numpy as np
 from tsdb.errors import TooManySamplesError
 from tsdb.head_deletion import DeletedSlots, mask_rows
 from tsdb.kernels import SEGMENT_WORDS
+from tsdb.large_arrays import large_empty
 from tsdb.late import LateRows, LateRun, late_rows
 from tsdb.late_kernels import splice_late
 from tsdb.read_kernels import (
     changed_rows,
     copy_open,
+    decode_placed,
     decode_times,
-    decode_values,
     open_bounds,
+    place_pages,
+    put_open,
     share_times,
     snapshot_rows,
     walk_pages,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
@@ -41,8 +45,16 @@ if TYPE_CHECKING:
     from tsdb.interface import Floats, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words
+    from tsdb.workers import Workers
 
 _PAGES_AT_ONCE = 1 << 16
+_PAGES_A_TASK = 1 << 13
+"""Pages that a thread decodes in one go: 0.5 ms."""
+
+
+_Pages = list[tuple[int, "Slots", "Ints", "Small", "Small"]]
+"""The number of a segment, and pages of it: row, position, first sample and the one after the last.
+Newest first, also within a segment for each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +138,18 @@ def read_view(
     *,
     samples_max: int | None = None,
     locked: bool = False,
+    workers: Workers | None = None,
 ) -> RowSamples:
     """Return each row's samples in [start_ms[row], end_ms[row]], late ones merged in.
 
     Raises `TooManySamplesError` before memory is taken. `locked` says that the caller holds the
-    head's lock.
+    head's lock. `workers` help if they are given.
     """
     own_start = np.maximum(start_ms, view.readable_ms)
     late = late_rows(view.late_runs, view.slots, start_ms, end_ms)
     late_count = 0 if late is None else late.times.size
     allowed = None if samples_max is None else samples_max - late_count
-    found = _read_own(head, view, own_start, end_ms, allowed)
+    found = _read_own(head, view, own_start, end_ms, allowed, workers)
     changed = np.empty(view.slots.size, np.int64)
     changed = changed[: changed_rows(view.slots, head.version.array, view.version, changed)]
     if changed.size and not locked:
@@ -182,10 +195,49 @@ def with_late(found: RowSamples, late: LateRows) -> RowSamples:
     return RowSamples(times[:used], time_start, values[:used], value_start, count)
 
 
-def _read_own(
-    head: Head, view: HeadView, start: Ints, end: Ints, samples_max: int | None
-) -> RowSamples:
-    """Read what slots and pages hold; open samples may have changed under the reader."""
+@dataclass(frozen=True, slots=True)
+class OwnPlan:
+    """What slots and pages hold of some rows, of which all is known but the values in pages.
+
+    Shapes: `count`, `time_start` int64[rows], as in `RowSamples`. Of the samples of row r the last
+    are open ones, `open_bits[open_stop[r - 1] : open_stop[r]]`.
+    """
+
+    view: HeadView
+    count: Ints
+    times: Ints
+    time_start: Ints
+    open_bits: Words
+    open_stop: Ints
+    pages: _Pages
+
+    def tasks(self, values: Floats, stop: Ints) -> list[Callable[[], object]]:
+        """Return what writes the values of each row up to `values[stop[row]]`, in any order."""
+        dest = stop.copy()
+        bits = values.view(np.uint64)
+        put_open(self.open_bits, self.open_stop, dest, bits)
+        return _decoding(self.view, self.pages, dest, values)
+
+
+def plan_own(
+    head: Head, view: HeadView, start_ms: Ints, end_ms: Ints, samples_max: int | None
+) -> OwnPlan | None:
+    """Find out all about the rows' samples in [start_ms, end_ms] but the values in pages.
+
+    Returns None where that is not all: with late samples, deleted ones, or rows that were sealed
+    meanwhile. Raises `TooManySamplesError`.
+    """
+    if view.deleted or late_rows(view.late_runs, view.slots, start_ms, end_ms) is not None:
+        return None
+    found = _plan(head, view, np.maximum(start_ms, view.readable_ms), end_ms, samples_max)
+    changed = np.empty(view.slots.size, np.int64)
+    if changed_rows(view.slots, head.version.array, view.version, changed):
+        return None
+    return found
+
+
+def _plan(head: Head, view: HeadView, start: Ints, end: Ints, samples_max: int | None) -> OwnPlan:
+    """Find out what slots and pages hold; open samples may have changed under the reader."""
     size = view.slots.size
     block_times, open_bits = head.block_times.array, head.open_bits.array
     low, high = np.empty(size, np.uint8), np.empty(size, np.uint8)
@@ -195,16 +247,14 @@ def _read_own(
     leader = np.empty(size, np.int32)
     table = np.full(1 << (2 * size + 1).bit_length(), -1, np.int32)
     share_times(low, high, view.block_of, count, sign, table, leader)
-    total = int(count.sum())
-    if samples_max is not None and total > samples_max:
+    if samples_max is not None and int(count.sum()) > samples_max:
         raise TooManySamplesError(samples_max)
-    value_stop = np.cumsum(count)
     own_times = np.where(leader == np.arange(size), count, 0)
-    time_stop = np.cumsum(own_times)
-    time_start = (time_stop - own_times)[leader]
-    values, times = np.empty(total), np.empty(int(own_times.sum()), np.int64)
-    bits = values.view(np.uint64)
-    value_dest, time_dest = value_stop.copy(), time_stop.copy()
+    time_dest = np.cumsum(own_times)
+    time_start = (time_dest - own_times)[leader]
+    times = np.empty(int(own_times.sum()), np.int64)
+    open_stop = np.cumsum(high.astype(np.int64) - low)
+    bits = np.empty(int(open_stop[-1]) if size else 0, np.uint64)
     copy_open(
         view.slots,
         low,
@@ -213,19 +263,67 @@ def _read_own(
         open_bits,
         block_times,
         leader,
-        value_dest,
+        open_stop.copy(),
         time_dest,
         bits,
         times,
     )
     for number, rows, positions, lows, highs in pages:
         words, base = view.segments[number], number * SEGMENT_WORDS
-        decode_values(words, base, rows, positions, lows, highs, value_dest, values, bits)
         decode_times(words, base, rows, positions, lows, highs, leader, time_dest, times)
-    return RowSamples(times, time_start, values, value_stop - count, count)
+    return OwnPlan(view, count, times, time_start, bits, open_stop, pages)
 
 
-_Pages = list[tuple[int, "Slots", "Ints", "Small", "Small"]]
+def _read_own(
+    head: Head,
+    view: HeadView,
+    start: Ints,
+    end: Ints,
+    samples_max: int | None,
+    workers: Workers | None = None,
+) -> RowSamples:
+    """Read what slots and pages hold; open samples may have changed under the reader."""
+    plan = _plan(head, view, start, end, samples_max)
+    stop = np.cumsum(plan.count)
+    values = large_empty(int(stop[-1]) if stop.size else 0, np.float64)
+    tasks = plan.tasks(values, stop)
+    if workers is None:
+        for task in tasks:
+            task()
+    else:
+        workers.run(tasks)
+    return RowSamples(plan.times, plan.time_start, values, stop - plan.count, plan.count)
+
+
+def _decoding(
+    view: HeadView, pages: _Pages, value_dest: Ints, values: Floats
+) -> list[Callable[[], object]]:
+    """Return what decodes the values of all pages, to be done in any order.
+
+    `value_dest` int64[rows] is where each row's samples of these pages end in `values`.
+    """
+    bits = values.view(np.uint64)
+    tasks: list[Callable[[], object]] = []
+    for number, rows, positions, lows, highs in pages:
+        to = np.empty(rows.size, np.int64)
+        place_pages(rows, lows, highs, value_dest, to)
+        words, base = view.segments[number], number * SEGMENT_WORDS
+        for first in range(0, rows.size, _PAGES_A_TASK):
+            some = slice(first, first + _PAGES_A_TASK)
+            tasks.append(
+                partial(
+                    decode_placed,
+                    words,
+                    base,
+                    positions[some],
+                    lows[some],
+                    highs[some],
+                    to[some],
+                    values,
+                    bits,
+                )
+            )
+    return tasks
 
 
 def find_pages(view: HeadView, start: Ints, end: Ints, count: Ints, sign: Words) -> _Pages:

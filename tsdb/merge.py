@@ -1,6 +1,7 @@
 """Many batches to one: one symbol space, each series once, its samples in time order.
 
-From: `select.py` (head, late buffer and blocks of one query), `compaction.py` (blocks).
+From: `select.py` (head, late buffer and blocks of one query), `direct_read.py` (how they go
+together before any value is read), `compaction.py` (blocks).
 To:   the same.
 
 Series are matched by ids once all ids are of one symbol table. What happens to the samples of a
@@ -11,7 +12,7 @@ Invariant: series that shared their times in all batches share them in the resul
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,13 +21,14 @@ from tsdb import merge_kernels
 from tsdb.block_symbols import BlockSymbols
 from tsdb.histogram_columns import concat, ragged, take
 from tsdb.interface import ABSENT, HistogramRuns, LabelColumns, SeriesBatch, SymbolSource
+from tsdb.large_arrays import large_empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from tsdb.interface import Bytes, Ids, Ints
+    from tsdb.interface import Bytes, Floats, Ids, Ints
 
 
 class SymbolSink(SymbolSource, Protocol):
@@ -85,6 +87,135 @@ def merge_labels(parts: Sequence[LabelColumns], symbols: SymbolSink) -> tuple[La
     return LabelColumns(names, np.ascontiguousarray(rows[leader].T), symbols), group
 
 
+class TimedRows(Protocol):
+    """Series and when they have samples, as in `SeriesBatch`."""
+
+    @property
+    def labels(self) -> LabelColumns:
+        """The labels of S series, none of which comes twice."""
+        ...
+
+    @property
+    def times(self) -> Ints:
+        """The pool of times."""
+        ...
+
+    @property
+    def time_start(self) -> Ints:
+        """Where the times of each series begin."""
+        ...
+
+    @property
+    def count(self) -> Ints:
+        """How many samples each series has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Weave:
+    """What becomes of the samples of many parts, known from their labels and times alone.
+
+    Shapes: `series_of` int64[series of the part] for each part: which series of the result each of
+    its own is; `group` int64[S]: series with equal times everywhere; the samples of group g come
+    in the pieces `piece_first[g]` to `piece_first[g + 1]`, each `piece_count` samples of part
+    `piece_source` from its sample `piece_offset` on. `count`, `value_start` int64[S] are those of
+    the result, `runs` int64[G, parts] how many samples of each part there were.
+    """
+
+    labels: LabelColumns
+    series_of: tuple[Ints, ...]
+    group: Ints
+    runs: Ints
+    times: Ints
+    time_first: Ints
+    piece_first: Ints
+    piece_source: Ints
+    piece_offset: Ints
+    piece_count: Ints
+    count: Ints
+    value_start: Ints
+
+    def batch(self, values: Floats, first: int = 0) -> SeriesBatch:
+        """Return the result with its values, which begin at `values[first]`."""
+        time_start = self.time_first[self.group]
+        start = self.value_start + first if first else self.value_start
+        return SeriesBatch(self.labels, self.times, time_start, values, start, self.count)
+
+    def places(self) -> list[Ints] | None:
+        """Return where the samples of each part's series go, as if the values began at 0.
+
+        Returns None if not all samples of a series go to one place: parts overlap.
+        """
+        pieces = np.diff(self.piece_first)
+        whole = pieces == np.count_nonzero(self.runs, axis=1)
+        if not (whole & (np.diff(self.time_first) == self.runs.sum(axis=1))).all():
+            return None
+        of_piece = np.repeat(np.arange(pieces.size), pieces)
+        before = np.zeros(self.runs.shape, dtype=np.int64)
+        before[of_piece, self.piece_source] = (
+            np.cumsum(self.piece_count) - self.piece_count - self.time_first[of_piece]
+        )
+        return [
+            self.value_start[mine] + before[self.group[mine], at]
+            for at, mine in enumerate(self.series_of)
+        ]
+
+
+def weave(parts: Sequence[TimedRows], symbols: SymbolSink) -> Weave:
+    """Find out how the samples of some parts go together, in the symbol space of `symbols`.
+
+    Of samples of one series at one time that of the part that comes first counts.
+    """
+    labels, all_series = merge_labels([part.labels for part in parts], symbols)
+    edges = np.cumsum([part.count.size for part in parts])[:-1]
+    series_of = tuple(np.split(all_series, edges))
+    # For each series and part: its time run, 0 for none.
+    runs = np.zeros((labels.series_count, len(parts)), dtype=np.uint32)
+    run_start: list[Ints] = []
+    run_count: list[Ints] = []
+    pool_start = 0
+    for at, part in enumerate(parts):
+        start, count, run = _distinct_runs(part)
+        run_start.append(np.concatenate(([0], start + pool_start)))
+        run_count.append(np.concatenate(([0], count)))
+        runs[series_of[at], at] = run + 1
+        pool_start += part.times.size
+    pool = np.concatenate([part.times for part in parts])
+    group, leader = group_rows(runs)
+    leading = runs[leader]
+    start = np.stack([run_start[at][leading[:, at]] for at in range(len(parts))], axis=1)
+    count = np.stack([run_count[at][leading[:, at]] for at in range(len(parts))], axis=1)
+    groups = leader.size
+    group_times = np.zeros(groups, dtype=np.int64)
+    group_pieces = np.zeros(groups, dtype=np.int64)
+    none = np.zeros(0, dtype=np.int64)
+    merge_kernels.weave_runs(
+        pool, start, count, False, group_times, group_pieces, none, none, none, none
+    )
+    time_first = np.concatenate(([0], np.cumsum(group_times)))
+    piece_first = np.concatenate(([0], np.cumsum(group_pieces)))
+    times = np.empty(time_first[-1], dtype=np.int64)
+    source, offset, size = (np.empty(piece_first[-1], dtype=np.int64) for _ in range(3))
+    merge_kernels.weave_runs(
+        pool, start, count, True, time_first, piece_first, times, source, offset, size
+    )
+    out_count = group_times[group]
+    return Weave(
+        labels,
+        series_of,
+        group,
+        count,
+        times,
+        time_first,
+        piece_first,
+        source,
+        offset,
+        size,
+        out_count,
+        np.cumsum(out_count) - out_count,
+    )
+
+
 def merge_batches(batches: Sequence[SeriesBatch], symbols: SymbolSink) -> SeriesBatch:
     """Join batches into one in the symbol space of `symbols`.
 
@@ -105,60 +236,25 @@ def merge_batches(batches: Sequence[SeriesBatch], symbols: SymbolSink) -> Series
             only.count,
             only.histograms,
         )
-    labels, series_of = merge_labels([batch.labels for batch in batches], symbols)
-    series_count = labels.series_count
-    # For each series and batch: its time run (0: none) and where its values begin.
-    runs = np.zeros((series_count, len(batches)), dtype=np.uint32)
-    value_start = np.zeros((len(batches), series_count), dtype=np.int64)
-    run_start: list[Ints] = []
-    run_count: list[Ints] = []
-    pool_start = 0
-    row = 0
+    woven = weave(batches, symbols)
+    values = large_empty(int(woven.count.sum()), np.float64)
     for at, batch in enumerate(batches):
-        mine = series_of[row : row + batch.series_count]
-        row += batch.series_count
-        start, count, run = _distinct_runs(batch)
-        run_start.append(np.concatenate(([0], start + pool_start)))
-        run_count.append(np.concatenate(([0], count)))
-        runs[mine, at] = run + 1
-        value_start[at, mine] = batch.value_start
-        pool_start += batch.times.size
-    pool = np.concatenate([batch.times for batch in batches])
-    group, leader = group_rows(runs)
-    leading = runs[leader]
-    start = np.stack([run_start[at][leading[:, at]] for at in range(len(batches))], axis=1)
-    count = np.stack([run_count[at][leading[:, at]] for at in range(len(batches))], axis=1)
-    groups = leader.size
-    group_times = np.zeros(groups, dtype=np.int64)
-    group_pieces = np.zeros(groups, dtype=np.int64)
-    none = np.zeros(0, dtype=np.int64)
-    merge_kernels.weave_runs(
-        pool, start, count, False, group_times, group_pieces, none, none, none, none
-    )
-    time_first = np.concatenate(([0], np.cumsum(group_times)))
-    piece_first = np.concatenate(([0], np.cumsum(group_pieces)))
-    times = np.empty(time_first[-1], dtype=np.int64)
-    source, offset, size = (np.empty(piece_first[-1], dtype=np.int64) for _ in range(3))
-    merge_kernels.weave_runs(
-        pool, start, count, True, time_first, piece_first, times, source, offset, size
-    )
-    out_count = group_times[group]
-    out_start = np.cumsum(out_count) - out_count
-    values = np.empty(int(out_count.sum()), dtype=np.float64)
-    for at, batch in enumerate(batches):
+        value_start = np.zeros(woven.count.size, dtype=np.int64)
+        value_start[woven.series_of[at]] = batch.value_start
         merge_kernels.copy_pieces(
             batch.values,
             at,
-            value_start[at],
-            group,
-            piece_first,
-            source,
-            offset,
-            size,
-            out_start,
+            value_start,
+            woven.group,
+            woven.piece_first,
+            woven.piece_source,
+            woven.piece_offset,
+            woven.piece_count,
+            woven.value_start,
             values,
         )
-    merged = SeriesBatch(labels, times, time_first[group], values, out_start, out_count)
+    merged = woven.batch(values)
+    series_of = np.concatenate(woven.series_of)
     if all(batch.histograms is None for batch in batches):
         return merged
     return _add_histograms(merged, batches, series_of)
@@ -234,7 +330,7 @@ def _without_floats(batch: SeriesBatch, series: Ints, times: Ints) -> SeriesBatc
     return SeriesBatch(batch.labels, all_times[~drop], start, values[~drop], start, count)
 
 
-def _distinct_runs(batch: SeriesBatch) -> tuple[Ints, Ints, Ints]:
+def _distinct_runs(batch: TimedRows) -> tuple[Ints, Ints, Ints]:
     """Return start and count of each distinct time run, and each series' run."""
     # Where a run starts and how long it is fit in one number: far quicker to sort than two.
     key = batch.time_start * (int(batch.count.max()) + 1) + batch.count

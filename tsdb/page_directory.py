@@ -13,6 +13,8 @@ from __future__ import annotations
 import mmap
 import os
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,7 @@ import zstandard
 
 from tsdb import frames, merge_kernels, pages
 from tsdb.errors import CorruptFileError
+from tsdb.large_arrays import large_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from tsdb.interface import Floats, Ints
 
     OnCorrupt = Callable[[CorruptFileError], None]
+
+_FRAMES_A_TASK = 4
+"""Frames that a thread decodes in one go: about 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +201,7 @@ class PageDirectory:
 
     def decode_values(self, plan: ReadPlan, on_corrupt: OnCorrupt) -> tuple[Floats, Ints]:
         """Return the values of all pages of the plan, in its order, and the damaged places."""
-        values = np.empty(int(plan.take.sum()), dtype=np.float64)
+        values = large_empty(int(plan.take.sum()), np.float64)
         bad = self.decode(
             plan.page,
             self.slice_samples(plan.slice),
@@ -242,43 +248,95 @@ class PageDirectory:
         on_corrupt: OnCorrupt,
     ) -> Ints:
         """Decode parts of pages, by number, of the frames given; return the damaged places."""
+        damaged: list[Ints] = [np.zeros(0, dtype=np.int64)]
+        for task in self._tasks(
+            page, count, skip, take, out, out_start, frame_page, frame_offset, on_corrupt, damaged
+        ):
+            task()
+        return np.concatenate(damaged)
+
+    def value_tasks(
+        self, plan: ReadPlan, out: Floats, out_start: Ints, damaged: list[Ints]
+    ) -> list[Callable[[], None]]:
+        """Return what decodes the values of a plan, each page to `out[out_start[page]:]`.
+
+        The tasks may be done in any order, by any thread; places of the plan that turn out damaged
+        are put into `damaged`, and nobody else is told.
+        """
+        return self._tasks(
+            plan.page,
+            self.slice_samples(plan.slice),
+            plan.low,
+            plan.take,
+            out,
+            out_start,
+            self._frame_page,
+            self._frame_offset,
+            _keep_quiet,
+            damaged,
+        )
+
+    def _tasks(
+        self,
+        page: Ints,
+        count: Ints,
+        skip: Ints,
+        take: Ints,
+        out: Floats,
+        out_start: Ints,
+        frame_page: npt.NDArray[np.unsignedinteger],
+        frame_offset: npt.NDArray[np.unsignedinteger],
+        on_corrupt: OnCorrupt,
+        damaged: list[Ints],
+    ) -> list[Callable[[], None]]:
+        """Return a task for each few frames that decodes what is wanted of them."""
         if not page.size:
-            return np.zeros(0, dtype=np.int64)
+            return []
         order = np.argsort(page, kind="stable")
         in_order = page[order]
         frame_of = np.searchsorted(frame_page, in_order, side="right") - 1
         edges = np.flatnonzero(np.diff(frame_of, prepend=-1))
-        stops = [*edges[1:].tolist(), order.size]
-        decompressor = zstandard.ZstdDecompressor()
-        damaged = [np.zeros(0, dtype=np.int64)]
-        for edge, stop in zip(edges.tolist(), stops, strict=True):
-            number = int(frame_of[edge])
-            at = order[edge:stop]
-            offset_bytes = int(frame_offset[number])
-            within = in_order[edge:stop] - int(frame_page[number])
-            try:
-                frame = frames.unpack(self._path, self._file, offset_bytes, decompressor)
-                if within[-1] >= frame.offset.size - 1:
-                    raise CorruptFileError(self._path, offset_bytes, "frame lacks a page")
-                pages.decode_values(
-                    frame.data,
-                    frame.offset[within],
-                    count[at],
-                    out,
-                    out_start[at],
-                    stop=frame.offset[within + 1],
-                    skip=skip[at],
-                    take=take[at],
-                    noise=frame.noise,
-                    noise_offset=frame.noise_offset[within],
-                )
-            except pages.BadPageError as error:
-                on_corrupt(CorruptFileError(self._path, offset_bytes, str(error)))
-                damaged.append(at)
-            except CorruptFileError as error:
-                on_corrupt(error)
-                damaged.append(at)
-        return np.concatenate(damaged)
+        bounds = [*edges.tolist(), order.size]
+
+        def decode(first: int, stop: int) -> None:
+            decompressor = zstandard.ZstdDecompressor()
+            for edge, end in pairwise(bounds[first : stop + 1]):
+                number = int(frame_of[edge])
+                at = order[edge:end]
+                offset_bytes = int(frame_offset[number])
+                within = in_order[edge:end] - int(frame_page[number])
+                try:
+                    frame = frames.unpack(self._path, self._file, offset_bytes, decompressor)
+                    if within[-1] >= frame.offset.size - 1:
+                        raise CorruptFileError(self._path, offset_bytes, "frame lacks a page")
+                    pages.decode_values(
+                        frame.data,
+                        frame.offset[within],
+                        count[at],
+                        out,
+                        out_start[at],
+                        stop=frame.offset[within + 1],
+                        skip=skip[at],
+                        take=take[at],
+                        noise=frame.noise,
+                        noise_offset=frame.noise_offset[within],
+                    )
+                except pages.BadPageError as error:
+                    on_corrupt(CorruptFileError(self._path, offset_bytes, str(error)))
+                    damaged.append(at)
+                except CorruptFileError as error:
+                    on_corrupt(error)
+                    damaged.append(at)
+
+        last = len(bounds) - 1
+        return [
+            partial(decode, first, min(first + _FRAMES_A_TASK, last))
+            for first in range(0, last, _FRAMES_A_TASK)
+        ]
+
+
+def _keep_quiet(_error: CorruptFileError) -> None:
+    pass
 
 
 def _group_rows(row: Ints, piece: Ints, row_count: int) -> tuple[Ints, Ints]:

@@ -14,6 +14,7 @@ from numba import types
 from tsdb.kernel_compilation import helper, kernel
 from tsdb.kernels import CONSTANT, RAW
 from tsdb.label_kernels import fold
+from tsdb.page_word_kernels import POW10
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -181,7 +182,58 @@ def walk_pages(
     return cursor.size
 
 
-@kernel(
+@helper(types.void(_in(_u64), _i64, _i64, _i64, _i64, _f64[::1], _u64[::1]))
+def _decode_page(
+    words: Words, at: Int, lo: Int, hi: Int, to: Int, out: Floats, out_bits: Words
+) -> None:
+    """Decode samples `lo` to `hi` of the page at `words[at]` to `out[to:]`."""
+    entry = words[at + 1] >> np.uint64(40)
+    codec = np.int64(entry & np.uint64(15))
+    if codec == CONSTANT:
+        out_bits[to : to + hi - lo] = words[at + 2]
+        return
+    if codec == RAW:
+        out_bits[to : to + hi - lo] = words[at + 2 + lo : at + 2 + hi]
+        return
+    width = np.int64(entry >> np.uint64(8)) & 0xFF
+    number: Int = np.int64(words[at + 2])
+    least = np.int64(words[at + 3])
+    part = out[to : to + hi - lo]
+    if width == 0:
+        number += lo * least
+        for i in range(part.size):
+            part[i] = np.float64(number + i * least)
+    else:
+        per_word = np.int64(64) // width
+        mask = ~np.uint64(0) >> np.uint64(64 - width)
+        if lo == 0:
+            part[0] = np.float64(number)
+        place = at + 4
+        j: Int = np.int64(1)
+        while j < hi:
+            word = words[place]
+            place += 1
+            stop: Int = min(j + per_word, hi)
+            if j >= lo:
+                for k in range(j - lo, stop - lo):
+                    number += least + np.int64(word & mask)
+                    word >>= np.uint64(width)
+                    part[k] = np.float64(number)
+            else:
+                for k in range(j, stop):
+                    number += least + np.int64(word & mask)
+                    word >>= np.uint64(width)
+                    if k >= lo:
+                        part[k - lo] = np.float64(number)
+            j = stop
+    exponent = np.int64(entry >> np.uint64(4)) & 15
+    if exponent > 0:
+        scale = POW10[exponent]
+        for i in range(part.size):
+            part[i] /= scale
+
+
+@helper(
     types.void(
         _in(_u64), _i64, _in(_i32), _in(_i64), _in(_u8), _in(_u8),
         _i64[::1], _f64[::1], _u64[::1],
@@ -204,36 +256,53 @@ def decode_values(
     first, so each writes just before it. `out` and `out_bits` are the same memory.
     """
     for e in range(rows.size):
-        at = positions[e] - base
         lo, hi = np.int64(low[e]), np.int64(high[e])
         dest[rows[e]] -= hi - lo
-        to = dest[rows[e]] - lo
-        entry = words[at + 1] >> np.uint64(40)
-        codec = np.int64(entry & np.uint64(15))
-        if codec == CONSTANT:
-            for j in range(lo, hi):
-                out_bits[to + j] = words[at + 2]
-        elif codec == RAW:
-            for j in range(lo, hi):
-                out_bits[to + j] = words[at + 2 + j]
-        else:
-            scale = 10.0 ** np.float64(np.int64(entry >> np.uint64(4)) & 15)
-            width = np.int64(entry >> np.uint64(8)) & 0xFF
-            number, least = np.int64(words[at + 2]), np.int64(words[at + 3])
-            # Width 0 packs nothing: the word that is looked at all the same is masked away.
-            per_word = np.int64(64) // width if width else np.int64(64)
-            mask = ~np.uint64(0) >> np.uint64(64 - width) if width else np.uint64(0)
-            place, inside, word = at + 4, np.int64(0), np.uint64(0)
-            for j in range(hi):
-                if j > 0:
-                    if inside == 0:
-                        word, inside = words[place], per_word
-                        place += 1
-                    number += least + np.int64(word & mask)
-                    word >>= np.uint64(width)
-                    inside -= 1
-                if j >= lo:
-                    out[to + j] = np.float64(number) / scale
+        _decode_page(words, positions[e] - base, lo, hi, dest[rows[e]], out, out_bits)
+
+
+@kernel(types.void(_in(_i32), _in(_u8), _in(_u8), _i64[::1], _i64[::1]))
+def place_pages(rows: Slots, low: Small, high: Small, dest: Ints, to: Ints) -> None:
+    """Write where the samples of each page go, and move `dest` before them.
+
+    `dest` int64[rows] is where the row's samples end that have no place yet; pages come newest
+    first. `to` has one number a page.
+    """
+    for e in range(rows.size):
+        dest[rows[e]] -= np.int64(high[e]) - np.int64(low[e])
+        to[e] = dest[rows[e]]
+
+
+@kernel(
+    types.void(
+        _in(_u64), _i64, _in(_i64), _in(_u8), _in(_u8), _in(_i64), _f64[::1], _u64[::1],
+    ),
+)  # fmt: skip
+def decode_placed(
+    words: Words,
+    base: Int,
+    positions: Ints,
+    low: Small,
+    high: Small,
+    to: Ints,
+    out: Floats,
+    out_bits: Words,
+) -> None:
+    """Decode samples `low` to `high` of each page of one segment to `out[to:]`.
+
+    `out` and `out_bits` are the same memory. Pages that have their places may be decoded in any
+    order, by any thread.
+    """
+    for e in range(positions.size):
+        _decode_page(
+            words,
+            positions[e] - base,
+            np.int64(low[e]),
+            np.int64(high[e]),
+            to[e],
+            out,
+            out_bits,
+        )
 
 
 @kernel(
@@ -356,6 +425,21 @@ def copy_open(
             to = time_dest[row] - lo
             for j in range(lo, hi):
                 out_times[to + j] = block_times[row_block[row], j]
+
+
+@kernel(types.void(_in(_u64), _in(_i64), _i64[::1], _u64[::1]))
+def put_open(open_bits: Words, open_stop: Ints, dest: Ints, out_bits: Words) -> None:
+    """Write the open samples of each row before `out_bits[dest[row]]`, and move `dest` before them.
+
+    Those of row r end at `open_bits[open_stop[r]]`, where those of the next begin.
+    """
+    first = np.int64(0)
+    for row in range(open_stop.size):
+        count = open_stop[row] - first
+        dest[row] -= count
+        for j in range(count):
+            out_bits[dest[row] + j] = open_bits[first + j]
+        first = open_stop[row]
 
 
 @kernel(_i64(_in(_i32), _in(_u32), _in(_u32), _i64[::1]))

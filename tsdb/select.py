@@ -18,11 +18,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from tsdb.direct_read import Wanted, read_directly
 from tsdb.distinct import distinct
 from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.exemplars import exemplar_columns, some_series
 from tsdb.few_rows import FEW, FewRows, read_few, take_few
-from tsdb.head_view import RowSamples, read_view, take_view
+from tsdb.head_view import HeadView, RowSamples, read_view, take_view
 from tsdb.histogram_buffer import read_histograms, weigh_histograms
 from tsdb.histogram_columns import take_series as take_histograms
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
@@ -36,6 +37,7 @@ from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.series_order import series_order
 from tsdb.start_times import companion_selection, has_companions, with_start_times
 from tsdb.symbols import SymbolTable
+from tsdb.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from tsdb.block import Block
     from tsdb.errors import CorruptFileError
     from tsdb.head import Head
-    from tsdb.head_view import HeadView
     from tsdb.interface import ExemplarColumns, Ints, Matcher, Selection
     from tsdb.label_kernels import Slots
     from tsdb.label_memory import Question
@@ -85,6 +86,12 @@ class Reader:
         self.blocks: tuple[Block, ...] = ()
         self.corruptions = 0
         self.closed = False
+        self._workers = Workers()
+
+    def close(self) -> None:
+        """Refuse every further read, and end the threads."""
+        self.closed = True
+        self._workers.close()
 
     def select(
         self, selections: Sequence[Selection], *, samples_max: int | None = None
@@ -147,6 +154,17 @@ class Reader:
             first, stop = stop, stop + size
             holds = histograms is not None and bool(histograms.count[first:stop].any())
             asked.append(self._asked(each, blocks, holds=holds, may_hold=bool(view.histogram_runs)))
+        plain = not view.histogram_runs and not any(each.wide for each in asked)
+        if plain and isinstance(view, HeadView) and any(each.in_blocks for each in asked):
+            wanted = [
+                Wanted(each.start_ms, each.end_ms, known, each.in_blocks)
+                for each, known in zip(asked, matched, strict=True)
+            ]
+            direct = read_directly(
+                head, view, wanted, start, end, samples_max=samples_max, workers=self._workers
+            )
+            if direct is not None:
+                return direct
         allowed = samples_max
         if allowed is not None:
             for one in asked:
@@ -206,13 +224,15 @@ class Reader:
         Raises `TooManySamplesError` before memory is taken, but for those before `start`.
         """
         try:
-            return read_view(self._head, view, from_ms, end, samples_max=allowed)
+            return read_view(
+                self._head, view, from_ms, end, samples_max=allowed, workers=self._workers
+            )
         except TooManySamplesError:
             if (start == from_ms).all():
                 raise
         # What lies before is not the user's wish: whether the rest is too much, this tells.
         read_view(self._head, view, start, end, samples_max=allowed)
-        return read_view(self._head, view, from_ms, end)
+        return read_view(self._head, view, from_ms, end, workers=self._workers)
 
     def _read_block(self, block: Block, rows: Ints, asked: _Asked) -> SeriesBatch | None:
         return block.select_rows(rows, asked.from_ms, asked.end_ms, on_corrupt=self._count_corrupt)
