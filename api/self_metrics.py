@@ -37,7 +37,7 @@ async def self_metrics(request: web.Request) -> web.Response:
     if pattern:
         try:
             wanted = re2.compile(pattern)
-        except re2.error as error:
+        except (re2.error, UnicodeEncodeError) as error:
             raise BadParameterError("metric_name_pattern", str(error)) from None
     body = await parts.gate.call(parts.view.metrics_text)
     found = [

@@ -21,6 +21,7 @@ import orjson
 
 from discovery.groups import TargetGroup
 from discovery.http_requests import CredentialsError, RequestOptions, new_session
+from discovery.redaction import without_password
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,7 +101,8 @@ class _Api:
             state.failures += 1
             reason = str(e) or type(e).__name__
             if reason != state.last_error:
-                _log.error("Error asking Consul: server=%s path=%s %s", self._base, path, reason)
+                shown = without_password(self._base)
+                _log.error("Error asking Consul: server=%s path=%s %s", shown, path, reason)
             state.last_error = reason
             raise ConsulError(reason) from e
         state.last_error = ""

@@ -18,6 +18,7 @@ import aiohttp
 from discovery.group_format import GroupFormatError, parse_json
 from discovery.groups import TargetGroup
 from discovery.http_requests import CredentialsError, RequestOptions, new_session
+from discovery.redaction import without_password
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,9 +82,10 @@ class HttpDiscovery:
                 groups = await self._ask(session, options)
         except (aiohttp.ClientError, OSError, CredentialsError, GroupFormatError) as e:
             state.failures += 1
-            reason = str(e) or type(e).__name__
+            shown = without_password(self.url)
+            reason = str(e).replace(self.url, shown) or type(e).__name__
             if reason != state.last_error:
-                _log.error("Unable to refresh target groups: url=%s %s", self.url, reason)
+                _log.error("Unable to refresh target groups: url=%s %s", shown, reason)
             state.last_error = reason
             return None
         state.last_error = ""
@@ -124,7 +126,7 @@ class HttpDiscovery:
             replace(
                 group,
                 source=f"{self.url}:{group.source}",
-                labels={**group.labels, "__meta_url": self.url},
+                labels={**group.labels, "__meta_url": without_password(self.url)},
             )
             for group in parse_json(text)
         ]

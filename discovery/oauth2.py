@@ -18,6 +18,7 @@ import aiohttp
 import orjson
 
 from discovery.credentials import CredentialsError, base64_text, read_secret
+from discovery.redaction import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ class TokenSource:
         return self._token is not None and now < self._token.renew_at
 
     async def _get(self) -> Token:
-        config = self._config
+        config, shown = self._config, without_password(self._config.token_url)
         secret = await asyncio.to_thread(
             read_secret, config.client_secret, config.client_secret_file
         )
@@ -107,9 +108,9 @@ class TokenSource:
                         self._in_body = in_body
                         break
         except TimeoutError as e:
-            raise CredentialsError(f'Post "{config.token_url}": context deadline exceeded') from e
+            raise CredentialsError(f'Post "{shown}": context deadline exceeded') from e
         except (aiohttp.ClientError, OSError, ValueError) as e:
-            raise CredentialsError(f'Post "{config.token_url}": {e or type(e).__name__}') from e
+            raise CredentialsError(f'Post "{shown}": {e or type(e).__name__}') from e
         return _token(status, kind, body)
 
     async def _ask(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from discovery.http_requests import new_session
 from discovery.kubernetes.client import PAGE, ApiClient, ApiError, GoneError, SilentError
 from discovery.kubernetes.objects import KINDS, key_of
+from discovery.redaction import without_password
 
 if TYPE_CHECKING:
     import aiohttp
@@ -131,7 +132,8 @@ class Watch:
         """Return how it does."""
         access = self.access
         return WatchStats(
-            server=access.api_server or str(access.kubeconfig_file or "in-cluster"),
+            server=without_password(access.api_server)
+            or str(access.kubeconfig_file or "in-cluster"),
             path=self._path,
             selectors="&".join(f"{name}={text}" for name, text in self._query.items()),
             objects=len(self.objects),

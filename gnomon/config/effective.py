@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
 from discovery.http_client import TlsConfig
+from discovery.redaction import without_password
 from gnomon.config.otlp import otlp_fields
 from gnomon.units import format_duration, format_size
 from scraper.job import RelabelAction, RelabelRule
@@ -193,7 +193,7 @@ def _group(group: TargetGroup) -> Fields:
 def _http_discovery(entry: HttpDiscovery) -> Fields:
     return _client(entry.http_client) | {
         "refresh_interval": format_duration(entry.refresh_interval_ms),
-        "url": _without_password(entry.url),
+        "url": without_password(entry.url),
     }
 
 
@@ -233,7 +233,7 @@ def _kubernetes(settings: KubernetesSettings) -> Fields:
     access = settings.access
     fields: Fields = {}
     if access.api_server:
-        fields["api_server"] = _without_password(access.api_server)
+        fields["api_server"] = without_password(access.api_server)
     fields["role"] = settings.role
     fields["kubeconfig_file"] = str(access.kubeconfig_file or "")
     fields |= _client(access.client)
@@ -257,7 +257,7 @@ def _kubernetes(settings: KubernetesSettings) -> Fields:
 
 def _remote_read(entry: RemoteReadSettings) -> Fields:
     fields: Fields = {
-        "url": _without_password(entry.url),
+        "url": without_password(entry.url),
         "remote_timeout": format_duration(entry.remote_timeout_ms),
         "chunked_read_limit": entry.chunked_read_limit_bytes,
     }
@@ -276,7 +276,7 @@ def _monitors(settings: MonitorSettings) -> Fields:
     access = settings.access
     fields: Fields = {}
     if access.api_server:
-        fields["api_server"] = _without_password(access.api_server)
+        fields["api_server"] = without_password(access.api_server)
     fields |= _present(kubeconfig_file=access.kubeconfig_file)
     fields |= _client(access.client)
     if settings.files:
@@ -313,7 +313,7 @@ def _monitors(settings: MonitorSettings) -> Fields:
 
 def _remote_write(entry: RemoteWriteSettings) -> Fields:
     fields: Fields = {
-        "url": _without_password(entry.url),
+        "url": without_password(entry.url),
         "remote_timeout": format_duration(entry.remote_timeout_ms),
     }
     if entry.headers:
@@ -346,14 +346,6 @@ def _remote_write(entry: RemoteWriteSettings) -> Fields:
         "max_samples_per_send": entry.metadata.max_samples_per_send,
     }
     return fields
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:xxxxx@{host}"))
 
 
 def _client(config: HttpClientConfig) -> Fields:
@@ -395,7 +387,7 @@ def _oauth2(config: OAuth2) -> Fields:
     )
     if config.scopes:
         fields["scopes"] = list(config.scopes)
-    fields["token_url"] = _without_password(config.token_url)
+    fields["token_url"] = without_password(config.token_url)
     if config.endpoint_params:
         fields["endpoint_params"] = dict(sorted(config.endpoint_params.items()))
     return fields | _tls(config.tls_config) | _proxy(config)
@@ -420,7 +412,7 @@ def _tls(tls: TlsConfig) -> Fields:
 
 def _proxy(config: HttpClientConfig | OAuth2) -> Fields:
     fields: Fields = _present(
-        proxy_url=_without_password(config.proxy_url) if config.proxy_url else "",
+        proxy_url=without_password(config.proxy_url) if config.proxy_url else "",
         no_proxy=config.no_proxy,
     )
     if config.proxy_from_environment:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from discovery.redaction import without_password
 from gnomon.forwarding.delivery import Delivery, GaveUpError
 from gnomon.forwarding.messages import Exemplars, Floats, Histograms
 from gnomon.forwarding.messages_v1 import WriterV1
@@ -100,7 +101,7 @@ class Queue:
     ) -> None:
         self.settings, self.external_labels = settings, dict(external_labels)
         self.position_file = position_file
-        self.counts = QueueCounts(settings.shown_name, settings.url)
+        self.counts = QueueCounts(settings.shown_name, without_password(settings.url))
         self._metadata = metadata
         rules = settings.write_relabel_rules
         by_ids = settings.protobuf_message == V2_MESSAGE

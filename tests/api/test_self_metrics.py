@@ -99,3 +99,8 @@ def test_families_are_protojson(api, query, names):
 def test_a_bad_pattern_is_refused(api):
     reply = api.ask("GET", "/api/v1/status/self_metrics?metric_name_pattern=(")
     assert (reply.status, reply.json["errorType"]) == (400, "bad_data")
+
+
+def test_a_pattern_that_is_no_utf_8_is_refused(api):
+    reply = api.ask("GET", "/api/v1/status/self_metrics?metric_name_pattern=%93")
+    assert (reply.status, reply.json["errorType"]) == (400, "bad_data")
