@@ -19,21 +19,34 @@ from api.status import build_members
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from api.views import AppView
+
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _HTML = "text/html; charset=utf-8"
+RETRY_AFTER_S = "5"
+"""When who was sent away may come again, as the header has it."""
 
 
 def when_ready(handler: Handler) -> Handler:
     """Return the handler, answering 503 as long as storage is not open or is closing."""
+    return _guarded(handler, lambda view: view.ready())
 
+
+def when_readable(handler: Handler) -> Handler:
+    """Return the handler, answering 503 until storage can be read, if only a part of it."""
+    return _guarded(handler, lambda view: view.readable())
+
+
+def _guarded(handler: Handler, is_open: Callable[[AppView], bool]) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         view = request.app[PARTS].view
-        if view.ready():
+        if is_open(view):
             return await handler(request)
         response = text("Service Unavailable", 503)
         response.headers["X-Prometheus-Stopping"] = "true" if view.stopping() else "false"
+        response.headers["Retry-After"] = RETRY_AFTER_S
         return response
 
     return guarded

@@ -31,7 +31,7 @@ from api.gate import Gate
 from api.graphite import import_graphite
 from api.import_receiver import IMPORTS, ImportReceiver
 from api.import_text import import_text
-from api.lifecycle import when_ready
+from api.lifecycle import when_readable, when_ready
 from api.openapi import openapi
 from api.otlp import OTLP, OtlpReceiver
 from api.parts import PARTS, Parts
@@ -93,7 +93,26 @@ API_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (COMMAND, "/admin/tsdb/snapshot", admin.snapshot),
     (COMMAND, "/admin/tsdb/clean_tombstones", admin.clean_tombstones),
 )
-"""Methods, path below /api/v1, handler; all of them answer 503 until storage is open."""
+"""Methods, path below /api/v1, handler; they answer 503 until storage is open."""
+
+EARLY_PATHS = (
+    "/query",
+    "/query_range",
+    "/query_exemplars",
+    "/format_query",
+    "/parse_query",
+    "/series",
+    "/labels",
+    "/label/{name}/values",
+    "/status/config",
+    "/status/flags",
+    "/status/runtimeinfo",
+    "/status/buildinfo",
+)
+"""Those of them that answer from what there is already while the log is replayed, and say so.
+
+Remote reads and federation cannot say so: what they give would be taken for all there is.
+"""
 
 UI_PAGES = (
     "/graph",
@@ -169,7 +188,7 @@ def make_app(
     options = options or ApiOptions()
     prefix = options.route_prefix.rstrip("/")
     routes = [
-        *((methods, prefix + API + path, when_ready(run)) for methods, path, run in API_ROUTES),
+        *((methods, prefix + API + path, _guarded(path, run)) for methods, path, run in API_ROUTES),
         *((methods, prefix + path, run) for methods, path, run in OTHER_ROUTES),
     ]
     if prefix:
@@ -199,6 +218,10 @@ def make_app(
     remote_read.install(app, options)
     app.cleanup_ctx.append(_gate_open)
     return app
+
+
+def _guarded(path: str, run: Handler) -> Handler:
+    return when_readable(run) if path in EARLY_PATHS else when_ready(run)
 
 
 async def _gate_open(app: web.Application) -> AsyncIterator[None]:

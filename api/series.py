@@ -49,7 +49,7 @@ async def series(request: web.Request) -> web.StreamResponse:
         ids, cut = found.ids, 0 < limit < found.series_count
         if cut:
             ids = np.ascontiguousarray(ids[:, :limit])
-        warnings = (TRUNCATED,) if cut else ()
+        warnings = (*parts.view.reading_notes(), *((TRUNCATED,) if cut else ()))
         return packed(label_set_chunks(found.names, ids, found.symbols, warnings), offered)
 
     return await answer(request, await parts.gate.read(run))
@@ -95,12 +95,14 @@ async def _texts(
     request: web.Request, find: Callable[[], list[str]], limit: int
 ) -> web.StreamResponse:
     """Reply with texts; finding, writing and compressing them is a thread's work."""
-    offered = accepted_encoding(request)
+    offered, view = accepted_encoding(request), request.app[PARTS].view
 
     def run() -> Packed:
+        notes = view.reading_notes()
         found = find()
         cut = 0 < limit < len(found)
-        body = success_body(found[:limit] if cut else found, (TRUNCATED,) if cut else ())
+        warnings = (*notes, TRUNCATED) if cut else notes
+        body = success_body(found[:limit] if cut else found, warnings)
         return packed(iter([body]), offered)
 
     return await answer(request, await request.app[PARTS].gate.read(run))

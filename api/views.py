@@ -87,6 +87,14 @@ class AppView(Protocol):
         """Say whether storage is open and queries can be answered."""
         ...
 
+    def readable(self) -> bool:
+        """Say whether queries can be answered, if only from a part of storage."""
+        ...
+
+    def reading_notes(self) -> tuple[str, ...]:
+        """Return what goes with every answer of storage as warnings: that a part is missing."""
+        ...
+
     def stopping(self) -> bool:
         """Say whether shutdown has begun."""
         ...

@@ -2,8 +2,9 @@
 
 From: `commands/serve.py`.   To: the parts that `wiring.py` makes.
 Order of a start: configuration, kernels, listening, storage, scraping; probes are answered from
-the moment of listening, queries once storage is open. Order of a stop: scraping, requests,
-engine, storage. Exit codes: 0 asked to stop, 1 cannot run, 2 the configuration is bad.
+the moment of listening, queries once storage can be read, all else once it is open. Order of a
+stop: scraping, requests, engine, storage. Exit codes: 0 asked to stop, 1 cannot run, 2 the
+configuration is bad.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from tsdb.errors import StorageError
 if TYPE_CHECKING:
     from gnomon.config.model import Config
     from gnomon.flags import ServeOptions
+    from tsdb.early_reads import EarlyReads
     from tsdb.replay import ReplayProgress
 
 _log = logging.getLogger(__name__)
@@ -233,15 +235,19 @@ class Server:
         def note(progress: ReplayProgress) -> None:
             state.replay = progress
 
+        def read_early(early: EarlyReads) -> None:
+            self._storage.read_early(early)
+            state.early = early
+
         try:
             database = await asyncio.to_thread(
-                wiring.open_database, self._options, self._config, note
+                wiring.open_database, self._options, self._config, note, read_early
             )
         except (StorageError, OSError) as error:
             _log.error("Fatal error", extra={"fields": {"err": f"opening storage failed: {error}"}})
             return False
-        state.database = database
         self._storage.open(database)
+        state.database, state.early = database, None
         _log.info(
             "TSDB started",
             extra={

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gnomon.retention import Retention
     from scraper.thread import ScraperThread
     from tsdb.database import Database
+    from tsdb.early_reads import EarlyReads
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class ServerState:
     ready: bool = False
     stopping: bool = False
     replay: ReplayProgress = field(default_factory=ReplayProgress)
+    early: EarlyReads | None = None
+    """What can be read while the log is replayed; None before and after."""
     database: Database | None = None
     scraper: ScraperThread | None = None
     connections: Connections | None = None

@@ -75,6 +75,16 @@ class ServerView:
         """Say whether storage is open and queries can be answered."""
         return self._state.ready and not self._state.stopping
 
+    def readable(self) -> bool:
+        """Say whether queries can be answered, if only from a part of storage."""
+        state = self._state
+        return not state.stopping and (state.database is not None or state.early is not None)
+
+    def reading_notes(self) -> tuple[str, ...]:
+        """Return what goes with every answer as warnings."""
+        early = self._state.early
+        return () if early is None else (early.warning(),)
+
     def stopping(self) -> bool:
         """Say whether shutdown has begun."""
         return self._state.stopping

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gnomon.remote_read.reader import RemoteReads
     from gnomon.state import ServerState
     from scraper.job import ScrapeJob
+    from tsdb.early_reads import EarlyReads
     from tsdb.replay import ReplayProgress
 
 DELAYED_NAME_REMOVAL = "promql-delayed-name-removal"
@@ -98,10 +99,14 @@ def open_database(
     options: ServeOptions,
     config: Config,
     on_progress: Callable[[ReplayProgress], None] | None = None,
+    on_readable: Callable[[EarlyReads], None] | None = None,
 ) -> Database:
     """Open the data directory; takes as long as the replay. Raises StorageError, OSError."""
     return Database.open(
-        options.data_path, database_options(options, config), on_progress=on_progress
+        options.data_path,
+        database_options(options, config),
+        on_progress=on_progress,
+        on_readable=on_readable,
     )
 
 

@@ -9,6 +9,7 @@ crash all of it is there or none. If the log cannot be written, nothing has happ
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -117,6 +118,8 @@ class BatchAppender:
         self.newest_ms: int = NO_TIME
         """The newest time in blocks; retention is counted from this or the head's newest."""
         self.closed = False
+        self.alone: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        """Keeps reads away, while a replay takes slots away from series."""
         self._companions = Companions(head, self.resolve)
         self._by_status = np.zeros(len(AppendStatus) + 1, np.int64)
         self._late = 0
@@ -294,9 +297,9 @@ class BatchAppender:
     def restore_series(self, refs: Ints, labels: LabelSpans) -> None:
         """Make series from the log under the refs that they had."""
         head = self.head
+        low, high = head.index.hash(labels)
+        slots = (refs & _SLOT_MASK).astype(np.int32)
         with head.lock:
-            low, high = head.index.hash(labels)
-            slots = (refs & _SLOT_MASK).astype(np.int32)
             here = head.index.find(low, high)
             # A series that is there already comes from a checkpoint whose segments were not
             # deleted. One that is there under another ref was collected, and so is in blocks.
@@ -305,13 +308,15 @@ class BatchAppender:
             taken[slots < head.slot_count] = np.isin(
                 slots[slots < head.slot_count], head.rows.slots
             )
-            outdated = np.concatenate([here[(here >= 0) & ~known], slots[taken & ~known]])
-            if outdated.size:
+        outdated = np.concatenate([here[(here >= 0) & ~known], slots[taken & ~known]])
+        if outdated.size:
+            with self.alone(), head.lock:
                 head.discard(outdated)
-            fresh = np.flatnonzero(~known)
-            if not fresh.size:
-                return
-            slots, chosen = slots[fresh], choose_series(labels, fresh)
+        fresh = np.flatnonzero(~known)
+        if not fresh.size:
+            return
+        slots, chosen = slots[fresh], choose_series(labels, fresh)
+        with head.lock:
             head.take_slots(slots)
             head.generation.array[slots] = (refs[fresh] >> 32).astype(np.int32)
             head.index.claim(low[fresh], high[fresh], slots)

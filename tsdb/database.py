@@ -28,6 +28,7 @@ from tsdb.cardinality import Cardinality, count_cardinality
 from tsdb.change_log import ChangeLog
 from tsdb.delegation import Delegating
 from tsdb.directory_lock import DirectoryLock
+from tsdb.early_reads import EarlyReads
 from tsdb.head import NEVER_MS, Head
 from tsdb.head_snapshot import has_snapshot, log_end, read_snapshot, write_snapshot
 from tsdb.kernels import NO_TIME
@@ -153,15 +154,17 @@ class Database(Delegating):
         options: DatabaseOptions | None = None,
         *,
         on_progress: Callable[[ReplayProgress], None] | None = None,
+        on_readable: Callable[[EarlyReads], None] | None = None,
     ) -> Database:
         """Open a directory, making it if need be, and bring back what the log holds.
 
-        `on_progress` is called while it replays. Raises `LockedError`, OSError. Damage is logged
-        and counted, and does not stop it.
+        `on_progress` is called while it replays, `on_readable` once what is there can be read
+        meanwhile, with what reads it until this returns. Raises `LockedError`, OSError. Damage is
+        logged and counted, and does not stop it.
         """
         database = Database(Path(path), options or DatabaseOptions())
         try:
-            database._open(on_progress)
+            database._open(on_progress, on_readable)
         except BaseException:
             database._abandon()
             raise
@@ -173,7 +176,11 @@ class Database(Delegating):
         chosen = options or DatabaseOptions(retention_ms=None)
         return Database(None, replace(chosen, background=False))
 
-    def _open(self, on_progress: Callable[[ReplayProgress], None] | None) -> None:
+    def _open(
+        self,
+        on_progress: Callable[[ReplayProgress], None] | None,
+        on_readable: Callable[[EarlyReads], None] | None,
+    ) -> None:
         assert self.path is not None
         options, wal_directory = self.options, self.path / "wal"
         if not options.read_only:
@@ -192,6 +199,12 @@ class Database(Delegating):
             if on_progress is not None:
                 on_progress(progress)
 
+        def show() -> None:
+            if on_readable is not None:
+                early = EarlyReads(self, lambda: self.replay_progress)
+                self._appender.alone = early.alone
+                on_readable(early)
+
         begin = time.perf_counter()
         loaded = None
         if not options.read_only:
@@ -205,8 +218,11 @@ class Database(Delegating):
                 repair=not options.read_only,
                 progress=note,
                 on_tombstone=self._maintenance.delete_from_head,
+                on_readable=show,
             )
         self._replay_duration_s = time.perf_counter() - begin
+        # Who has read already has answers that lack something.
+        self._changes.note_everything()
         if options.read_only:
             return
         self._wal = WalWriter(

@@ -215,7 +215,7 @@ class Head:
         self.free_slots = np.concatenate([slots, self.free_slots])
 
     def discard(self, slots: Slots) -> None:
-        """Forget series at once, with their samples. Only a replay may, nobody reads then."""
+        """Forget series at once, with their samples. Only a replay may, while nobody reads."""
         self.exemplars.collect(slots, self.rows, self.generation.array[: self.slot_count])
         is_kept = np.ones(self.slot_count, np.bool_)
         is_kept[slots] = False

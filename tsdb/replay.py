@@ -100,10 +100,10 @@ def replay(
     first, last = (files[0][0], files[-1][0]) if files else (0, 0)
     hidden_to = max((number for number, _ in deletions(directory)), default=-1)
     for number, path in files:
-        progress(ReplayProgress(first, last, number))
         if number > hidden_to:
             on_readable()
             hidden_to = last
+        progress(ReplayProgress(first, last, number))
         damage = None
         try:
             for item in read_ahead(path):

@@ -218,6 +218,7 @@ class FixedView:
 
     is_ready: bool = True
     is_stopping: bool = False
+    notes: tuple[str, ...] = ()
     reloads: list[str] = field(default_factory=list)
     reload_error: str = ""
     quits: int = 0
@@ -226,6 +227,12 @@ class FixedView:
 
     def ready(self):
         return self.is_ready
+
+    def readable(self):
+        return self.is_ready or bool(self.notes)
+
+    def reading_notes(self):
+        return self.notes
 
     def stopping(self):
         return self.is_stopping

@@ -107,8 +107,24 @@ def test_until_storage_is_open_only_health_answers(api):
     for reply in api.ask_all([("GET", path, {}) for path in paths]):
         assert (reply.status, reply.text) == (503, "Service Unavailable")
         assert reply.headers["X-Prometheus-Stopping"] == "true"
+        assert reply.headers["Retry-After"] == "5"
     for path in ("/-/healthy", "/api/v1/status/walreplay", "/metrics"):
         assert api.ask("GET", path).status == 200
+
+
+def test_while_the_log_is_replayed_what_is_there_is_read_with_a_warning(api):
+    api.view.is_ready, api.view.notes = False, ("some is missing",)
+    paths = [
+        f"/api/v1/{path}"
+        for path in ("series?match[]=up", "labels", "label/job/values", "query_exemplars?query=up")
+    ]
+    for reply in api.ask_all([("GET", path, {}) for path in paths]):
+        assert (reply.status, reply.json["warnings"]) == (200, ["some is missing"])
+    assert api.ask("GET", "/api/v1/query?query=1").status == 200
+    closed = ["/-/ready", "/federate", "/api/v1/read", "/api/v1/write", "/api/v1/status/tsdb"]
+    for path in closed:
+        reply = api.ask("POST" if path.endswith(("read", "write")) else "GET", path)
+        assert (path, reply.status, reply.headers["Retry-After"]) == (path, 503, "5")
 
 
 def test_commands_reach_the_app(api):

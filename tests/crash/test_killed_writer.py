@@ -101,3 +101,42 @@ def test_what_was_acknowledged_survives_kills(tmp_path, series):
         check(database, series=series, last=last)
         database.close()
     assert np.int64(begin) > 10
+
+
+def open_and_kill(directory: Path, *, steps: int) -> list[str]:
+    """Begin to open a directory, and kill that after so many steps; return what it said."""
+    opener = subprocess.Popen(
+        [sys.executable, "-m", "tests.crash.opener", str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    assert opener.stdin is not None
+    assert opener.stdout is not None
+    said: list[str] = []
+    with opener.stdin, opener.stdout:
+        while len(said) < steps and "open" not in said:
+            said.append(opener.stdout.readline().strip())
+            if len(said) < steps:
+                opener.stdin.write("\n")
+                opener.stdin.flush()
+        opener.kill()
+        opener.wait()
+    return said
+
+
+def test_a_replay_that_is_killed_twice_loses_nothing(tmp_path):
+    last = write_and_kill(tmp_path, series=3, begin=1, after_s=1.0)
+    # Without a saved head there is more to replay, and so more places to be killed at.
+    for path in (tmp_path / "head").glob("snapshot"):
+        path.unlink()
+    for steps in (2, 3, 1000):
+        said = open_and_kill(tmp_path, steps=steps)
+        counts = [int(each) for each in said if each != "open"]
+        assert counts
+        assert counts == sorted(counts)
+        assert steps < 1000 or said[-1] == "open"
+    database = Database.open(tmp_path, READ)
+    check(database, series=3, last=last)
+    database.close()
