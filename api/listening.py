@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from api.plain_transport import PlainTransport
 from api.routes import RUNNER_OPTIONS
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ STALL_S_MAX = 60.0
 """How long a client may leave a reply unread without taking a byte of it."""
 
 SWEEP_S_MAX = 1.0
-ACCEPTS_AT_ONCE = 64
-"""Connections taken in a row: requests on open connections must have their turn."""
-
 PAUSE_S = 0.5
 """How long to wait when the process is out of file descriptors."""
 
@@ -198,15 +196,18 @@ class Connections:
         """Do not call `resume` any more."""
         self._full.discard(resume)
 
-    def serve(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+    def serve(self, accepted: socket.socket, peer: object, context: ssl.SSLContext | None) -> None:
         """Serve an accepted connection."""
         connection = Connection(self, self._server, max(self._read_timeout_s, 0.0))
         self._accepted += 1
         self._open.add(connection)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._connect(connection, accepted, context))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        if context is None:
+            PlainTransport(loop, accepted, peer, connection)
+        else:
+            task = loop.create_task(self._shake_hands(connection, accepted, context))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         if self._sweeping is None:
             self._sweeping = loop.call_later(self._sweep_s, self._sweep)
 
@@ -233,13 +234,11 @@ class Connections:
         shortest = min(self._stall_s, self._read_timeout_s if self._read_timeout_s > 0 else 1e9)
         return min(SWEEP_S_MAX, shortest / 8)
 
-    async def _connect(
-        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None
+    async def _shake_hands(
+        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext
     ) -> None:
-        handshake_s = None
-        if context is not None:
-            limit_s = self._read_timeout_s if self._read_timeout_s > 0 else HANDSHAKE_S_MAX
-            handshake_s = min(HANDSHAKE_S_MAX, limit_s)
+        limit_s = self._read_timeout_s if self._read_timeout_s > 0 else HANDSHAKE_S_MAX
+        handshake_s = min(HANDSHAKE_S_MAX, limit_s)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection, accepted, ssl=context, ssl_handshake_timeout=handshake_s
@@ -331,19 +330,19 @@ class Site(web.BaseSite):
             loop.remove_reader(listener.fileno())
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
-            if self._connections.full:
-                self._pause()
-                self._connections.when_free(self._resume)
-                return
-            try:
-                accepted, _address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                logger.error("cannot accept connections: %s", error)
-                self._pause()
-                self._retry = asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
-                return
-            accepted.setblocking(False)
-            self._connections.serve(accepted, self._ssl_context)
+        # One at a time: requests on open connections must have their turn.
+        if self._connections.full:
+            self._pause()
+            self._connections.when_free(self._resume)
+            return
+        try:
+            accepted, peer = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            logger.error("cannot accept connections: %s", error)
+            self._pause()
+            self._retry = asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
+            return
+        accepted.setblocking(False)
+        self._connections.serve(accepted, peer, self._ssl_context)
