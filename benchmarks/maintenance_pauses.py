@@ -104,7 +104,7 @@ class Load:
 
         matchers = (
             Matcher("__name__", MatchOp.EQUAL, "container_metric_007_total"),
-            Matcher("pod", MatchOp.MATCHES, "app-6c9d70000000."),
+            Matcher("pod", MatchOp.MATCHES, f"app-6c9d7{self.args.gone // POD // 10 + 1:07d}."),
         )
 
         def read() -> None:

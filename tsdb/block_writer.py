@@ -12,20 +12,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from tsdb import array_file, frames, pages
+from tsdb.block_labels import LabelTables
 from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_ulid
-from tsdb.distinct import distinct
 from tsdb.histogram_writer import HistogramWriter
-from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns, SeriesBatch
 from tsdb.pages import Layout
-from tsdb.series_order import column_order, is_strictly_ordered, text_ranks
-from tsdb.text_order import joined, order_of, ranges_of, ranges_of_texts
+from tsdb.series_order import column_order, text_ranks
 from tsdb.time_dictionary import TimeDictionary, cut_runs
 
 if TYPE_CHECKING:
@@ -34,7 +30,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tsdb.interface import Bytes, Floats, Ids, Ints, SymbolSource
+    from tsdb.interface import Floats, Ints, SeriesBatch, SymbolSource
+
+    Unsigned = npt.NDArray[np.unsignedinteger]
 
 INDEX_FILE = "index"
 PAGES_FILE = "pages"
@@ -134,27 +132,17 @@ def remove_leftovers(parent_dir: Path) -> list[Path]:
     return leftovers
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Rows of one metric as they came: label names and ids in the caller's symbol space."""
-
-    metric: int
-    names: tuple[str, ...]
-    ids: Ids
-
-
 class _Writer:
     """What a block being written has in memory."""
 
     def __init__(self, pages_file: BinaryIO, symbols: SymbolSource, page_samples: int) -> None:
         self._file = pages_file
-        self._symbols = symbols
         self._page_samples = page_samples
         self._frames = frames.FrameWriter(pages_file)
-        self._tables: list[_Table] = []
-        self._row_pages: list[Ints] = []
-        self._page_slice: list[Ints] = []
-        self._page_number: list[Ints] = []
+        self._labels = LabelTables(symbols)
+        self._row_pages: list[Unsigned] = []
+        self._page_slice: list[Unsigned] = []
+        self._page_number: list[Unsigned] = []
         self._times = TimeDictionary(pages_file)
         self.histograms = HistogramWriter(pages_file, self._times, page_samples)
         self.page_count = 0
@@ -175,7 +163,7 @@ class _Writer:
         _, ranks = text_ranks(labels.ids[:, rows], labels.symbols)
         order = np.lexsort(ranks[column_order(labels.names)][::-1]) if labels.names else rows * 0
         rows = rows[order]
-        self._add_labels(labels, rows)
+        self._labels.add(labels, rows)
         self.series_count += rows.size
         self._add_floats(batch, rows)
         self.histograms.add(batch.histograms, rows)
@@ -188,7 +176,7 @@ class _Writer:
     def _add_floats(self, batch: SeriesBatch, rows: Ints) -> None:
         has = np.flatnonzero(batch.count[rows])
         if not has.size:
-            self._row_pages.append(np.zeros(rows.size, dtype=np.int64))
+            self._row_pages.append(np.zeros(rows.size, dtype=np.uint8))
             return
         all_rows, rows = rows, rows[has]
         time_start, value_start, count = (
@@ -207,27 +195,16 @@ class _Writer:
         file_order = np.argsort(batch.times[cells.start], kind="stable")
         number = np.empty(file_order.size, dtype=np.int64)
         number[file_order] = np.arange(file_order.size) + self.page_count
-        self._row_pages.append(np.bincount(has[cells.row], minlength=all_rows.size))
-        self._page_slice.append(slices)
-        self._page_number.append(number)
+        # There may be millions of rows: as narrow as can be until all are there.
+        row_pages = np.bincount(has[cells.row], minlength=all_rows.size)
+        for kept, column in (
+            (self._row_pages, row_pages),
+            (self._page_slice, slices),
+            (self._page_number, number),
+        ):
+            kept.append(array_file.narrow(column.astype(np.uint64)))
         self.page_count += number.size
         self._write_values(batch.values, starts[file_order], cells.count[file_order])
-
-    def _add_labels(self, labels: LabelColumns, rows: Ints) -> None:
-        """Split the chunk into its metrics and keep the columns that each has."""
-        ids = labels.ids[:, rows]
-        if METRIC_NAME in labels.names:
-            metric_at = labels.names.index(METRIC_NAME)
-            metric = ids[metric_at]
-        else:
-            metric_at, metric = -1, np.zeros(rows.size, dtype=np.uint32)
-        edges = [0, *(np.flatnonzero(np.diff(metric)) + 1).tolist(), rows.size]
-        for first, stop in pairwise(edges):
-            part = ids[:, first:stop]
-            used = [at for at in np.flatnonzero(part.any(axis=1)).tolist() if at != metric_at]
-            self._tables.append(
-                _Table(int(metric[first]), tuple(labels.names[at] for at in used), part[used])
-            )
 
     def _write_values(self, values: Floats, start: Ints, count: Ints) -> None:
         """Encode and frame pages, a bounded number of samples at a time."""
@@ -247,11 +224,12 @@ class _Writer:
         self._frames.finish()
         self.histograms.finish()
         self._times.finish()
-        arrays = self._label_arrays()
+        arrays = self._labels.arrays()
         row_pages = np.concatenate(self._row_pages)
-        row_page = np.concatenate(([0], np.cumsum(row_pages)))
+        row_page = np.zeros(row_pages.size + 1, np.uint64)
+        np.cumsum(row_pages, out=row_page[1:])
         arrays |= {
-            "row.page": array_file.narrow(row_page.astype(np.uint64)),
+            "row.page": array_file.narrow(row_page),
             "page.slice": _narrow(self._page_slice),
             "page.number": _narrow(self._page_number),
             "frame.page": np.array(self._frames.first_page, dtype=np.uint32),
@@ -260,110 +238,6 @@ class _Writer:
         }
         return arrays | self._times.arrays() | self.histograms.arrays()
 
-    def _label_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return symbols, tables and columns; check the order of all series."""
-        tables = _join_tables(self._tables)
-        name_texts = sorted({name for table in tables for name in table.names})
-        used = [distinct(table.ids) for table in tables]
-        metrics = np.array([table.metric for table in tables], dtype=np.uint32)
-        ids = distinct(np.concatenate([*used, metrics, np.zeros(1, dtype=np.uint32)]))
-        symbol_offset, symbol_bytes, new_ids, place = _sorted_symbols(
-            self._symbols, ids, [*name_texts, METRIC_NAME, ""]
-        )
 
-        table_metric = new_ids[np.searchsorted(ids, metrics)]
-        if table_metric.size > 1 and not (np.diff(table_metric.astype(np.int64)) > 0).all():
-            raise ValueError("metrics come twice or out of order")
-        table_row, table_column, column_name, column_distinct = [0], [0], [], [0]
-        column_width, column_codes, codes_bytes = [], [], 0
-        distinct_ids, codes = [], []
-        for table in tables:
-            columns = new_ids[np.searchsorted(ids, table.ids)]
-            if not is_strictly_ordered(columns.astype(np.int64)) and columns.shape[1] > 1:
-                metric = self._symbols.text(table.metric)
-                raise ValueError(f"series of {metric!r} come twice or out of order")
-            for name, column in zip(table.names, columns, strict=True):
-                in_use, code = np.unique(column, return_inverse=True)
-                narrow = array_file.narrow(code.astype(np.uint64))
-                width = narrow.itemsize if in_use.size > 1 else 0
-                column_name.append(place[name])
-                distinct_ids.append(in_use)
-                column_distinct.append(column_distinct[-1] + in_use.size)
-                column_width.append(width)
-                codes_bytes += -codes_bytes % max(width, 1)
-                column_codes.append(codes_bytes)
-                if width:
-                    codes.append((codes_bytes, narrow))
-                    codes_bytes += narrow.nbytes
-            table_row.append(table_row[-1] + columns.shape[1])
-            table_column.append(len(column_name))
-        code_pool = np.zeros(codes_bytes, dtype=np.uint8)
-        for at, packed in codes:
-            code_pool[at : at + packed.nbytes] = packed.view(np.uint8)
-        empty = np.zeros(0, dtype=np.uint32)
-        return {
-            "symbol.offset": array_file.narrow(symbol_offset.astype(np.uint64)),
-            "symbol.bytes": symbol_bytes,
-            "table.metric": table_metric.astype(np.uint32),
-            "table.row": np.array(table_row, dtype=np.uint32),
-            "table.column": np.array(table_column, dtype=np.uint32),
-            "column.name": np.array(column_name, dtype=np.uint32),
-            "column.distinct": np.array(column_distinct, dtype=np.uint32),
-            "column.width": np.array(column_width, dtype=np.uint8),
-            "column.codes": np.array(column_codes, dtype=np.uint64),
-            "distinct.ids": np.concatenate([empty, *distinct_ids]).astype(np.uint32),
-            "codes": code_pool,
-        }
-
-
-def _sorted_symbols(
-    symbols: SymbolSource, ids: Ids, names: list[str]
-) -> tuple[Ints, Bytes, Ids, dict[str, int]]:
-    """Return offsets and bytes of the block's symbols, what `ids` and `names` become among them."""
-    text, starts, stops = ranges_of(symbols, ids)
-    own = joined(text, starts, stops)
-    lengths = stops - starts
-    more, more_starts, more_stops = ranges_of_texts(names)
-    text = np.concatenate([own, more])
-    starts = np.concatenate([np.cumsum(lengths) - lengths, own.size + more_starts])
-    stops = np.concatenate([np.cumsum(lengths), own.size + more_stops])
-    order, repeats = order_of(text, starts, stops)
-    place = np.empty(order.size, np.uint32)
-    place[order] = np.cumsum(~repeats) - 1
-    kept = order[~repeats]
-    offset = np.zeros(kept.size + 1, np.int64)
-    np.cumsum((stops - starts)[kept], out=offset[1:])
-    data = joined(text, starts[kept], stops[kept])
-    return (
-        offset,
-        data,
-        place[: ids.size],
-        dict(zip(names, place[ids.size :].tolist(), strict=True)),
-    )
-
-
-def _narrow(parts: list[Ints]) -> npt.NDArray[np.unsignedinteger]:
-    joined = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
-    return array_file.narrow(joined.astype(np.uint64))
-
-
-def _join_tables(parts: list[_Table]) -> list[_Table]:
-    """Join neighbouring parts of one metric: chunks cut metrics where they must."""
-    joined: list[_Table] = []
-    at = 0
-    while at < len(parts):
-        stop = at + 1
-        while stop < len(parts) and parts[stop].metric == parts[at].metric:
-            stop += 1
-        same = parts[at:stop]
-        names = tuple(sorted({name for part in same for name in part.names}))
-        rows = sum(part.ids.shape[1] for part in same)
-        ids = np.full((len(names), rows), ABSENT, dtype=np.uint32)
-        row = 0
-        for part in same:
-            width = part.ids.shape[1]
-            ids[[names.index(name) for name in part.names], row : row + width] = part.ids
-            row += width
-        joined.append(_Table(parts[at].metric, names, ids))
-        at = stop
-    return joined
+def _narrow(parts: list[Unsigned]) -> Unsigned:
+    return array_file.narrow(np.concatenate([np.zeros(0, dtype=np.uint8), *parts]))

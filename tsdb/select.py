@@ -341,9 +341,7 @@ class Reader:
         answers.keep(question, found)
         return found
 
-    def _head_texts(
-        self, questions: Sequence[Question], start_ms: int, end_ms: int
-    ) -> list[Texts]:
+    def _head_texts(self, questions: Sequence[Question], start_ms: int, end_ms: int) -> list[Texts]:
         """Return what the head answers to each question, nothing if it has no such time."""
         head = self._head
         for _, matchers in questions:
