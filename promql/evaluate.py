@@ -195,7 +195,7 @@ class Evaluator:
         number = self._plan.selection_of[id(node)]
         points = self._plan.looks[id(node)].points(ctx.steps_ms)
         if node.extension == "smoothed":
-            result = smoothed_samples(self._without_stale(number), points, node.span, ctx)
+            result = smoothed_samples(self._without_stale(number, ctx), points, node.span, ctx)
         else:
             samples = self._selected[number]
             if id(node) in self._plan.summarised and samples.histograms is not None:
@@ -221,9 +221,9 @@ class Evaluator:
 
     def _range(self, node: MatrixSelector, ctx: EvalContext) -> Windows:
         number = self._plan.selection_of[id(node)]
-        samples = self._without_stale(number)
+        samples = self._without_stale(number, ctx)
         if id(node) in self._plan.summarised and samples.histograms is not None:
-            samples = self._with_resets(number).without_stale()
+            samples = self._with_resets(number).without_stale(ctx)
         look = self._plan.looks[id(node)]
         ends, kept = look.points(ctx.steps_ms), np.zeros(samples.count.size, dtype=np.bool_)
         extension = node.vector.extension
@@ -234,10 +234,10 @@ class Evaluator:
         ctx.counts.per_step += samples_per_step(view)
         return view
 
-    def _without_stale(self, number: int) -> Samples:
+    def _without_stale(self, number: int, ctx: EvalContext) -> Samples:
         """Return a selection without its stale markers; the work is done once a query."""
         if number not in self._clean:
-            self._clean[number] = self._selected[number].without_stale()
+            self._clean[number] = self._selected[number].without_stale(ctx)
         return self._clean[number]
 
     def _with_resets(self, number: int) -> Samples:
@@ -267,7 +267,7 @@ class Evaluator:
         )
         points = self.operand(node.expr, inside)
         assert isinstance(points, Matrix)
-        samples = Samples.from_matrix(points, steps_ms).without_stale()
+        samples = Samples.from_matrix(points, steps_ms).without_stale(ctx)
         ends = inner.look.points(ctx.steps_ms)
         view = windows(samples, ends, inner.look.range_ms, points.drop_name, ctx)
         ctx.counts.per_step += samples_per_step(view)

@@ -6,7 +6,7 @@ From: `engine.py`.   To: `result.py`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.result import MatrixResult, RawResult, ScalarResult, StringResult, VectorResult
 from promql.same_labels import SAME_LABELS, merge_same_labels
 from tsdb.interface import HistogramRuns
+from tsdb.large_arrays import large_empty
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
+
+_Point = TypeVar("_Point", bound=np.generic)
 
 
 def instant_value(operand: Operand, ctx: EvalContext) -> ResultValue:
@@ -77,10 +80,21 @@ def range_value(operand: Operand, ctx: EvalContext) -> MatrixResult:
     return MatrixResult(
         ctx.steps_ms,
         labels.take(order),
-        matrix.values[at],
-        matrix.present[at],
+        _rows(matrix.values, at, ctx),
+        _rows(matrix.present, at, ctx),
         None if there is None else there.take(at),
     )
+
+
+def _rows(points: npt.NDArray[_Point], rows: Ints, ctx: EvalContext) -> npt.NDArray[_Point]:
+    """Return some rows of [S, T], copied by the cores that are free."""
+    chosen = large_empty((rows.size, points.shape[1]), points.dtype.type)
+
+    def copy(low: int, high: int) -> None:
+        np.take(points, rows[low:high], axis=0, out=chosen[low:high], mode="clip")
+
+    ctx.rows.run(rows.size, chosen.size, copy, ctx.budget.check)
+    return chosen
 
 
 def join_steps(earlier: MatrixResult, later: MatrixResult) -> MatrixResult:

@@ -27,6 +27,7 @@ from promql.labels import METADATA_LABELS
 from promql.matrix import Matrix, Windows
 from promql.same_labels import SAME_LABELS
 from promql.start_times import aligned
+from tsdb.large_arrays import large_empty
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
@@ -108,16 +109,21 @@ class Samples:
         histograms = runs_of_matrix(matrix, steps_ms)
         return _with_runs(matrix.labels, steps_ms, zeros, values, starts, counts, histograms)
 
-    def without_stale(self) -> Samples:
+    def without_stale(self, ctx: EvalContext) -> Samples:
         """Return the samples without stale markers; itself where there are none."""
         histograms = self.histograms
         if histograms is not None:
             histograms = runs_without_stale(histograms)
             if histograms is not self.histograms:
-                return replace(self, histograms=histograms).without_stale()
+                return replace(self, histograms=histograms).without_stale(ctx)
         bits = self.values.view(np.uint64)
         stale = np.empty(self.count.size, dtype=np.int64)
-        count_stale(bits, self.value_start, self.count, stale)
+
+        def count(low: int, high: int) -> None:
+            count_stale(bits, self.value_start[low:high], self.count[low:high], stale[low:high])
+
+        # Looking at a sample is the least of all work.
+        ctx.rows.run(self.count.size, bits.size // 4, count, ctx.budget.check)
         rows = np.flatnonzero(stale)
         if rows.size == 0:
             return self
@@ -142,10 +148,10 @@ class Samples:
             starts[2],
         )
         value_start, time_start = self.value_start.copy(), self.time_start.copy()
-        count = self.count.copy()
+        counts = self.count.copy()
         value_start[rows] = starts[0] + self.values.size
         time_start[rows] = starts[1] + self.times.size
-        count[rows] = starts[2]
+        counts[rows] = starts[2]
         values = np.concatenate((self.values, clean_bits.view(np.float64)))
         times = np.concatenate((self.times, clean_times[:written]))
         return _with_runs(
@@ -154,7 +160,7 @@ class Samples:
             time_start,
             values,
             value_start,
-            count,
+            counts,
             histograms,
             self.start_times,
         )
@@ -206,8 +212,8 @@ def newest_samples(
     newest_offsets(
         samples.times, samples.run_start, samples.run_count, at_ms, ctx.lookback_ms, newest
     )
-    out = np.empty((series, steps), dtype=np.uint64)
-    present = np.empty((series, steps), dtype=np.bool_)
+    out = large_empty((series, steps), np.uint64)
+    present = large_empty((series, steps), np.bool_)
     bits = samples.values.view(np.uint64)
 
     def gather(low: int, high: int) -> None:
@@ -325,8 +331,8 @@ def run_windows(view: Windows, ctx: EvalContext, cost: int, kernel: Fill) -> tup
     """Run a kernel over all series, in chunks; return what it wrote: values, present [S, T]."""
     series, steps = view.series_count, view.end_ms.size
     ctx.budget.reserve(series * steps)
-    values = np.empty((series, steps), dtype=np.float64)
-    present = np.empty((series, steps), dtype=np.bool_)
+    values = large_empty((series, steps), np.float64)
+    present = large_empty((series, steps), np.bool_)
 
     def work(low: int, high: int) -> None:
         kernel(slice(low, high), values[low:high], present[low:high])

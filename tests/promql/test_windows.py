@@ -63,7 +63,7 @@ def test_an_ordinary_nan_is_a_value():
 @settings(deadline=None, max_examples=60)
 def test_stale_markers_are_taken_out_and_nothing_else(series):
     ctx = context(STEPS)
-    clean = samples(series, ctx.symbols).without_stale()
+    clean = samples(series, ctx.symbols).without_stale(ctx)
     for row, (times, values) in enumerate(series):
         kept = [(t, v) for t, v in zip(times, values, strict=True) if bits(v) != bits(STALE)]
         time, value, count = clean.time_start[row], clean.value_start[row], clean.count[row]
@@ -76,14 +76,16 @@ def test_stale_markers_are_taken_out_and_nothing_else(series):
 
 def test_series_that_end_together_share_their_times_still():
     series = [([1, 2, 3], [1, STALE, 3]), ([1, 2, 3], [4, STALE, 6]), ([1, 2, 3], [1, 2, 3])]
-    clean = samples(series, context([0]).symbols).without_stale()
+    ctx = context([0])
+    clean = samples(series, ctx.symbols).without_stale(ctx)
     assert clean.time_start[0] == clean.time_start[1]
     assert clean.run_start.size == 2
 
 
 def test_without_stale_markers_nothing_is_copied():
-    ours = samples([([1, 2], [1, 2])], context([0]).symbols)
-    assert ours.without_stale() is ours
+    ctx = context([0])
+    ours = samples([([1, 2], [1, 2])], ctx.symbols)
+    assert ours.without_stale(ctx) is ours
 
 
 def test_a_matrix_becomes_samples_where_it_is_present():
@@ -94,7 +96,7 @@ def test_a_matrix_becomes_samples_where_it_is_present():
         present=np.array([[True, True, True], [True, False, True]]),
         drop_name=np.zeros(2, dtype=np.bool_),
     )
-    got = Samples.from_matrix(matrix, ctx.steps_ms).without_stale()
+    got = Samples.from_matrix(matrix, ctx.steps_ms).without_stale(ctx)
     assert got.count.tolist() == [3, 2]
     start = got.time_start[1]
     assert got.times[start : start + 2].tolist() == [10, 30]
