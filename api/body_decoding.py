@@ -29,8 +29,8 @@ class BodyError(Exception):
 class BodyTooLargeError(BodyError):
     """A body that would decompress to more than the limit."""
 
-    def __init__(self) -> None:
-        super().__init__(f"decompressed request body is larger than {DECODED_BYTES_MAX} bytes")
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"decompressed request body is larger than {limit_bytes} bytes")
 
 
 class UnknownEncodingError(BodyError):
@@ -43,7 +43,7 @@ class UnknownEncodingError(BodyError):
         )
 
 
-def decode(body: bytes, encoding: str) -> bytes:
+def decode(body: bytes, encoding: str, limit_bytes: int = DECODED_BYTES_MAX) -> bytes:
     """Return the body decompressed. Raises BodyError.
 
     `encoding` is that of the header: snappy, gzip, zstd, identity. A gzip or zstd body without
@@ -52,11 +52,11 @@ def decode(body: bytes, encoding: str) -> bytes:
     """
     match encoding:
         case "snappy":
-            return _snappy(body)
+            return _snappy(body, limit_bytes)
         case "gzip":
-            return _gzip(body) if body.startswith(b"\x1f\x8b") else body
+            return _gzip(body, limit_bytes) if body.startswith(b"\x1f\x8b") else body
         case "zstd":
-            return _zstd(body) if body.startswith(b"\x28\xb5\x2f\xfd") else body
+            return _zstd(body, limit_bytes) if body.startswith(b"\x28\xb5\x2f\xfd") else body
         case "identity":
             return body
     raise UnknownEncodingError(encoding, "snappy, gzip, zstd or identity")
@@ -66,7 +66,7 @@ _SNAPPY_GROWTH_MAX = 32
 """A copy of two bytes gives at most 64: no sound block grows more."""
 
 
-def _snappy(body: bytes) -> bytes:
+def _snappy(body: bytes, limit_bytes: int) -> bytes:
     size = 0
     for place, byte in enumerate(body[:5]):
         size |= (byte & 0x7F) << 7 * place
@@ -74,25 +74,27 @@ def _snappy(body: bytes) -> bytes:
             break
     if size > _SNAPPY_GROWTH_MAX * len(body):
         raise BodyError("snappy: corrupt input")
-    if size > DECODED_BYTES_MAX:
-        raise BodyTooLargeError
+    if size > limit_bytes:
+        raise BodyTooLargeError(limit_bytes)
     try:
         return bytes(cramjam.snappy.decompress_raw(body))
     except cramjam.DecompressionError:
         raise BodyError("snappy: corrupt input") from None
 
 
-def _gzip(body: bytes) -> bytes:
+def _gzip(body: bytes, limit_bytes: int) -> bytes:
     # 16 KiB of deflate become at most 17 MB.
-    return _unpacked(
-        body, 16 << 10, lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), zlib.error, "gzip"
-    )
+    def begin() -> _Unpacker:
+        return zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    return _unpacked(body, 16 << 10, begin, zlib.error, "gzip", limit_bytes)
 
 
-def _zstd(body: bytes) -> bytes:
+def _zstd(body: bytes, limit_bytes: int) -> bytes:
     # A block of four bytes may become 128 KiB, and a frame need not tell its size, or lies.
     unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    return _unpacked(body, 1 << 10, unpacker.decompressobj, zstandard.ZstdError, "zstd")
+    begin = unpacker.decompressobj
+    return _unpacked(body, 1 << 10, begin, zstandard.ZstdError, "zstd", limit_bytes)
 
 
 FRAMES_MAX = 1000
@@ -115,10 +117,11 @@ def _unpacked(
     begin: Callable[[], _Unpacker],
     invalid: type[Exception],
     name: str,
+    limit_bytes: int,
 ) -> bytes:
     """Decompress piece by piece, so that the limit is noticed before the memory is taken."""
     parts: list[bytes] = []
-    left, at, frames = DECODED_BYTES_MAX, 0, 0
+    left, at, frames = limit_bytes, 0, 0
     unpacker: _Unpacker | None = None
     while at < len(body):
         if unpacker is None:
@@ -134,7 +137,7 @@ def _unpacked(
         at += len(piece) - len(unpacker.unused_data)
         left -= len(part)
         if left < 0:
-            raise BodyTooLargeError
+            raise BodyTooLargeError(limit_bytes)
         parts.append(part)
         if unpacker.eof:
             unpacker = None

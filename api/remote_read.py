@@ -17,7 +17,7 @@ import cramjam
 import numpy as np
 from aiohttp import web
 
-from api.body_decoding import BODY_BYTES_MAX, BodyError, decode
+from api.body_decoding import BodyError, decode
 from api.float_kernels import SLACK_BYTES
 from api.parts import PARTS
 from api.read_labels import read_labels
@@ -52,6 +52,10 @@ class ReadRequest:
 
     selections: tuple[Selection, ...]
     accepted: tuple[int, ...]
+
+
+REQUEST_BYTES_MAX = 2 << 20
+"""A request, as sent and as decompressed: selectors of many kilobytes, read field by field."""
 
 
 def decode_read_request(body: bytes, external_labels: Mapping[str, str]) -> ReadRequest:
@@ -205,13 +209,13 @@ async def read(request: web.Request) -> web.Response:
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            return text(f"request body is larger than {BODY_BYTES_MAX} bytes\n", 413)
+        if len(body) > REQUEST_BYTES_MAX:
+            return text(f"request body is larger than {REQUEST_BYTES_MAX} bytes\n", 413)
     external, options = parts.options.external_labels, parts.options
     samples_max = options.read_samples_max or None
 
     def answer() -> tuple[bytes, dict[str, str]]:
-        wanted = decode_read_request(decode(bytes(body), "snappy"), external)
+        wanted = decode_read_request(decode(bytes(body), "snappy", REQUEST_BYTES_MAX), external)
         if _response_type(wanted.accepted) == STREAMED_XOR_CHUNKS:
             limits = samples_max, options.read_frame_bytes_max
             frames_of_all = chunks_response(parts.storage, wanted, external, *limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import struct
 
@@ -134,6 +135,13 @@ def test_recorded_requests_get_the_recorded_answers(real, corpora):
 def test_refusals(api, message, packed, status, text):
     reply = api.ask_all([post(message, packed=packed)])[0]
     assert (reply.status, reply.text) == (status, text)
+
+
+def test_a_request_of_megabytes_is_refused_before_it_is_read(api):
+    packed = bytes(cramjam.snappy.compress_raw(bytes(3 << 20)))
+    for body, status in ((packed, 400), (io.BytesIO(bytes(3 << 20)), 413)):
+        reply = api.ask("POST", "/api/v1/read", data=body)
+        assert (reply.status, "is larger than 2097152 bytes" in reply.text) == (status, True)
 
 
 def test_a_bad_regular_expression_is_the_clients_fault(real):
