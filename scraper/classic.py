@@ -360,8 +360,8 @@ def _exemplars(
     if not number.size:
         return number, np.empty(0, np.int32)
     wanted = 2 * raw.exemplar_sample.astype(np.int64)
-    at = np.minimum(np.searchsorted(place, wanted), place.size - 1)
-    there = place[at] == wanted
+    at = np.searchsorted(place, wanted)
+    there = np.isin(wanted, place)  # nothing may be left at all
     to_part = np.full(raw.sample_count, -1, np.int64)
     to_part[groups.samples] = made_at[groups.group]
     histogram = to_part[raw.exemplar_sample]

@@ -42,7 +42,7 @@ from scraper.protobuf_kernels import (
     read_field,
     walk,
 )
-from scraper.resolution import limit_buckets, schema_of_factor
+from scraper.resolution import SCHEMA_MAX, SCHEMA_MIN, limit_buckets, schema_of_factor
 from scraper.series_cache import HASH_KEYS, SeriesCache
 from scraper.start_time_kernels import read_starts
 from scraper.text_kernels import PADDING
@@ -59,7 +59,8 @@ if TYPE_CHECKING:
 
     Int32s = npt.NDArray[np.int32]
 
-SCHEMA_MIN, SCHEMA_MAX = -4, 8
+SCHEMA_RESERVED_MAX = 52
+"""Schemas finer than `SCHEMA_MAX` may come up to this one, and are made coarser."""
 
 _TYPES = ("counter", "gauge", "summary", "unknown", "histogram", "gaugehistogram")
 _SUFFIXES = {COUNT: b"_count", SUM: b"_sum", BUCKET: b"_bucket"}
@@ -167,7 +168,7 @@ class ProtobufExposition(Exposition):
             kind = _TYPES[row[6]]
             stem = name.removesuffix(b"_total") if kind == "counter" else name
             if unit and not stem.endswith(b"_" + unit):
-                raise ParseError(f"unit {go_quote(unit)} not a suffix of {kind} {go_quote(name)}")
+                raise ParseError(f"unit {go_quote(unit)} not a suffix of metric {go_quote(name)}")
             said[name.decode()] = {"type": kind, "help": text.decode(), "unit": unit.decode()}
         return said
 
@@ -325,7 +326,8 @@ def _histograms(data: npt.NDArray[np.uint8], natives: Int32s) -> HistogramColumn
     schema, is_float = plain[0], plain[1] != 0
     ends = starts[:, -1].tolist()
     custom = schema == CUSTOM_BUCKETS_SCHEMA
-    for h in np.flatnonzero(((schema < SCHEMA_MIN) | (schema > SCHEMA_MAX)) & ~custom).tolist():
+    bad_schema = ((schema < SCHEMA_MIN) | (schema > SCHEMA_RESERVED_MAX)) & ~custom
+    for h in np.flatnonzero(bad_schema).tolist():
         raise ParseError(f"histogram has an invalid schema: {schema[h]}", int(natives[2, h]) + 1)
     for h in np.flatnonzero(custom).tolist():
         # The format has no field for their bounds: at most the bucket up to +Inf is possible.
@@ -355,7 +357,7 @@ def _histograms(data: npt.NDArray[np.uint8], natives: Int32s) -> HistogramColumn
             int(natives[2, h]) + 1,
         )
     hint = np.where(natives[3] != 0, ResetHint.GAUGE, ResetHint.UNKNOWN).astype(np.int8)
-    return HistogramColumns(
+    found = HistogramColumns(
         schema=schema.astype(np.int8),
         hint=hint,
         is_float=is_float,
@@ -373,6 +375,7 @@ def _histograms(data: npt.NDArray[np.uint8], natives: Int32s) -> HistogramColumn
         bounds_count=np.zeros(count, np.int64),
         bounds=np.empty(0),
     )
+    return limit_buckets(found, buckets_max=0, schema_max=SCHEMA_MAX)
 
 
 def text_of_series(name: bytes, pairs: list[tuple[bytes, bytes]]) -> bytes:

@@ -176,6 +176,17 @@ def test_timestamps_of_the_parts_are_those_of_the_histogram():
     assert list(samples) == [12345]
 
 
+def test_a_histogram_that_contradicts_itself_takes_its_exemplars_with_it():
+    target = converting()
+    body = (
+        '# TYPE a histogram\na_bucket{le="1"} 3 # {t="1"} 0.5\na_bucket{le="+Inf"} 6\n'
+        "a_count 0\na_sum 1\n# EOF\n"
+    )
+    assert target.scrape(body, OPENMETRICS).error == ""
+    assert stored(target) == ({}, {})
+    assert target.appender.exemplars == []
+
+
 def test_exemplars_go_to_the_histogram():
     text = WHOLE.replace("} 3", '} 3 # {t="1"} 2 1.5') + "# EOF\n"
     for keep, names in ((False, ["a"]), (True, ["a_bucket", "a"])):

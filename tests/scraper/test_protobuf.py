@@ -121,6 +121,15 @@ def test_a_native_histogram_is_read():
     assert one.negative_count.tolist() == [2]
 
 
+@pytest.mark.parametrize(("schema", "index"), [(9, [1, 3]), (10, [1, 2]), (52, [1])])
+def test_a_schema_that_is_finer_than_ours_is_made_coarser(schema, index):
+    body = one_native((1, 3), (5, zigzag(schema)), *spans(12, (1, 2), (2, 1)), packed(13, 1, 0, 0))
+    found = parse_protobuf(body).histograms
+    assert found.schema.tolist() == [8]
+    assert found.positive_index.tolist() == index
+    assert found.positive_count.sum() == 3
+
+
 def test_unpacked_fields_and_floats_are_read_and_gauges_say_so():
     sides = (*spans(12, (1, 2)), (14, 1.5), (14, 2.0), (4, 3.5))
     one = parse_protobuf(family("h", GAUGE_HISTOGRAM, message((7, message(*sides))))).histograms
@@ -172,7 +181,9 @@ def one_native(*fields):
         ),
         pytest.param(one_native(*spans(12, (0, 1)), packed(13, -1)), "negative", id="below zero"),
         pytest.param(one_native(*spans(12, (0, 1)), packed(13, 1)), "observations", id="the count"),
-        pytest.param(one_native((5, zigzag(9)), (7, 1), (1, 1)), "schema", id="a fine schema"),
+        pytest.param(
+            one_native((5, zigzag(53)), (7, 1), (1, 1)), "schema", id="a schema of no meaning"
+        ),
     ],
 )
 def test_bodies_that_are_refused(body, error):
