@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
+from api.label_pair_kernels import labels_size, put_labels
 from api.wire_writing_kernels import put_varint, varint_size
 from tsdb.kernel_compilation import helper, kernel
 
@@ -382,17 +383,13 @@ def write_frames(
 
     Series s has the chunks series_first[s] to series_first[s + 1], which are in
     chunks[start : stop]; after `bytes_max` bytes of them a series goes on in a further frame, with
-    its labels again. The first five as in `series_sizes`. An empty `out` only measures.
+    its labels again. The first five as in `series_sizes`. An empty `out` only measures;
+    else it has SLACK_BYTES behind.
     """
     at = np.int64(0)
     tail = 1 + varint_size(_U(query)) if query else 0
     for series in range(series_first.size - 1):
-        label_bytes = np.int64(0)
-        for label in range(texts_of.shape[0]):
-            text = texts_of[label, series]
-            if text >= 0:
-                inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                label_bytes += 1 + varint_size(_U(inner)) + inner
+        label_bytes = labels_size(texts_of, series, name_at, text_at)
         chunk = series_first[series]
         while chunk < series_first[series + 1]:
             chunk_stop = chunk
@@ -411,19 +408,7 @@ def write_frames(
             at = crc_at + 4
             out[at] = 10
             at = put_varint(out, at + 1, _U(size))
-            for label in range(texts_of.shape[0]):
-                text = texts_of[label, series]
-                if text < 0:
-                    continue
-                inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                out[at] = 10
-                at = put_varint(out, at + 1, _U(inner))
-                for i in range(name_at[label], name_at[label + 1]):
-                    out[at] = names[i]
-                    at += 1
-                for i in range(text_at[text], text_at[text + 1]):
-                    out[at] = texts[i]
-                    at += 1
+            at = put_labels(out, at, texts_of, series, names, name_at, texts, text_at)
             for c in range(chunk, chunk_stop):
                 for i in range(start[c], stop[c]):
                     out[at] = chunks[i]

@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 
 from api.float_kernels import SLACK_BYTES, put_bytes, put_float
+from api.label_pair_kernels import labels_size, put_labels
 from api.wire_writing_kernels import put_varint, varint_size
 from tsdb.kernel_compilation import helper, kernel
 
@@ -153,11 +154,7 @@ def message_sizes(
         total = head_at[family + 1] - head_at[family]
         for series in range(family_first[family], family_first[family + 1]):
             size = body_at[series + 1] - body_at[series] + 1 + varint_size(_U(times[series]))
-            for label in range(texts_of.shape[0]):
-                text = texts_of[label, series]
-                if text >= 0:
-                    inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                    size += 1 + varint_size(_U(inner)) + inner
+            size += labels_size(texts_of, series, name_at, text_at)
             metric_sizes[series] = size
             total += 1 + varint_size(_U(size)) + size
         family_sizes[family] = total
@@ -197,15 +194,7 @@ def write_messages(
         for series in range(family_first[family], family_first[family + 1]):
             out[at] = 34
             at = put_varint(out, at + 1, _U(metric_sizes[series]))
-            for label in range(texts_of.shape[0]):
-                text = texts_of[label, series]
-                if text < 0:
-                    continue
-                inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                out[at] = 10
-                at = put_varint(out, at + 1, _U(inner))
-                at = put_bytes(out, at, names, name_at[label], name_at[label + 1])
-                at = put_bytes(out, at, texts, text_at[text], text_at[text + 1])
+            at = put_labels(out, at, texts_of, series, names, name_at, texts, text_at)
             at = put_bytes(out, at, bodies, body_at[series], body_at[series + 1])
             out[at] = 48
             at = put_varint(out, at + 1, _U(times[series]))

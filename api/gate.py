@@ -49,7 +49,8 @@ there; and they are their own, so that a crowd of senders cannot hold up readers
 
 
 WRITE_BYTES_MAX = 192 << 20
-"""Bodies that wait to be stored may take so much memory together; one is taken at any time."""
+"""Bodies that come in, or wait to be stored, may take so much memory together; one is taken at any
+time."""
 
 
 class WritesBusyError(Exception):
@@ -149,19 +150,33 @@ class Gate:
         """Run something that may block, and neither reads samples nor writes, in a thread."""
         return await self._call_threads.submit(work)
 
-    async def write(self, work: Callable[[], T], body_bytes: int = 0) -> T:
-        """Run something that stores what was pushed in a thread.
+    def hold(self, body_bytes: int, held: int = 0) -> None:
+        """Make room for so many more bytes of a body of which `held` are there.
 
-        Raises WritesBusyError where it would have to wait with too much else.
+        Raises WritesBusyError where there is too much beside it.
         """
-        if self._write_bytes and self._write_bytes + body_bytes > WRITE_BYTES_MAX:
+        others = self._write_bytes - held
+        if others and self._write_bytes + body_bytes > WRITE_BYTES_MAX:
             self._writes_refused += 1
             raise WritesBusyError
         self._write_bytes += body_bytes
-        return await self._write_threads.submit(work, lambda: self._written(body_bytes))
 
-    def _written(self, body_bytes: int) -> None:
+    def let_go(self, body_bytes: int) -> None:
+        """Give back the room of a body that is not written."""
         self._write_bytes -= body_bytes
+
+    async def write(self, work: Callable[[], T], body_bytes: int = 0) -> T:
+        """Run something that stores what was pushed in a thread.
+
+        `body_bytes` are those that it holds room for, which is given back when the work is over,
+        whatever becomes of who waits for it.
+        """
+        try:
+            writing = self._write_threads.submit(work, lambda: self.let_go(body_bytes))
+        except BaseException:
+            self.let_go(body_bytes)
+            raise
+        return await writing
 
     def cancel_all(self) -> None:
         """Cancel every running query: the server stops."""

@@ -12,6 +12,7 @@ Source: InfluxDB documentation, line protocol; VictoriaMetrics documentation for
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -135,17 +136,32 @@ def _value(raw: str) -> float | None:
 
 def _labels(series: str, field: str, extra: Mapping[str, str], database: str) -> dict[str, str]:
     """Return the labels of one field of a measurement with tags."""
-    measurement, *tags = _COMMA.split(series) if "\\" in series else series.split(",")
-    labels = {"db": database} if database else {}
-    for tag in tags:
-        name, *value = _EQUALS.split(tag, maxsplit=1)
-        if not value or not name:
-            raise LineError(f"missing tag value: {tag!r}")
-        labels[_ESCAPED.sub(r"\1", name)] = _ESCAPED.sub(r"\1", value[0])
+    measurement, tags = _measurement(series)
+    held = {"db": database} if database else {}
+    return {**held, **tags, **extra, "__name__": f"{measurement}_{field}"}
+
+
+# The fields of a line share it, and agents send the same ones every few seconds.
+@lru_cache(maxsize=1 << 14)
+def _measurement(series: str) -> tuple[str, Mapping[str, str]]:
+    """Return the name of a measurement and its tags. Raises LineError."""
+    plain = "\\" not in series
+    measurement, *texts = series.split(",") if plain else _COMMA.split(series)
+    tags = {}
+    for text in texts:
+        if plain:
+            name, equals, value = text.partition("=")
+        else:
+            name, *values = _EQUALS.split(text, maxsplit=1)
+            equals, value = "=" * len(values), values[0] if values else ""
+            name, value = _ESCAPED.sub(r"\1", name), _ESCAPED.sub(r"\1", value)
+        if not equals or not name:
+            raise LineError(f"missing tag value: {text!r}")
+        tags[name] = value
     measurement = _ESCAPED.sub(r"\1", measurement)
     if not measurement:
         raise LineError("missing measurement")
-    return {**labels, **extra, "__name__": f"{measurement}_{field}"}
+    return measurement, tags
 
 
 async def write(request: web.Request) -> web.Response:

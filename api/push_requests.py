@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from api.gate import Gate
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -55,16 +57,29 @@ class PushRefusedError(Exception):
         return reply
 
 
+async def _body(request: web.Request, gate: Gate) -> bytes:
+    """Return the body, which the gate holds room for. Raises PushRefusedError."""
+    parts: list[bytes] = []
+    held = 0
+    try:
+        async for chunk in request.content.iter_any():
+            gate.hold(len(chunk), held)
+            held += len(chunk)
+            parts.append(chunk)
+            if held > BODY_BYTES_MAX:
+                raise PushRefusedError(f"request body is larger than {BODY_BYTES_MAX} bytes", 413)
+    except BaseException as error:
+        gate.let_go(held)
+        if isinstance(error, WritesBusyError):
+            raise PushRefusedError(str(error), 503, retry_after_s=1) from error
+        raise
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 async def pushed(request: web.Request, work: Callable[[bytes], T]) -> T:
     """Return what `work` makes of the body, in a thread. Raises PushRefusedError."""
     gate = request.app[PARTS].gate
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise PushRefusedError(f"request body is larger than {BODY_BYTES_MAX} bytes", 413)
-    whole = bytes(body)
-    del body
+    whole = await _body(request, gate)
     try:
         return await gate.write(lambda: work(whole), len(whole))
     except PushRefusedError:
@@ -75,8 +90,6 @@ async def pushed(request: web.Request, work: Callable[[bytes], T]) -> T:
         raise PushRefusedError(str(error), 413) from error
     except (BodyError, WireError) as error:
         raise PushRefusedError(str(error), 400) from error
-    except WritesBusyError as error:
-        raise PushRefusedError(str(error), 503, retry_after_s=1) from error
     except (ClosedError, StoppedError) as error:
         raise PushRefusedError("storage is closed", 503, retry_after_s=RETRY_AFTER_S) from error
     except WriteFailedError as error:

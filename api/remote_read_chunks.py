@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from api.chunk_kernels import write_frames
+from api.float_kernels import SLACK_BYTES
 from api.sample_chunks import chunks_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def frames(
         labels.texts_of, labels.names, labels.name_at, labels.texts, labels.text_at, series_first,
         chunks.data, chunks.start[order], chunks.stop[order], query, bytes_max,
     )  # fmt: skip
-    out = np.empty(write_frames(*arguments, np.empty(0, dtype=np.uint8)), dtype=np.uint8)
-    if out.size:
+    size = write_frames(*arguments, np.empty(0, dtype=np.uint8))
+    out = np.empty(size + SLACK_BYTES, dtype=np.uint8)
+    if size:
         write_frames(*arguments, out)
-    return out.data
+    return out[:size].data

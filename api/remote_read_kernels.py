@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
-from api.float_kernels import put_bytes
+from api.label_pair_kernels import labels_size, put_labels
 from api.wire_writing_kernels import put_varint, put_word, varint_size
 from tsdb.kernel_compilation import kernel
 
@@ -50,12 +50,7 @@ def series_sizes(
     the encoded fields `name` and `value` of a Label; the rest as in `SeriesBatch`.
     """
     for series in range(count.size):
-        size = np.int64(0)
-        for label in range(texts_of.shape[0]):
-            text = texts_of[label, series]
-            if text >= 0:
-                inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-                size += 1 + varint_size(_U(inner)) + inner
+        size = labels_size(texts_of, series, name_at, text_at)
         for i in range(time_start[series], time_start[series] + count[series]):
             size += 12 + varint_size(_U(times[i]))
         sizes[series] = size
@@ -87,15 +82,7 @@ def write_series(
     for series in range(count.size):
         out[at] = 10
         at = put_varint(out, at + 1, _U(sizes[series]))
-        for label in range(texts_of.shape[0]):
-            text = texts_of[label, series]
-            if text < 0:
-                continue
-            inner = name_at[label + 1] - name_at[label] + text_at[text + 1] - text_at[text]
-            out[at] = 10
-            at = put_varint(out, at + 1, _U(inner))
-            at = put_bytes(out, at, names, name_at[label], name_at[label + 1])
-            at = put_bytes(out, at, texts, text_at[text], text_at[text + 1])
+        at = put_labels(out, at, texts_of, series, names, name_at, texts, text_at)
         for i in range(count[series]):
             time = _U(times[time_start[series] + i])
             value = bits[value_start[series] + i]

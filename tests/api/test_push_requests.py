@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -33,13 +34,19 @@ def test_too_much_at_once_is_sent_away_and_one_body_is_always_taken():
     async def crowd():
         gate, go = Gate(1), threading.Event()
         try:
+            gate.hold(WRITE_BYTES_MAX)
+            gate.hold(WRITE_BYTES_MAX, held=WRITE_BYTES_MAX)  # of one body, by itself
             first = asyncio.create_task(gate.write(go.wait, 2 * WRITE_BYTES_MAX))
             await asyncio.sleep(0)
             with pytest.raises(WritesBusyError):
-                await gate.write(lambda: None, 1)
+                gate.hold(1)
             go.set()
             await first
+            gate.hold(1)
             assert await gate.write(lambda: "stored", 1) == "stored"
+            gate.hold(WRITE_BYTES_MAX)
+            gate.let_go(WRITE_BYTES_MAX)
+            gate.hold(1)
             return gate.stats().writes_refused
         finally:
             go.set()
@@ -48,11 +55,42 @@ def test_too_much_at_once_is_sent_away_and_one_body_is_always_taken():
     assert asyncio.run(crowd()) == 1
 
 
+def test_work_that_nobody_waits_for_keeps_its_room_until_it_is_over():
+    async def gone():
+        gate, go = Gate(1), threading.Event()
+        try:
+            gate.hold(WRITE_BYTES_MAX)
+            waiting = asyncio.create_task(gate.write(go.wait, WRITE_BYTES_MAX))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            with pytest.raises(WritesBusyError):
+                gate.hold(1)
+            go.set()
+            while True:
+                with contextlib.suppress(WritesBusyError):
+                    gate.hold(1)
+                    return
+                await asyncio.sleep(0.01)
+        finally:
+            go.set()
+            await gate.close()
+
+    asyncio.run(asyncio.wait_for(gone(), 30))
+
+
+def test_what_was_refused_takes_no_room(api, monkeypatch):
+    monkeypatch.setattr("api.push_requests.BODY_BYTES_MAX", 10)
+    monkeypatch.setattr("api.gate.WRITE_BYTES_MAX", 100)
+    for _ in range(3):
+        assert send(api, one(named("m"), ((NOW_MS, 1.0),))).status == 413
+
+
 def test_a_crowd_of_writes_is_told_to_come_again(api, monkeypatch):
-    async def busy(*_args):
+    def busy(*_args):
         raise WritesBusyError
 
-    monkeypatch.setattr(Gate, "write", busy)
+    monkeypatch.setattr(Gate, "hold", busy)
     reply = send(api, one(named("m")))
     assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
     assert reply.text == "too many writes are waiting, try again later\n"
