@@ -58,6 +58,13 @@ def _block_duration(text: str) -> int:
     return value
 
 
+def _segment_size(text: str) -> int:
+    value = parse_size(text)
+    if value and not WAL_SEGMENT_BYTES_MIN <= value <= WAL_SEGMENT_BYTES_MAX:
+        raise ValueError(f"must be between 10MB and 256MB, got {text}")
+    return value
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if text not in choices:
@@ -92,6 +99,8 @@ def address(text: str) -> tuple[str, int]:
 
 BLOCK_MS_MIN = 60_000
 """Shorter blocks would be cut faster than maintenance comes round."""
+
+WAL_SEGMENT_BYTES_MIN, WAL_SEGMENT_BYTES_MAX = 10 << 20, 256 << 20
 
 BLOCK_MS_MAX = 31 * 86_400_000
 RETENTION_DEFAULT_MS = 15 * 86_400_000
@@ -229,6 +238,42 @@ FLAGS = (
         boolean=True,
     ),
     Flag(
+        "storage.tsdb.wal-compression",
+        "true",
+        "Pack records of the log that have labels and buckets.",
+        boolean=True,
+    ),
+    Flag(
+        "storage.tsdb.wal-compression-type",
+        "snappy",
+        "zstd packs samples in the log too, at an eighth more CPU for appends; snappy does not.",
+        _one_of("snappy", "zstd"),
+    ),
+    Flag(
+        "storage.tsdb.wal-segment-size",
+        "0B",
+        "How long a segment of the log is, from 10MB to 256MB; 128MB by default.",
+        _segment_size,
+    ),
+    Flag(
+        "storage.agent.wal-compression",
+        "true",
+        "Pack records of the log that have labels and buckets.",
+        boolean=True,
+    ),
+    Flag(
+        "storage.agent.wal-compression-type",
+        "snappy",
+        "zstd packs samples in the log too, at an eighth more CPU for appends; snappy does not.",
+        _one_of("snappy", "zstd"),
+    ),
+    Flag(
+        "storage.agent.wal-segment-size",
+        "0B",
+        "How long a segment of the log is, from 10MB to 256MB; 128MB by default.",
+        _segment_size,
+    ),
+    Flag(
         "storage.remote.read-sample-limit",
         "50000000",
         "How many samples a remote read may return; 0 is no limit.",
@@ -306,9 +351,6 @@ UNBUILT_FLAGS = {
     "web.console.templates": "consoles",
     "web.console.libraries": "console_libraries",
     "storage.tsdb.retention": "0s",
-    "storage.tsdb.wal-compression": "true",
-    "storage.tsdb.wal-compression-type": "",
-    "storage.tsdb.wal-segment-size": "0B",
     "storage.tsdb.head-chunks-write-queue-size": "0",
     "storage.tsdb.samples-per-chunk": "120",
     "storage.tsdb.allow-overlapping-blocks": "true",

@@ -86,6 +86,10 @@ class ServeOptions:
     min_block_ms: int = 7_200_000
     max_block_ms: int | None = None
     no_lockfile: bool = False
+    wal_compression: str = "snappy"
+    """`none`, `snappy` or `zstd`."""
+    wal_segment_bytes: int = 0
+    """0: as long as storage makes them."""
     read_samples_max: int = 50_000_000
     read_concurrency_max: int = 10
     read_frame_bytes_max: int = 1 << 20
@@ -175,6 +179,7 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
     texts = {name: given.get(name, [flag.default]) for name, flag in flags.items()}
     one = {name: values[-1] for name, values in texts.items()}
     agent = one["agent"] == "true"
+    log = "storage.agent.wal" if agent else "storage.tsdb.wal"
     retention_ms = parse_duration(one["storage.tsdb.retention.time"])
     retention_bytes = parse_size(one["storage.tsdb.retention.size"])
     features = _features(texts["enable-feature"])
@@ -225,6 +230,10 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         min_block_ms=min_block_ms,
         max_block_ms=max_block_ms,
         no_lockfile=one["storage.tsdb.no-lockfile"] == "true",
+        wal_compression=one[f"{log}-compression-type"]
+        if one[f"{log}-compression"] == "true"
+        else "none",
+        wal_segment_bytes=parse_size(one[f"{log}-segment-size"]),
         read_samples_max=whole(one["storage.remote.read-sample-limit"]),
         read_concurrency_max=whole(one["storage.remote.read-concurrent-limit"]),
         read_frame_bytes_max=whole(one["storage.remote.read-max-bytes-in-frame"]),

@@ -42,6 +42,7 @@ from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST
 from scraper.thread import ScraperThread
 from tsdb.database import Database
 from tsdb.options import DatabaseOptions
+from tsdb.wal import WAL_SEGMENT_BYTES, Packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -63,6 +64,9 @@ if TYPE_CHECKING:
 DELAYED_NAME_REMOVAL = "promql-delayed-name-removal"
 
 
+_PACKING = {"none": Packing.NONE, "snappy": Packing.TEXT, "zstd": Packing.ALL}
+"""What values of `--storage.tsdb.wal-compression-type` mean for a log that is not Prometheus'."""
+
 AGENT_WINDOW_MS = 30 * 60_000
 """How much an agent's head holds before the log is shortened: no block has to be two hours long."""
 
@@ -70,10 +74,15 @@ AGENT_WINDOW_MS = 30 * 60_000
 def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:
     """Return how storage behaves under these flags and this file."""
     kept = retention(options, config)
+    log = DatabaseOptions(
+        wal_packing=_PACKING[options.wal_compression],
+        wal_segment_bytes=options.wal_segment_bytes or WAL_SEGMENT_BYTES,
+    )
     configured = config.storage.exemplars_max
     exemplars_max = EXEMPLARS_DEFAULT if configured is None else configured
     if options.agent:
-        return DatabaseOptions(
+        return replace(
+            log,
             retention_ms=None,
             min_block_ms=AGENT_WINDOW_MS,
             out_of_order_window_ms=config.storage.out_of_order_time_window_ms,
@@ -82,7 +91,8 @@ def database_options(options: ServeOptions, config: Config) -> DatabaseOptions:
             start_times_stored=START_STORAGE in options.features,
             start_zeros=START_ZEROS in options.features,
         )
-    return DatabaseOptions(
+    return replace(
+        log,
         retention_ms=kept.time_ms,
         retention_bytes=kept.size_bytes,
         min_block_ms=options.min_block_ms,

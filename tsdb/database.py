@@ -229,6 +229,7 @@ class Database(Delegating):
             wal_directory,
             segment=self._replayed.next_segment,
             segment_bytes=options.wal_segment_bytes,
+            packing=options.wal_packing,
         )
         self._appender.wal = self._maintenance.wal = self._wal
         self._maintenance.unsaved_bytes = self._replayed.bytes

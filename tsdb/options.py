@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tsdb.append import wall_clock_ms
+from tsdb.wal import WAL_SEGMENT_BYTES, Packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,8 @@ class DatabaseOptions:
     min_block_ms: int = 2 * HOUR_MS
     max_block_ms: int | None = None
     out_of_order_window_ms: int | None = None
-    wal_segment_bytes: int = 128 << 20
+    wal_segment_bytes: int = WAL_SEGMENT_BYTES
+    wal_packing: Packing = Packing.TEXT
     head_save_wal_bytes: int = 16 << 20
     wal_fsync_interval_s: float | None = None
     no_lockfile: bool = False

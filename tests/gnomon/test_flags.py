@@ -65,7 +65,31 @@ def test_the_defaults_are_prometheus():
             id="features",
         ),
         pytest.param(
-            ["--storage.tsdb.wal-compression", "--rules.alert.resend-delay", "1m"],
+            ["--storage.tsdb.wal-compression-type=zstd"],
+            "wal_compression",
+            "zstd",
+            id="how the log is packed",
+        ),
+        pytest.param(
+            ["--no-storage.tsdb.wal-compression", "--storage.tsdb.wal-compression-type=zstd"],
+            "wal_compression",
+            "none",
+            id="a log that is not packed at all",
+        ),
+        pytest.param(
+            ["--agent", "--storage.agent.wal-compression-type=zstd"],
+            "wal_compression",
+            "zstd",
+            id="how an agent's log is packed",
+        ),
+        pytest.param(
+            ["--storage.tsdb.wal-segment-size=16MB"],
+            "wal_segment_bytes",
+            16 << 20,
+            id="how long segments of the log are",
+        ),
+        pytest.param(
+            ["--scrape.adjust-timestamps=true", "--rules.alert.resend-delay", "1m"],
             "config_file",
             Path("gnomon.yml"),
             id="what is not built, at its default",
@@ -99,6 +123,14 @@ def test_flags_are_read(words, member, value):
         (
             ["--storage.tsdb.max-block-duration=1h"],
             "flag '--storage.tsdb.max-block-duration': must not be shorter than",
+        ),
+        (
+            ["--storage.tsdb.wal-segment-size=1MB"],
+            "flag '--storage.tsdb.wal-segment-size': must be between 10MB and 256MB, got 1MB",
+        ),
+        (
+            ["--storage.tsdb.wal-compression-type=lz4"],
+            "flag '--storage.tsdb.wal-compression-type': must be one of snappy, zstd",
         ),
         (["--log.level=loud"], "flag '--log.level': must be one of debug, info, warn, error,"),
         (["--web.listen-address=9090"], "flag '--web.listen-address': '9090' is not host:port"),

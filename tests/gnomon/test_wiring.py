@@ -1,3 +1,6 @@
+import contextlib
+
+import numpy as np
 import pytest
 
 from discovery.files import FileDiscovery
@@ -9,7 +12,12 @@ from gnomon.config.model import RETENTION_DEFAULT_MS, Config
 from gnomon.deferred import DeferredStorage
 from gnomon.flags import parse_flags
 from gnomon.retention import retention
+from tsdb.database import Database
+from tsdb.early_reads import EarlyReads
 from tsdb.errors import ClosedError
+from tsdb.interface import ALL_TIMES_MS, LabelSpans, Selection
+from tsdb.replay import ReplayProgress
+from tsdb.wal import Packing
 
 DAY_MS = 86_400_000
 
@@ -99,6 +107,40 @@ def test_storage_that_is_not_open_says_so():
     assert not storage.opened
     with pytest.raises(ClosedError, match="not open yet"):
         storage.label_names([], 0, 1)
+
+
+def test_storage_that_opens_is_read_early_and_not_written():
+    storage = DeferredStorage()
+    ticket = storage.change_ticket()
+    with contextlib.closing(Database.in_memory()) as database:
+        refs = database.resolve(LabelSpans.from_labels([{"__name__": "up"}]))
+        database.append(refs, np.array([5]), np.array([1.0]))
+        storage.read_early(EarlyReads(database, ReplayProgress))
+        assert not storage.opened
+        (batch,) = storage.select([Selection((), 0, 10)])
+        assert batch.values.tolist() == [1.0]
+        assert batch.warnings == (
+            "results may be incomplete: the log is being replayed, 0 of 1 segments",
+        )
+        assert storage.metadata() == []
+        assert storage.oldest_change_ms(ticket) == ALL_TIMES_MS
+        with pytest.raises(ClosedError, match="not open yet"):
+            storage.append(refs, np.array([6]), np.array([1.0]))
+        storage.open(database)
+        (batch,) = storage.select([Selection((), 0, 10)])
+        assert batch.warnings == ()
+
+
+def test_flags_decide_about_the_log():
+    def found(*words):
+        options = wiring.database_options(parse_flags([*words]), Config())
+        return options.wal_packing, options.wal_segment_bytes
+
+    assert found() == (Packing.TEXT, 128 << 20)
+    assert found("--storage.tsdb.wal-segment-size=10MB") == (Packing.TEXT, 10 << 20)
+    assert found("--storage.tsdb.wal-compression-type=zstd") == (Packing.ALL, 128 << 20)
+    assert found("--no-storage.tsdb.wal-compression")[0] is Packing.NONE
+    assert found("--agent", "--no-storage.agent.wal-compression")[0] is Packing.NONE
 
 
 @pytest.mark.parametrize(

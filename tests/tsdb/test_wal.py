@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from tsdb.errors import WriteFailedError
 from tsdb.interface import LabelSpans, Matcher, MatchOp
-from tsdb.sample_record import read_samples
-from tsdb.segment_reader import read_records
+from tsdb.log_items import read_items
+from tsdb.sample_record import DecodedSamples, read_samples
+from tsdb.segment_reader import read_chunks, read_records
 from tsdb.tombstones import Tombstone
 from tsdb.wal import (
     SAMPLES,
     SERIES,
     TOMBSTONE,
+    ZSTD,
+    Packing,
     WalWriter,
     choose_series,
     read_series,
@@ -125,3 +128,28 @@ def test_counters(wal, tmp_path):
     wal.remove_before(wal.segment)
     assert [number for number, _ in segments(tmp_path)] == [wal.segment]
     assert wal.stats().truncations == 1
+
+
+@pytest.mark.parametrize("packing", Packing)
+def test_records_are_packed_as_asked(tmp_path, packing):
+    labels = LabelSpans.from_labels([{"job": "a" * 600}])
+    writer = WalWriter(tmp_path, segment=3, segment_bytes=1 << 20, packing=packing)
+    writer.write_series(np.array([9]), labels)
+    for k in range(20):
+        values = np.where(np.arange(4000) == k, 0.1, 7.25 + np.arange(4000) // 64)
+        writer.write_samples(np.arange(4000), np.full(4000, k), values.view(np.uint64))
+    noise = np.random.default_rng(1).random(400)
+    writer.write_samples(np.arange(400), np.full(400, 99), noise.view(np.uint64))
+    writer.close()
+    (chunk,) = read_chunks(segment_path(tmp_path, 3))
+    packed = [bool(record.flags & ZSTD) for record in chunk.records]
+    assert packed == [packing is not Packing.NONE] + [packing is Packing.ALL] * 21
+    samples = [
+        each for each in read_items(segment_path(tmp_path, 3)) if isinstance(each, DecodedSamples)
+    ]
+    assert sum(each.damaged for each in samples) == 0
+    times = np.concatenate([each.times for each in samples])
+    assert times.tolist() == np.repeat([*range(20), 99], [4000] * 20 + [400]).tolist()
+    bits = np.concatenate([each.bits for each in samples]).view(np.float64)
+    assert bits[4000 * 19 : 4000 * 19 + 20].tolist() == [7.25] * 19 + [0.1]
+    assert bits[-400:].tolist() == noise.tolist()
