@@ -3,7 +3,9 @@
     python -m benchmarks.scrape_load [--targets 100] [--series 1000] [--interval 2] [--seconds 60]
 
 Each system scrapes the same targets in turn; CPU is counted from a warm state (all series known)
-over `--seconds`. Samples are counted at the targets. The first scrapes (all series new) are counted
+over `--seconds`. Samples are counted at the targets, and so is how far the time between two scrapes
+of a target strays from the interval; what a scrape took is what each system says of it itself
+(`scrape_duration_seconds`). The first scrapes (all series new) are counted
 apart: from the moment the server is ready, so without its start, and without what the samples of
 further scrapes in that time cost by the warm measurement.
 """
@@ -43,6 +45,25 @@ def served(port: int) -> int:
         return json.load(reply)["scrapes"]
 
 
+def strays(port: int, interval: float) -> list[float]:
+    """How far each interval since the last call was from the one asked for, in seconds."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/intervals") as reply:
+        return [abs(seconds - interval) for seconds in json.load(reply)]
+
+
+def durations(server: peers.Server, seconds: float) -> list[float]:
+    """What every scrape of the last seconds took."""
+    asked = f"scrape_duration_seconds[{seconds:.0f}s]"
+    found = server.query("/api/v1/query", query=asked)["data"]["result"]
+    return [float(value) for series in found for _, value in series["values"]]
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The value below which so many of the values are."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(q * len(ranked)))] if ranked else float("nan")
+
+
 def measure(name: str, args: argparse.Namespace) -> list[str] | None:
     """One system's row, or None if it is not installed."""
     port = peers.free_port()
@@ -58,9 +79,14 @@ def measure(name: str, args: argparse.Namespace) -> list[str] | None:
             try:
                 cpu_start, scrapes_start = server.cpu_s(), served(port)
                 time.sleep(args.interval * 2 + 6)
+                strays(port, args.interval)
                 cpu0, scrapes0 = server.cpu_s(), served(port)
                 time.sleep(args.seconds)
                 cpu1, scrapes1 = server.cpu_s(), served(port)
+                stray = strays(port, args.interval)
+                # The newest samples are not to be seen at once everywhere.
+                time.sleep(2)
+                took = durations(server, args.seconds)
                 samples = (scrapes1 - scrapes0) * args.series
                 warm = (cpu1 - cpu0) / samples
                 further = (scrapes0 - scrapes_start - args.targets) * args.series
@@ -77,6 +103,10 @@ def measure(name: str, args: argparse.Namespace) -> list[str] | None:
                     f"{rss / 2**20:.0f}",
                     f"{rss / active:.0f}",
                     f"{(scrapes1 - scrapes0) / expected * 100:.1f}",
+                    f"{quantile(took, 0.5) * 1000:.1f}",
+                    f"{quantile(took, 0.99) * 1000:.1f}",
+                    f"{quantile(stray, 0.99) * 1000:.0f}",
+                    f"{max(stray, default=float('nan')) * 1000:.0f}",
                     up[0]["value"][1] if up else "none",
                     f"{disk / 2**20:.0f}",
                     str(scrapes0 - scrapes_start),
@@ -100,9 +130,12 @@ def main() -> None:
     rows = []
     for name in args.systems.split(","):
         row = measure(name, args)
-        rows.append(row or [name, "not installed", *[""] * 7])
-    header = ["system", "CPU s/M samples", "first CPU s/M series", "RSS MB", "RSS/series",
-              "scrapes %", "sum(up)", "disk MB", "warm-up scrapes"]  # fmt: skip
+        rows.append(row or [name, "not installed", *[""] * 11])
+    header = [
+        "system", "CPU s/M samples", "first CPU s/M series", "RSS MB", "RSS/series", "scrapes %",
+        "took p50 ms", "took p99 ms", "stray p99 ms", "stray max ms", "sum(up)", "disk MB",
+        "warm-up scrapes",
+    ]  # fmt: skip
     peers.table(header, rows)
 
 

@@ -3,7 +3,8 @@
 Run as a process of its own, so that its CPU is not counted with the server under measurement:
 `python -m benchmarks.targets PORT SERIES VERSIONS`. Every target serves the same texts; `instance`
 tells them apart. Each scrape of a target gets the next of VERSIONS bodies: counters grow, gauges
-move, and one series in four stays as it is.
+move, and one series in four stays as it is. `/served` counts the scrapes, `/intervals` has the
+seconds between two of a target since it was last asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import gzip
 import random
 import sys
+import time
 
 from aiohttp import web
 
@@ -47,9 +49,15 @@ def main() -> None:
     port, series, versions = (int(argument) for argument in sys.argv[1:4])
     bodies = [gzip.compress(body(series, version), 6) for version in range(versions)]
     scrapes: dict[str, int] = {}
+    last: dict[str, float] = {}
+    between: list[float] = []
 
     async def metrics(request: web.Request) -> web.Response:
         target = request.match_info["target"]
+        now = time.monotonic()
+        if target in last:
+            between.append(now - last[target])
+        last[target] = now
         count = scrapes[target] = scrapes.get(target, -1) + 1
         headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain; version=0.0.4"}
         return web.Response(body=bodies[count % versions], headers=headers)
@@ -57,9 +65,15 @@ def main() -> None:
     async def served(_: web.Request) -> web.Response:
         return web.json_response({"scrapes": sum(scrapes.values()) + len(scrapes)})
 
+    async def intervals(_: web.Request) -> web.Response:
+        found = between.copy()
+        between.clear()
+        return web.json_response(found)
+
     app = web.Application()
     app.router.add_get("/target/{target}/metrics", metrics)
     app.router.add_get("/served", served)
+    app.router.add_get("/intervals", intervals)
     web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)
 
 
