@@ -83,6 +83,11 @@ TIMEOUT = Parameter("timeout", DURATION, "How long it may take; never longer tha
 LOOKBACK = Parameter("lookback_delta", DURATION, "How old a sample may be to count as current.")
 LIMIT = Parameter("limit", COUNT, "At most so many results; 0 is no limit.")
 STATS = Parameter("stats", TEXT, "Anything: answer with statistics; `all`: those of each step too.")
+EXPLAIN = Parameter(
+    "explain",
+    TEXT,
+    "`plan`: answer with the plan instead; `analyze`: run it, and tell what it came to.",
+)
 START = Parameter("start", TIME_FORM, "Begin of the time range.")
 END = Parameter("end", TIME_FORM, "End of the time range.")
 STEP = Parameter("step", DURATION, "Seconds or duration between points.", required=True)
@@ -117,9 +122,11 @@ _RANGE = (START, END)
 
 ENDPOINTS = (
     Endpoint("/query", "Evaluate at one time.", named("QueryResult"),
-             (QUERY, TIME, TIMEOUT, LIMIT, LOOKBACK, STATS), BOTH),
-    Endpoint("/query_range", "Evaluate at many times.", named("Matrix"),
-             (QUERY, needed(START), needed(END), STEP, TIMEOUT, LIMIT, LOOKBACK, STATS), BOTH),
+             (QUERY, TIME, TIMEOUT, LIMIT, LOOKBACK, STATS, EXPLAIN), BOTH),
+    Endpoint("/query_range", "Evaluate at many times.",
+             {"oneOf": [named("Matrix"), named("Plan")]},
+             (QUERY, needed(START), needed(END), STEP, TIMEOUT, LIMIT, LOOKBACK, STATS, EXPLAIN),
+             BOTH),
     Endpoint("/query_exemplars", "Exemplars of the series a query selects.",
              array(record({"seriesLabels": LABELS, "exemplars": array(ANYTHING)})),
              (QUERY, *_RANGE), BOTH, may_be_empty=True),

@@ -92,9 +92,21 @@ SHARED: dict[str, Schema] = {
             _result("matrix", _MATRIX),
             _result("scalar", _SAMPLE),
             _result("string", _SAMPLE),
+            named("Plan"),
         ]
     },
     "Matrix": _result("matrix", _MATRIX),
+    "Plan": record(
+        {
+            **dict.fromkeys(("start", "end", "step"), NUMBER),
+            "steps": WHOLE,
+            "keepsSteps": BOOLEAN,
+            "reads": array(mapping(ANYTHING)),
+            "nodes": array(mapping(ANYTHING)),
+            "text": TEXT,
+        },
+        {"parts": WHOLE},
+    ),
 }  # fmt: skip
 
 _NAMED_COUNTS = array(record({"name": TEXT, "value": WHOLE}))

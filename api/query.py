@@ -19,6 +19,7 @@ from api.parts import PARTS
 from api.replies import Packed, accepted_encoding, answer, packed, success, success_body
 from api.times import MAX_TIME, MIN_TIME, Instant
 from promql.errors import ExecutionError, ParseError, QueryTimeoutError
+from promql.explain_text import plan_members
 from promql.float_text import sample_text
 from promql.format import prettify
 from promql.parse import parse
@@ -46,6 +47,8 @@ async def instant(request: web.Request) -> web.StreamResponse:
     now = Instant.of(0, int(parts.now() * 1_000_000_000))
     at = form.time("time", now)
     timeout_s, lookback_ms = form.timeout_s(), form.lookback_ms()
+    if form.text("explain"):
+        return await _explain(request, form, (at.query_ms, at.query_ms, 0))
 
     def evaluate(text: str, canceled: threading.Event, left_s: float) -> QueryResult:
         return parts.engine.instant(
@@ -82,6 +85,8 @@ async def over_range(request: web.Request) -> web.StreamResponse:
         )
     timeout_s, lookback_ms = form.timeout_s(), form.lookback_ms()
     step_ms = step_ns // 1_000_000
+    if form.text("explain") and step_ms:
+        return await _explain(request, form, (start.query_ms, end.query_ms, step_ms))
 
     def evaluate(text: str, canceled: threading.Event, left_s: float) -> QueryResult:
         if step_ms == 0:
@@ -138,6 +143,41 @@ async def _answer(
 
     try:
         reply = await parts.gate.query(request, run, timeout_s)
+    except ParseError as error:
+        raise BadParameterError("query", str(error)) from None
+    return await answer(request, reply)
+
+
+async def _explain(
+    request: web.Request, form: Form, times: tuple[int, int, int]
+) -> web.StreamResponse:
+    """Answer with the plan of a query at its start, end and step instead of its result."""
+    parts = request.app[PARTS]
+    wanted = form.text("explain")
+    if wanted not in ("plan", "analyze"):
+        raise BadParameterError("explain", f'"{wanted}" is neither plan nor analyze')
+    timeout_s, lookback_ms = form.timeout_s(), form.lookback_ms()
+    longest_s = parts.options.query_timeout_s
+    offered = accepted_encoding(request)
+
+    def run(canceled: threading.Event, left_s: float, _: float) -> Packed:
+        if left_s <= 0:
+            raise QueryTimeoutError("query execution")
+        explained = parts.engine.explain(
+            form.text("query"),
+            *times,
+            analyze=wanted == "analyze",
+            timeout_s=left_s,
+            lookback_ms=lookback_ms,
+            canceled=canceled,
+            pause=parts.gate.pause,
+        )
+        return packed(iter([success_body(plan_members(explained))]), offered)
+
+    try:
+        reply = await parts.gate.query(
+            request, run, longest_s if timeout_s is None else min(timeout_s, longest_s)
+        )
     except ParseError as error:
         raise BadParameterError("query", str(error)) from None
     return await answer(request, reply)

@@ -14,6 +14,7 @@ from api.times import parse_duration_ns, parse_time
 from gnomon import library
 from gnomon.http_query import Answer, AskError
 from promql.errors import ParseError, QueryError
+from promql.explain_text import plan_members
 from tsdb.errors import StorageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,21 @@ class DataSource:
         if end_ms < start_ms:
             raise AskError("bad_data: end timestamp must not be before start time")
         return _ask(lambda: _answer(self._library.engine.range(query, start_ms, end_ms, step_ms)))
+
+    def explain(self, query: str, times: Sequence[str], *, analyze: bool) -> Answer:
+        """Answer with the plan of a query: at one time, or at start, end and step."""
+        if len(times) == 3:
+            start_ms, end_ms = _time_ms(times[0], "start"), _time_ms(times[1], "end")
+            step_ms = _step_ms(times[2])
+        else:
+            start_ms = end_ms = _time_ms(times[0], "time")
+            step_ms = 0
+        if end_ms < start_ms:
+            raise AskError("bad_data: end timestamp must not be before start time")
+        explain = self._library.engine.explain
+        return _ask(
+            lambda: Answer(plan_members(explain(query, start_ms, end_ms, step_ms, analyze=analyze)))
+        )
 
     def series(self, selectors: Sequence[str], start: str, end: str) -> Answer:
         """Answer with the label sets of series."""

@@ -60,6 +60,16 @@ class HttpSource:
         parameters = [("query", query), ("start", start), ("end", end), ("step", step)]
         return self._ask("query_range", parameters)
 
+    def explain(self, query: str, times: Sequence[str], *, analyze: bool) -> Answer:
+        """Ask for the plan of a query: at one time, or at start, end and step."""
+        names = ("start", "end", "step") if len(times) == 3 else ("time",)
+        parameters = [(name, text) for name, text in zip(names, times, strict=True) if text]
+        parameters += [("query", query), ("explain", "analyze" if analyze else "plan")]
+        answer = self._ask("query_range" if len(times) == 3 else "query", parameters)
+        if "nodes" not in answer.data:
+            raise AskError(f"{self._base} explains no queries")
+        return answer
+
     def series(self, selectors: Sequence[str], start: str, end: str) -> Answer:
         """Ask for the series that satisfy any of the selectors."""
         return self._ask("series", _range(start, end) + _match(selectors))

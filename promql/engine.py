@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING
 from promql.annotations import Annotations
 from promql.context import Budget, go_on
 from promql.errors import RefusedQueryError
+from promql.evaluate import Evaluator
+from promql.explain import CountingRows, Explainer, Observer
 from promql.parse import parse
 from promql.plan import QueryTimes
-from promql.query_run import Clock, QueryRun
+from promql.query_run import Clock, QueryRun, read_max
 from promql.result import QueryResult, QueryStats
 from promql.result_cache import Known, ResultCache, stands_by_itself
 from promql.rows import RowRunner
@@ -31,6 +33,7 @@ from promql.value_types import value_type
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from promql.explain import Explanation
     from promql.result import MatrixResult, ResultValue
     from promql.syntax import Expr
     from tsdb.interface import ChangeSource, SeriesReader
@@ -125,6 +128,45 @@ class Engine:
         times = self._times(start_ms, end_ms, step_ms, lookback_ms)
         return self._run(query, times, timeout_s, canceled, pause, instant=False)
 
+    def explain(
+        self,
+        query: str,
+        start_ms: int,
+        end_ms: int,
+        step_ms: int,
+        *,
+        analyze: bool = False,
+        timeout_s: float | None = None,
+        lookback_ms: int | None = None,
+        canceled: threading.Event | None = None,
+        pause: Callable[[], None] = go_on,
+    ) -> Explanation:
+        """Return how a query is answered; `step_ms` 0 is an instant query at `start_ms`.
+
+        With `analyze` it is answered as well, without steps that are known, and the plan says what
+        each part came to. Raises the QueryErrors of `errors.py`.
+        """
+        instant = step_ms == 0
+        times = self._times(start_ms, end_ms, step_ms, lookback_ms)
+        expr = self._expression(query, instant=instant)
+        observer, stats = None, None
+        if analyze:
+            observer = Observer()
+            stats = self._run(
+                query, times, timeout_s, canceled, pause, instant=instant, observer=observer
+            ).stats
+        return Explainer(
+            self._reader,
+            expr,
+            query,
+            times,
+            self.options.features,
+            keeps_steps=not instant
+            and self.result_cache is not None
+            and self._parsed.steps_stand_alone(query, expr),
+            read_max=read_max(self.options.samples_max),
+        ).explain(observer, stats)
+
     def _times(
         self, start_ms: int, end_ms: int, step_ms: int, lookback_ms: int | None
     ) -> QueryTimes:
@@ -145,6 +187,7 @@ class Engine:
         pause: Callable[[], None],
         *,
         instant: bool,
+        observer: Observer | None = None,
     ) -> QueryResult:
         clock = Clock()
         options = self.options
@@ -153,14 +196,7 @@ class Engine:
         budget = Budget(
             options.samples_max, time.monotonic() + limit_s, canceled or threading.Event(), pause
         )
-        expr = self._parsed.get(query)
-        kind = value_type(expr)
-        if not instant and kind not in (ValueType.SCALAR, ValueType.VECTOR):
-            raise RefusedQueryError(
-                f'invalid expression type "{kind.value}" for range query, '
-                "must be Scalar or instant Vector",
-                query,
-            )
+        expr = self._expression(query, instant=instant)
         parse_s = clock.lap()
         annotations = Annotations(query)
         run = QueryRun(
@@ -173,15 +209,17 @@ class Engine:
             features=options.features,
             annotations=annotations,
             budget=budget,
-            rows=self._rows,
+            rows=self._rows if observer is None else CountingRows(self._rows, observer),
+            evaluator=Evaluator if observer is None else observer.evaluator,
         )
         value: ResultValue
+        cache = None if observer is not None else self.result_cache
         if instant:
             value = run.instant()
-        elif self.result_cache is None or not self._parsed.steps_stand_alone(query, expr):
+        elif cache is None or not self._parsed.steps_stand_alone(query, expr):
             value = run.range()
         else:
-            value = self._with_known_steps(self.result_cache, query, times, run, annotations)
+            value = self._with_known_steps(cache, query, times, run, annotations)
         run_s = clock.lap()
         stats = QueryStats(
             parse_s=parse_s,
@@ -197,6 +235,17 @@ class Engine:
             step_ms=times.step_ms,
         )
         return QueryResult(value, annotations.warnings, annotations.infos, stats)
+
+    def _expression(self, query: str, *, instant: bool) -> Expr:
+        expr = self._parsed.get(query)
+        kind = value_type(expr)
+        if not instant and kind not in (ValueType.SCALAR, ValueType.VECTOR):
+            raise RefusedQueryError(
+                f'invalid expression type "{kind.value}" for range query, '
+                "must be Scalar or instant Vector",
+                query,
+            )
+        return expr
 
     def _with_known_steps(
         self,

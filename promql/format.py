@@ -86,6 +86,30 @@ def prettify(expr: Expr) -> str:
     return "".join(written)
 
 
+def headline(expr: Expr) -> str:
+    """Write what an expression is without its operands, as a plan names it.
+
+    >>> from promql.parse import parse
+    >>> headline(parse("sum by (e) (rate(a[5m]))")), headline(parse("a / on (b) c"))
+    ('sum by (e)', '/ on (b)')
+    """
+    match expr:
+        case Call(func=func):
+            return func
+        case Aggregation():
+            return _aggregation_head(expr).rstrip()
+        case Binary():
+            return _operator(expr)
+        case Unary(op=op):
+            return op
+        case Subquery():
+            return _subquery_suffix(expr)
+        case Paren():
+            return "()"
+        case _:
+            return format_expr(expr)
+
+
 def _widths(expr: Expr) -> dict[int, int]:
     """Return the length in bytes of every node written on one line, by id."""
     widths: dict[int, int] = {}

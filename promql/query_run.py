@@ -29,11 +29,13 @@ from promql.windows import Samples, samples_per_step
 from tsdb import errors as storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy.typing as npt
 
     from promql.annotations import Annotations
     from promql.context import Budget
-    from promql.plan import QueryTimes
+    from promql.plan import Plan, QueryTimes
     from promql.result import ResultValue
     from promql.result_cache import Known
     from promql.rows import RowRunner
@@ -82,6 +84,7 @@ class QueryRun:
         annotations: Annotations,
         budget: Budget,
         rows: RowRunner,
+        evaluator: Callable[[Plan, Sequence[Samples]], Evaluator] = Evaluator,
     ) -> None:
         self._reader, self._expr, self._query, self._times = reader, expr, query, times
         self._samples_max, self._delayed, self._features = (
@@ -90,6 +93,7 @@ class QueryRun:
             features,
         )
         self._annotations, self._budget, self._rows = annotations, budget, rows
+        self._evaluator = evaluator
         self.cost = Cost()
 
     def instant(self) -> ResultValue:
@@ -154,7 +158,7 @@ class QueryRun:
             rows=self._rows,
         )
         budget.check()
-        operand = Evaluator(plan, selected).operand(self._expr, ctx)
+        operand = self._evaluator(plan, selected).operand(self._expr, ctx)
         if isinstance(operand, Windows):
             # Inside a query one series' window at a time is held; as the answer all are.
             budget.settle(0, int(samples_per_step(operand).sum()))
@@ -169,7 +173,7 @@ class QueryRun:
         if not selections:
             return [], QuerySymbols(None)
         try:
-            batches = self._reader.select(selections, samples_max=self._read_max())
+            batches = self._reader.select(selections, samples_max=read_max(self._samples_max))
         except storage_errors.TooManySamplesError as error:
             raise _ReadTooMuchError from error
         except storage_errors.StorageError as error:
@@ -183,14 +187,15 @@ class QueryRun:
             for batch in batches
         ], symbols
 
-    def _read_max(self) -> int:
-        """Return how many stored samples may be read at once.
 
-        Prometheus counts what it holds while it evaluates, not what it reads on the way. Here all
-        is read first: a sample costs 8 bytes, a point of Prometheus' limit 16, so twice the limit
-        is the same memory; and a million samples are not worth a refusal.
-        """
-        return max(2 * self._samples_max, 1_000_000)
+def read_max(samples_max: int) -> int:
+    """Return how many stored samples a query of a limit may read at once.
+
+    Prometheus counts what it holds while it evaluates, not what it reads on the way. Here all is
+    read first: a sample costs 8 bytes, a point of Prometheus' limit 16, so twice the limit is the
+    same memory; and a million samples are not worth a refusal.
+    """
+    return max(2 * samples_max, 1_000_000)
 
 
 class _ReadTooMuchError(TooManySamplesError):

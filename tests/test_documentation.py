@@ -16,6 +16,7 @@ COMMAND_WORDS = (
     "serve",
     "query instant",
     "query range",
+    "query explain",
     "query series",
     "query labels",
     "check config",

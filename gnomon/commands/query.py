@@ -1,10 +1,11 @@
-"""`gnomon query instant|range|series|labels`: ask a server, or a data directory by itself.
+"""`gnomon query instant|range|explain|series|labels`: ask a server, or a data directory by itself.
 
 Results go to stdout, warnings and errors to stderr; the exit code is 1 where there is no answer.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,10 @@ class Source(Protocol):
 
     def range(self, query: str, start: str, end: str, step: str) -> Answer:
         """Ask a query at every step."""
+        ...
+
+    def explain(self, query: str, times: Sequence[str], *, analyze: bool) -> Answer:
+        """Ask for the plan of a query: at one time, or at start, end and step."""
         ...
 
     def series(self, selectors: Sequence[str], start: str, end: str) -> Answer:
@@ -90,6 +95,11 @@ def _parser() -> Parser:
     ranged = what.add_parser("range", parents=[common, spans], help="a query at every step")
     ranged.add_argument("expr")
     ranged.add_argument("--step", default="", help="seconds or a duration (default 1/250)")
+    explain = what.add_parser("explain", parents=[common, spans], help="how a query is answered")
+    explain.add_argument("expr")
+    explain.add_argument("--time", default="", help="of an instant query (default now)")
+    explain.add_argument("--step", default="", help="of a range query, as are --start and --end")
+    explain.add_argument("--analyze", action="store_true", help="run it, and tell what it came to")
     series = what.add_parser("series", parents=[common, spans], help="label sets of series")
     series.add_argument("match", nargs="+", help="a selector; any of them will do")
     labels = what.add_parser("labels", parents=[common, spans], help="label names, or values")
@@ -121,6 +131,12 @@ def _ask(source: Source, options: argparse.Namespace) -> tuple[Answer, str]:
         start, end, step = _span(options.start, options.end, options.step)
         answer = source.range(options.expr, start, end, step)
         return answer, render_result(answer.data, style)
+    if options.what == "explain":
+        times: tuple[str, ...] = (options.time,)
+        if options.start or options.end or options.step:
+            times = _span(options.start, options.end, options.step)
+        answer = source.explain(options.expr, times, analyze=options.analyze)
+        return answer, json.dumps(answer.data) if style == "json" else answer.data["text"]
     if options.what == "series":
         answer = source.series(options.match, options.start, options.end)
         return answer, render_label_sets(answer.data, style)

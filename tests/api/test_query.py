@@ -522,3 +522,30 @@ def test_random_bytes_never_fail_the_server(api, parts):
     ]  # fmt: skip
     for reply in api.ask_all(requests):
         assert reply.status < 500 or reply.status == 503, reply.text
+
+
+def test_a_query_is_explained_instead_of_answered(loaded):
+    plan = loaded.ask("GET", f"{QUERY}?query=sum(up)&time=1.5&explain=plan").json["data"]
+    assert [node["text"] for node in plan["nodes"]] == ["sum", "up"]
+    assert plan["nodes"][0]["measured"] is None
+    assert plan["text"].startswith("steps  one, at 1970-01-01T00:00:01.500Z\n")
+    asked = "query=up&start=1&end=61&step=30&explain=analyze"
+    told = loaded.ask("GET", f"{RANGE}?{asked}").json["data"]
+    assert (told["steps"], told["parts"]) == (3, 1)
+    assert told["nodes"][0]["measured"]["points"] == 6
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ("query=up&explain=x", 'invalid parameter "explain": "x" is neither plan nor analyze'),
+        (
+            "query=up%2B&explain=plan",
+            'invalid parameter "query": 1:4: parse error: unexpected end of input',
+        ),
+    ],
+)
+def test_explanations_that_cannot_be(loaded, asked, error):
+    found = loaded.ask("GET", f"{QUERY}?{asked}")
+    assert (found.status, found.json["errorType"]) == (400, "bad_data")
+    assert found.json["error"] == error

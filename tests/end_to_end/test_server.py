@@ -191,6 +191,12 @@ def test_the_command_line_asks_a_server_and_its_data(server, tmp_path):
             f"written,{at_s},1.5",
             f"written,{at_s + 5},+Inf",
         ]
+        plan = gnomon("query", "explain", "sum(written)", *span, *where).stdout
+        assert plan.startswith("steps  2 of 5s, ")
+        assert plan.endswith("\n\nsum\n  written  [of read #0]\n")
+        wanted = ("sum(written)", "--time", at_s, "--analyze", "-o", "json")
+        plan = json.loads(gnomon("query", "explain", *wanted, *where).stdout)
+        assert plan["reads"][0]["read"] == {"series": 1, "samples": 1}
         assert gnomon("query", "series", "written", *where).stdout == "written\n"
         assert gnomon("query", "labels", *where).stdout == "__name__\n"
         assert gnomon("query", "labels", "__name__", *where).stdout == "written\n"
