@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsdb.array_file import ArrayFile, ArrayWriter
 from tsdb.errors import CorruptFileError
+from tsdb.head_packing import pack, unpack
 from tsdb.head_pages import check_pages
 from tsdb.head_saving import copy_slots, restore, save_rest, save_series
 from tsdb.head_slots import OpenSamples
@@ -41,9 +43,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SNAPSHOT_FILE = "snapshot"
-_LAYOUT = [5, SLAB, SEGMENT_WORDS, STATE_SIZE]
+_LAYOUT = [6, SLAB, SEGMENT_WORDS, STATE_SIZE]
 """Raise the first number when the meaning of anything saved changes."""
 _UNSIGNED = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
+_VALUES = ".bits"
+"""How the names of arrays of values end."""
 _SLOTS_AT_ONCE = 4096
 """Slots copied under the lock: a megabyte, some tenths of a millisecond."""
 _CHUNKS_RESIDENT = 16
@@ -101,15 +105,16 @@ class _Contents:
     def __init__(self, out: ArrayWriter) -> None:
         self._out = out
         self._plain: dict[str, Any] = {}
-        self._shapes: dict[str, tuple[str, list[int]]] = {}
+        self._shapes: dict[str, tuple[str, list[int], str]] = {}
 
     def add_all(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if isinstance(value, np.ndarray):
                 # Array files know few types; the true ones are noted beside.
                 flat = np.ascontiguousarray(value).reshape(-1)
-                self._out.add(f"a{len(self._shapes)}", flat.view(_UNSIGNED[flat.itemsize]))
-                self._shapes[name] = (value.dtype.str, list(value.shape))
+                packing, kept = pack(flat, values=name.endswith(_VALUES))
+                self._out.add(f"a{len(self._shapes)}", kept.view(_UNSIGNED[kept.itemsize]))
+                self._shapes[name] = (value.dtype.str, list(value.shape), packing)
             else:
                 self._plain[name] = value
 
@@ -124,18 +129,19 @@ class _Saved:
     """What a file of `_Contents` holds, by name. Raises `CorruptFileError`, OSError, ValueError."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = ArrayFile(path)
         self._file.verify()
         facts = json.loads(self._file.array("facts").tobytes())
         self._plain: dict[str, Any] = facts["plain"]
         self._arrays = {
-            name: (f"a{number}", np.dtype(kind), shape)
-            for number, (name, (kind, shape)) in enumerate(facts["arrays"].items())
+            name: (f"a{number}", np.dtype(kind), shape, packing)
+            for number, (name, (kind, shape, packing)) in enumerate(facts["arrays"].items())
         }
 
     @property
     def values(self) -> dict[str, Any]:
-        """All but what there is of each slot; arrays are views of the file."""
+        """All but what there is of each slot; arrays may be views of the file."""
         arrays = {name: self._array(name) for name in self._arrays if not name.startswith("slots.")}
         return {**self._plain, **arrays}
 
@@ -154,9 +160,9 @@ class _Saved:
                 self._file.let_go()
 
     def _array(self, name: str) -> Array:
-        place, kind, shape = self._arrays[name]
-        array: Array = self._file.array(place).view(kind).reshape(shape)
-        return array
+        place, kind, shape, packing = self._arrays[name]
+        kept = self._file.array(place)
+        return unpack(kept, packing, kind, math.prod(shape), self._path).reshape(shape)
 
 
 def read_snapshot(head: Head, directory: Path, wal_directory: Path) -> int | None:

@@ -493,3 +493,21 @@ def copy_spans(data: Bytes, spans: Slots, out: Bytes) -> None:
             for i in range(spans[k, 2 * part], spans[k, 2 * part + 1]):
                 out[at] = data[i]
                 at += 1
+
+
+@kernel(_i64(_in(_u64), _u8[::1]))
+def encode_values(words: Words, out: Bytes) -> Int:
+    """Write values, each against the one before it, but the first; return the bytes.
+
+    `out` needs nine bytes for each that is written, and eight more.
+    """
+    floats = words.view(np.float64)
+    return _put_values(floats[1:], words[1:], floats[:-1], words[:-1], out, 0)
+
+
+@kernel(_i64(_in(_u8), _u64[::1]))
+def decode_values(data: Bytes, words: Words) -> Int:
+    """Read back what `encode_values` wrote, behind the first word; return the bytes, or -1."""
+    # Base and values are the same memory: each is there by the time the next one is read.
+    floats = words.view(np.float64)
+    return _get_values(data, 0, floats[:-1], words[:-1], floats[1:], words[1:])
