@@ -38,6 +38,9 @@ HANDSHAKE_S_MAX = 60.0
 STALL_S_MAX = 60.0
 """How long a client may leave a reply unread without taking a byte of it."""
 
+LEAVE_S_MAX = 2.0
+"""How long the same may take, and a request to come in, when the server stops."""
+
 SWEEP_S_MAX = 1.0
 PAUSE_S = 0.5
 """How long to wait when the process is out of file descriptors."""
@@ -143,6 +146,10 @@ class Connection(RequestHandler):
             self._state, self._since = state, now_s
         return now_s - self._since >= limit_s
 
+    def wait_anew(self) -> None:
+        """Count the time that the peer lets us wait from now on."""
+        self._state = None
+
     def abort(self) -> None:
         """End it without waiting for the peer."""
         if self._wire is not None:
@@ -152,7 +159,7 @@ class Connection(RequestHandler):
 class Connections:
     """All connections of a server, over all its sites. Used from one event loop.
 
-    `close` ends the sweep; the connections themselves are ended by the runner's cleanup.
+    The connections that `close` leaves are ended by the runner's cleanup, and the sweep with them.
     """
 
     def __init__(
@@ -222,12 +229,19 @@ class Connections:
             resume()
 
     def close(self) -> None:
-        """Break off handshakes and stop looking."""
+        """Break off handshakes; the server stops, so who is slow has seconds from now on."""
         for task in self._serving:
             task.cancel()
+        shortest = min(LEAVE_S_MAX, self._stall_s)
+        self._stall_s = shortest
+        self._read_timeout_s = (
+            min(shortest, self._read_timeout_s) if self._read_timeout_s > 0 else shortest
+        )
+        for connection in self._open:
+            connection.wait_anew()
         if self._sweeping is not None:
             self._sweeping.cancel()
-            self._sweeping = None
+            self._sweep()
 
     @property
     def _sweep_s(self) -> float:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from api.listening import Connections, Site
+from api.parts import PARTS
 from api.routes import RUNNER_OPTIONS, make_app
 from discovery.kubernetes.watches import Watches
 from gnomon import auto_reload, wiring
@@ -39,6 +40,7 @@ from gnomon.web_access import WebAccess
 from tsdb.errors import StorageError
 
 if TYPE_CHECKING:
+    from api.gate import Gate
     from gnomon.config.model import Config
     from gnomon.flags import ServeOptions
     from tsdb.early_reads import EarlyReads
@@ -54,6 +56,9 @@ WATCH_LINGER_S = 10.0
 
 DRAIN_S = 10.0
 """How long a stop waits for requests that run; then their queries are cancelled."""
+
+_GIVE_UP_S = 5.0
+"""How long it waits then for their answers to leave."""
 
 
 class Server:
@@ -103,7 +108,7 @@ class Server:
         if options.agent:
             refuse_queries(app, wiring.api_options(options, {}).route_prefix)
         view.attach(app)
-        runner = web.AppRunner(app, shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
+        runner = web.AppRunner(app, shutdown_timeout=DRAIN_S + _GIVE_UP_S, **RUNNER_OPTIONS)
         self._watch_signals()
         config_digest = auto_reload.digest(options.config_file, self._config)
         code = 1
@@ -326,7 +331,9 @@ class Server:
         _log.info("Stopping requests...")
         if self._state.connections is not None:
             self._state.connections.close()
+        cancelling = asyncio.create_task(_cancel_late(runner.app[PARTS].gate))
         await runner.cleanup()
+        cancelling.cancel()
 
     async def _close_storage(self) -> None:
         if self._state.forwarder is not None:
@@ -336,6 +343,14 @@ class Server:
             _log.info("Closing storage...")
             await asyncio.to_thread(self._state.database.close)
         _log.info("See you next time!")
+
+
+async def _cancel_late(gate: Gate) -> None:
+    """Cancel the queries that still run, and those that begin, once the time to drain is over."""
+    await asyncio.sleep(DRAIN_S)
+    while True:
+        gate.cancel_all()
+        await asyncio.sleep(0.1)
 
 
 def _tell_warnings(config: Config) -> None:
