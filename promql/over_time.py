@@ -32,6 +32,7 @@ from promql.over_time_kernels import (
     reduce_windows,
     smooth_windows,
 )
+from promql.steady_kernels import total_windows
 from promql.windows import (
     RangeKernel,
     cells,
@@ -39,6 +40,7 @@ from promql.windows import (
     run_kernel,
     run_windows,
     samples_per_step,
+    steady_steps,
     window_result,
 )
 
@@ -76,10 +78,33 @@ def _reduction_kernel(reduction: int) -> RangeKernel:
 
         return work
 
-    def all_samples(view: Windows) -> int:
-        return cells(view) + int(samples_per_step(view).sum())
+    return RangeKernel(fill, cells if reduction in _ONE_LOOK else _all_samples)
 
-    return RangeKernel(fill, cells if reduction in _ONE_LOOK else all_samples)
+
+def _total_kernel(*, average: bool) -> RangeKernel:
+    def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        steady = steady_steps(view)
+
+        def work(rows: slice, out: Floats, present: Mask) -> None:
+            total_windows(
+                view.values,
+                view.value_start[rows],
+                view.window_of[rows],
+                view.first,
+                view.stop,
+                steady,
+                average,
+                out,
+                present,
+            )
+
+        return work
+
+    return RangeKernel(fill, _all_samples)
+
+
+def _all_samples(view: Windows) -> int:
+    return cells(view) + int(samples_per_step(view).sum())
 
 
 def _reduction(
@@ -284,7 +309,13 @@ KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
 """Functions whose results have the name of the metric still."""
 
 KERNELS: dict[str, RangeKernel] = {
-    **{name: _reduction_kernel(reduction) for name, reduction in _REDUCTIONS.items()},
+    **{
+        name: _reduction_kernel(reduction)
+        for name, reduction in _REDUCTIONS.items()
+        if reduction not in (SUM, AVG)
+    },
+    "sum_over_time": _total_kernel(average=False),
+    "avg_over_time": _total_kernel(average=True),
     "min_over_time": _extreme_kernel(MIN),
     "max_over_time": _extreme_kernel(MAX),
     "ts_of_min_over_time": _extreme_kernel(MIN, as_time=True),

@@ -33,8 +33,9 @@ COUNT, PRESENT, FIRST, LAST = 4, 5, 6, 7
 MIN, MAX = 0, 1
 
 
-@kernel(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
-def _sum(values: Floats, low: int, high: int) -> float:
+@helper(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
+def sum_of(values: Floats, low: int, high: int) -> float:
+    """Return the compensated sum of values[low:high]."""
     total, lost = 0.0, 0.0
     for i in range(low, high):
         total, lost = compensated_add(values[i], total, lost)
@@ -42,8 +43,8 @@ def _sum(values: Floats, low: int, high: int) -> float:
 
 
 @helper(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
-def _average(values: Floats, low: int, high: int) -> float:
-    """Sum and divide; once the sum overflows, go on with a running mean."""
+def average_of(values: Floats, low: int, high: int) -> float:
+    """Return the mean of values[low:high]: a sum; once it overflows, a running mean."""
     total, lost = values[low], 0.0
     mean = 0.0
     running = False
@@ -96,7 +97,7 @@ def reduce_windows(
     out: Floats,
     present: Mask,
 ) -> None:
-    """Write one of SUM ... LAST of each window; absent where a window is empty."""
+    """Write one of STDVAR ... LAST of each window; absent where a window is empty."""
     for s in range(value_start.size):
         base, w = value_start[s], window_of[s]
         for t in range(first.shape[1]):
@@ -104,11 +105,7 @@ def reduce_windows(
             present[s, t] = high > low
             if high <= low:
                 continue
-            if reduction == SUM:
-                out[s, t] = _sum(values, low, high)
-            elif reduction == AVG:
-                out[s, t] = _average(values, low, high)
-            elif reduction == STDVAR:
+            if reduction == STDVAR:
                 out[s, t] = _variance(values, low, high)
             elif reduction == STDDEV:
                 out[s, t] = np.sqrt(_variance(values, low, high))
@@ -189,41 +186,71 @@ def extreme_windows(
                 out[s, t] = values[base + queue[head]]
 
 
-@kernel(
-    types.float64(types.float64, types.float64[::1], types.int64),
+@helper(types.int64(types.float64[::1], types.int64, types.float64))
+def _place_of(ordered: Floats, count: int, value: float) -> int:
+    """Return how many of the first `count` values, which rise, are less than `value`."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if ordered[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@helper(types.int64(types.float64[::1], types.int64, types.float64))
+def _put(ordered: Floats, count: int, value: float) -> int:
+    """Put a number among `count` that rise; return how many there are now."""
+    place = _place_of(ordered, count, value)
+    for i in range(count, place, -1):
+        ordered[i] = ordered[i - 1]
+    ordered[place] = value
+    return count + 1
+
+
+@helper(types.int64(types.float64[::1], types.int64, types.float64))
+def _take(ordered: Floats, count: int, value: float) -> int:
+    """Take a number from `count` that rise, of which it is one; return how many are left."""
+    place = _place_of(ordered, count, value)
+    if value == 0.0:  # the one of its sign, of which there is one
+        while np.signbit(ordered[place]) != np.signbit(value):
+            place += 1
+    for i in range(place, count - 1):
+        ordered[i] = ordered[i + 1]
+    return count - 1
+
+
+@helper(types.void(types.float64[::1], types.int64))
+def _sort(values: Floats, count: int) -> None:
+    """Sort the first `count` values, numbers all."""
+    if count > 32:
+        values[:count].sort()
+        return
+    for i in range(1, count):
+        value = values[i]
+        j = i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+
+
+@helper(
+    types.float64(types.float64, types.float64[::1], types.int64, types.int64),
     error_model="numpy",
 )
-def _quantile(q: float, ordered: Floats, count: int) -> float:
-    """Return the q-quantile, 0 <= q <= 1, of values sorted with NaN first."""
+def _quantile(q: float, ordered: Floats, numbers: int, count: int) -> float:
+    """Return the q-quantile, 0 <= q <= 1, of `count` values: NaN, then `numbers` that rise."""
+    nans = count - numbers
     rank = q * (count - 1.0)
     floor = np.floor(rank)
-    low = max(0.0, floor)
-    high = min(count - 1.0, low + 1.0)
+    low = max(0, int(floor))
+    high = min(count - 1, low + 1)
     weight = rank - floor
-    return float(ordered[int(low)] * (1.0 - weight) + ordered[int(high)] * weight)
-
-
-@helper(types.void(types.float64[::1], types.int64), error_model="numpy")
-def _sort_nan_first(values: Floats, count: int) -> None:
-    """Sort the first `count` values, all NaN before all numbers."""
-    numbers = count
-    at = 0
-    for i in range(count):  # NaN to the front
-        if np.isnan(values[i]):
-            values[i], values[at] = values[at], values[i]
-            at += 1
-            numbers -= 1
-    rest = values[at:count]
-    if numbers <= 32:
-        for i in range(1, numbers):
-            value = rest[i]
-            j = i
-            while j > 0 and rest[j - 1] > value:
-                rest[j] = rest[j - 1]
-                j -= 1
-            rest[j] = value
-    else:
-        rest.sort()
+    below = np.nan if low < nans else ordered[low - nans]
+    above = np.nan if high < nans else ordered[high - nans]
+    return float(below * (1.0 - weight) + above * weight)
 
 
 @kernel(
@@ -249,15 +276,36 @@ def quantile_windows(
     for w in range(first.shape[0]):
         for t in range(first.shape[1]):
             longest = max(longest, stop[w, t] - first[w, t])
-    ordered = np.empty(longest, dtype=np.float64)
+    ordered = np.empty(longest + 1, dtype=np.float64)
+    away = np.empty(longest, dtype=np.float64)
     for s in range(value_start.size):
         base, w = value_start[s], window_of[s]
+        # Invariant: the numbers among values[begin:end] are ordered[:numbers], which rise.
+        numbers = 0
+        begin = base
+        end = base
         for t in range(first.shape[1]):
             low, high = base + first[w, t], base + stop[w, t]
             count = high - low
             present[s, t] = count > 0
             if count <= 0:
                 continue
+            # Where much is new, sorting all costs less than putting each to its place.
+            if low >= end or 4 * (high - end + low - begin) > count:
+                numbers = 0
+                for i in range(low, high):
+                    if not np.isnan(values[i]):
+                        ordered[numbers] = values[i]
+                        numbers += 1
+                _sort(ordered, numbers)
+            else:
+                for i in range(begin, low):
+                    if not np.isnan(values[i]):
+                        numbers = _take(ordered, numbers, values[i])
+                for i in range(end, high):
+                    if not np.isnan(values[i]):
+                        numbers = _put(ordered, numbers, values[i])
+            begin, end = low, high
             q = quantiles[t]
             if np.isnan(q):
                 out[s, t] = np.nan
@@ -266,14 +314,16 @@ def quantile_windows(
             elif q > 1:
                 out[s, t] = np.inf
             else:
-                ordered[:count] = values[low:high]
-                _sort_nan_first(ordered, count)
-                out[s, t] = _quantile(q, ordered, count)
+                out[s, t] = _quantile(q, ordered, numbers, count)
                 if deviation:
-                    for i in range(count):
-                        ordered[i] = abs(values[low + i] - out[s, t])
-                    _sort_nan_first(ordered, count)
-                    out[s, t] = _quantile(q, ordered, count)
+                    known = 0
+                    for i in range(low, high):
+                        distance = abs(values[i] - out[s, t])
+                        if not np.isnan(distance):
+                            away[known] = distance
+                            known += 1
+                    _sort(away, known)
+                    out[s, t] = _quantile(q, away, known, count)
 
 
 @kernel(

@@ -19,11 +19,11 @@ from promql.rate_kernels import (
     count_steps,
     extrapolated_change,
     last_change,
-    regress,
 )
 from promql.rate_lines import along_lines
 from promql.start_time_kernels import RESET, started_change
 from promql.start_times import note_overlaps
+from promql.steady_kernels import regress_regular, regular_windows
 from promql.syntax import argument_place
 from promql.windows import (
     RangeKernel,
@@ -32,6 +32,7 @@ from promql.windows import (
     run_kernel,
     run_windows,
     samples_per_step,
+    steady_steps,
     window_result,
 )
 from tsdb.interface import METRIC_NAME
@@ -308,8 +309,15 @@ def _regression(node: Call, view: Windows, ahead: Floats | None, ctx: EvalContex
     note_ignored(view, node, ctx)
     ahead_s = np.zeros(ctx.step_count) if ahead is None else ahead
 
+    run_start = np.zeros(view.first.shape[0], dtype=np.int64)
+    run_start[view.window_of] = view.time_start
+    now_ms = ctx.steps_ms if ahead is not None else np.zeros(0, dtype=np.int64)
+    regular = np.empty(view.first.shape, dtype=np.int32)
+    steady = steady_steps(view)
+    regular_windows(view.times, run_start, view.first, view.stop, now_ms, steady, regular)
+
     def kernel(rows: slice, out: Floats, present: Mask) -> None:
-        regress(
+        regress_regular(
             view.times,
             view.time_start[rows],
             view.values,
@@ -320,6 +328,7 @@ def _regression(node: Call, view: Windows, ahead: Floats | None, ctx: EvalContex
             ctx.steps_ms,
             ahead_s,
             ahead is not None,
+            regular,
             out,
             present,
         )

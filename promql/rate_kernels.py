@@ -292,61 +292,37 @@ def compensated_add(addend: float, total: float, lost: float) -> tuple[float, fl
     return new, lost
 
 
-@kernel(types.void(*_WINDOWS, _INTS, _FLOATS, types.boolean, _OUT, _PRESENT))
-def regress(
-    times: Ints,
-    time_start: Ints,
-    values: Floats,
-    value_start: Ints,
-    window_of: Ints,
-    first: Offsets,
-    stop: Offsets,
-    now_ms: Ints,
-    ahead_s: Floats,
-    predict: bool,
-    out: Floats,
-    present: Mask,
-) -> None:
-    """Write the slope of the least-squares line (deriv), or the line's value ahead of now.
-
-    Shapes: `now_ms` int64[T], `ahead_s` float64[T]; both unused for the slope.
-    """
-    for s in range(value_start.size):
-        base, time_base, w = value_start[s], time_start[s], window_of[s]
-        for t in range(first.shape[1]):
-            low, high = first[w, t], stop[w, t]
-            if high - low < 2:
-                present[s, t] = False
-                continue
-            # An origin near the values: with one at the epoch the squares lose all digits.
-            origin = now_ms[t] if predict else times[time_base + low]
-            first_value = values[base + low]
-            constant = True
-            n = 0.0
-            sum_x, lost_x = 0.0, 0.0
-            sum_y, lost_y = 0.0, 0.0
-            sum_xy, lost_xy = 0.0, 0.0
-            sum_xx, lost_xx = 0.0, 0.0
-            for i in range(low, high):
-                y = values[base + i]
-                if i > low and y != first_value:
-                    constant = False
-                n += 1.0
-                x = (times[time_base + i] - origin) / 1000.0
-                sum_x, lost_x = compensated_add(x, sum_x, lost_x)
-                sum_y, lost_y = compensated_add(y, sum_y, lost_y)
-                sum_xy, lost_xy = compensated_add(x * y, sum_xy, lost_xy)
-                sum_xx, lost_xx = compensated_add(x * x, sum_xx, lost_xx)
-            if constant:
-                slope, intercept = 0.0, first_value
-                if np.isinf(first_value):
-                    slope, intercept = np.nan, np.nan
-            else:
-                sum_x += lost_x
-                sum_y += lost_y
-                sum_xy += lost_xy
-                sum_xx += lost_xx
-                slope = (sum_xy - sum_x * sum_y / n) / (sum_xx - sum_x * sum_x / n)
-                intercept = sum_y / n - slope * sum_x / n
-            out[s, t] = slope * ahead_s[t] + intercept if predict else slope
-            present[s, t] = True
+@helper(types.float64(_INTS, _FLOATS, types.int64, types.float64, types.boolean))
+def line_of(times: Ints, values: Floats, now_ms: int, ahead_s: float, predict: bool) -> float:
+    """Return the slope of the least-squares line through samples, or its value ahead of now."""
+    # An origin near the values: with one at the epoch the squares lose all digits.
+    origin = now_ms if predict else times[0]
+    first_value = values[0]
+    constant = True
+    n = 0.0
+    sum_x, lost_x = 0.0, 0.0
+    sum_y, lost_y = 0.0, 0.0
+    sum_xy, lost_xy = 0.0, 0.0
+    sum_xx, lost_xx = 0.0, 0.0
+    for i in range(values.size):
+        y = values[i]
+        if i > 0 and y != first_value:
+            constant = False
+        n += 1.0
+        x = (times[i] - origin) / 1000.0
+        sum_x, lost_x = compensated_add(x, sum_x, lost_x)
+        sum_y, lost_y = compensated_add(y, sum_y, lost_y)
+        sum_xy, lost_xy = compensated_add(x * y, sum_xy, lost_xy)
+        sum_xx, lost_xx = compensated_add(x * x, sum_xx, lost_xx)
+    if constant:
+        slope, intercept = 0.0, first_value
+        if np.isinf(first_value):
+            slope, intercept = np.nan, np.nan
+    else:
+        sum_x += lost_x
+        sum_y += lost_y
+        sum_xy += lost_xy
+        sum_xx += lost_xx
+        slope = (sum_xy - sum_x * sum_y / n) / (sum_xx - sum_x * sum_x / n)
+        intercept = sum_y / n - slope * sum_x / n
+    return slope * ahead_s + intercept if predict else slope

@@ -27,6 +27,7 @@ from promql.labels import METADATA_LABELS
 from promql.matrix import Matrix, Windows
 from promql.same_labels import SAME_LABELS
 from promql.start_times import aligned
+from promql.steady_kernels import steady_windows
 from tsdb.large_arrays import large_empty
 from tsdb.staleness import STALE_NAN
 
@@ -320,6 +321,13 @@ def samples_per_step(view: Windows) -> Ints:
 def cells(view: Windows) -> int:
     """Return how many windows there are: what a function costs that looks at each only once."""
     return view.series_count * view.end_ms.size
+
+
+def steady_steps(view: Windows) -> Offsets:
+    """Return for how many steps each window goes on moving by one sample, int32[W, T]."""
+    steady = np.empty(view.first.shape, dtype=np.int32)
+    steady_windows(view.first, view.stop, steady)
+    return steady
 
 
 def run_kernel(kernel: RangeKernel, view: Windows, ctx: EvalContext) -> tuple[Floats, Mask]:

@@ -1,0 +1,293 @@
+"""Compiled loops over windows that move by one sample from step to step, many steps side by side.
+
+From: `over_time.py`, `rate.py`.   To: matrices. Layout of the arguments as in `rate_kernels.py`.
+
+What adds up all samples of a window waits for each sum before it can add the next. Steps do not
+wait for each other: so the sums of many windows take their first samples, then all their second
+ones, and so on. Each window's are still added in their order, and each result has the bits that the
+plain loops give it; sums that are not finite are left to them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import types
+
+from promql.over_time_kernels import average_of, sum_of
+from promql.rate_kernels import line_of
+from tsdb.kernel_compilation import helper, kernel
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Offsets = npt.NDArray[np.int32]
+    Mask = npt.NDArray[np.bool_]
+
+_INTS = types.Array(types.int64, 1, "C", readonly=True)
+_FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+_OFFSETS = types.Array(types.int32, 2, "C", readonly=True)
+_OUT1 = types.float64[::1]
+_OUT = types.float64[:, ::1]
+_PRESENT = types.boolean[:, ::1]
+
+_TOGETHER = 256
+"""Windows that are summed side by side: their sums stay in the processor's nearest cache."""
+
+_FEW = 8
+"""Fewer steps than this gain nothing."""
+
+
+@kernel(types.void(_OFFSETS, _OFFSETS, types.int32[:, ::1]))
+def steady_windows(first: Offsets, stop: Offsets, steady: Offsets) -> None:
+    """Write for how many steps from here on each window is the one before, moved by one sample.
+
+    Shapes: [W, T] each. 0 where a window is empty, 1 where the next is another.
+    """
+    for w in range(first.shape[0]):
+        for t in range(first.shape[1] - 1, -1, -1):
+            steady[w, t] = 1 if stop[w, t] > first[w, t] else 0
+            if steady[w, t] > 0 and t + 1 < first.shape[1]:
+                moved = first[w, t + 1] == first[w, t] + 1 and stop[w, t + 1] == stop[w, t] + 1
+                if moved:
+                    steady[w, t] = steady[w, t + 1] + 1
+
+
+@kernel(types.void(_INTS, _INTS, _OFFSETS, _OFFSETS, _INTS, _OFFSETS, types.int32[:, ::1]))
+def regular_windows(
+    times: Ints,
+    time_start: Ints,
+    first: Offsets,
+    stop: Offsets,
+    now_ms: Ints,
+    steady: Offsets,
+    regular: Offsets,
+) -> None:
+    """Write for how many steps windows are steady and their samples as far from now as before.
+
+    Shapes: `time_start` int64[W], where the times of each row lie; `now_ms` int64[T], or empty:
+    then a window's first sample is what its samples are far from. The rest [W, T].
+    """
+    longest = 0
+    for w in range(first.shape[0]):
+        if first.shape[1] > 0:
+            longest = max(longest, stop[w, first.shape[1] - 1])
+    equal = np.empty(longest + 1, dtype=np.int32)
+    for w in range(first.shape[0]):
+        base = time_start[w]
+        count = stop[w, first.shape[1] - 1] if first.shape[1] > 0 else 0
+        # How many gaps between samples, from this one on, are as long as this.
+        for j in range(count - 2, -1, -1):
+            equal[j] = 1
+            if j + 2 < count:
+                gap = times[base + j + 1] - times[base + j]
+                if times[base + j + 2] - times[base + j + 1] == gap:
+                    equal[j] = equal[j + 1] + 1
+        for t in range(first.shape[1] - 1, -1, -1):
+            regular[w, t] = 1 if steady[w, t] > 0 else 0
+            if steady[w, t] < 2:
+                continue
+            low, high = first[w, t], stop[w, t]
+            gap = times[base + low + 1] - times[base + low]
+            same = equal[low] >= high - low
+            if now_ms.size > 0:
+                same = same and now_ms[t + 1] - now_ms[t] == gap
+            if same:
+                regular[w, t] = regular[w, t + 1] + 1
+
+
+@helper(types.void(_FLOATS, types.int64, _OUT1, _OUT1), error_model="numpy")
+def _add_to_each(values: Floats, count: int, totals: Floats, lost: Floats) -> None:
+    """Add values[k : k + count] to the compensated sum k, for each k."""
+    for k in range(totals.size):
+        totals[k] = 0.0
+        lost[k] = 0.0
+    for i in range(count):
+        row = values[i : i + totals.size]
+        for k in range(totals.size):
+            value, total = row[k], totals[k]
+            new = total + value
+            first = abs(total) >= abs(value)
+            larger = total if first else value
+            smaller = value if first else total
+            lost[k] += (larger - new) + smaller
+            totals[k] = new
+
+
+@helper(types.void(_FLOATS, _FLOATS, _OUT1, _OUT1), error_model="numpy")
+def _add_products_to_each(values: Floats, by: Floats, totals: Floats, lost: Floats) -> None:
+    """Add values[k + i] * by[i] to the compensated sum k, for each i in turn and each k."""
+    for k in range(totals.size):
+        totals[k] = 0.0
+        lost[k] = 0.0
+    for i in range(by.size):
+        row = values[i : i + totals.size]
+        x = by[i]
+        for k in range(totals.size):
+            value, total = x * row[k], totals[k]
+            new = total + value
+            first = abs(total) >= abs(value)
+            larger = total if first else value
+            smaller = value if first else total
+            lost[k] += (larger - new) + smaller
+            totals[k] = new
+
+
+@kernel(
+    types.void(_FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS, _OFFSETS, types.boolean, _OUT, _PRESENT),
+    error_model="numpy",
+)
+def total_windows(
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    steady: Offsets,
+    average: bool,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write the sum or (`average`) the mean of each window; absent where a window is empty.
+
+    Shapes: `steady` [W, T] as `steady_windows` wrote it.
+    """
+    totals = np.empty(_TOGETHER, dtype=np.float64)
+    lost = np.empty(_TOGETHER, dtype=np.float64)
+    for s in range(value_start.size):
+        base, w = value_start[s], window_of[s]
+        t = 0
+        while t < first.shape[1]:
+            low, high = base + first[w, t], base + stop[w, t]
+            together = int(min(steady[w, t], _TOGETHER))
+            if together < _FEW:
+                present[s, t] = high > low
+                if high > low:
+                    total = average_of(values, low, high) if average else sum_of(values, low, high)
+                    out[s, t] = total
+                t += 1
+                continue
+            count = high - low
+            _add_to_each(
+                values[low : high + together - 1], count, totals[:together], lost[:together]
+            )
+            by = float(count) if average else 1.0
+            for k in range(together):
+                present[s, t + k] = True
+                if np.isfinite(totals[k]):
+                    out[s, t + k] = totals[k] / by + lost[k] / by
+                elif average:
+                    out[s, t + k] = average_of(values, low + k, high + k)
+                else:
+                    out[s, t + k] = sum_of(values, low + k, high + k)
+            t += together
+
+
+@kernel(
+    types.void(
+        _INTS,
+        _INTS,
+        _FLOATS,
+        _INTS,
+        _INTS,
+        _OFFSETS,
+        _OFFSETS,
+        _INTS,
+        _FLOATS,
+        types.boolean,
+        _OFFSETS,
+        _OUT,
+        _PRESENT,
+    ),
+    error_model="numpy",
+)
+def regress_regular(
+    times: Ints,
+    time_start: Ints,
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    now_ms: Ints,
+    ahead_s: Floats,
+    predict: bool,
+    regular: Offsets,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write the slope of the least-squares line (deriv), or the line's value ahead of now.
+
+    Shapes: `now_ms` int64[T], `ahead_s` float64[T]; both unused for the slope. `regular` [W, T] as
+    `regular_windows` wrote it. Absent where a window holds fewer than two samples.
+    """
+    longest = 0
+    for w in range(first.shape[0]):
+        for t in range(first.shape[1]):
+            longest = max(longest, stop[w, t] - first[w, t])
+    xs = np.empty(longest, dtype=np.float64)
+    sum_y = np.empty(_TOGETHER, dtype=np.float64)
+    lost_y = np.empty(_TOGETHER, dtype=np.float64)
+    sum_xy = np.empty(_TOGETHER, dtype=np.float64)
+    lost_xy = np.empty(_TOGETHER, dtype=np.float64)
+    for s in range(value_start.size):
+        base, time_base, w = value_start[s], time_start[s], window_of[s]
+        t = 0
+        while t < first.shape[1]:
+            low, high = int(first[w, t]), int(stop[w, t])
+            count = high - low
+            together = int(min(regular[w, t], _TOGETHER))
+            if count < 2 or together < _FEW:
+                present[s, t] = count >= 2
+                if count >= 2:
+                    out[s, t] = line_of(
+                        times[time_base + low : time_base + high],
+                        values[base + low : base + high],
+                        now_ms[t],
+                        ahead_s[t],
+                        predict,
+                    )
+                t += 1
+                continue
+            origin = now_ms[t] if predict else times[time_base + low]
+            for i in range(count):
+                xs[i] = (times[time_base + low + i] - origin) / 1000.0
+            x = xs[:count]
+            _add_to_each(x, count, sum_y[:1], lost_y[:1])
+            sum_x = sum_y[0] + lost_y[0]
+            _add_products_to_each(x, x, sum_xy[:1], lost_xy[:1])
+            sum_xx = sum_xy[0] + lost_xy[0]
+            part = values[base + low : base + high + together - 1]
+            _add_to_each(part, count, sum_y[:together], lost_y[:together])
+            _add_products_to_each(part, x, sum_xy[:together], lost_xy[:together])
+            n = float(count)
+            still = 0
+            for k in range(together):
+                present[s, t + k] = True
+                # Invariant: part[k : still] are equal.
+                still = max(still, k + 1)
+                while still < k + count and part[still] == part[k]:
+                    still += 1
+                if still == k + count:
+                    slope, intercept = 0.0, part[k]
+                    if np.isinf(part[k]):
+                        slope, intercept = np.nan, np.nan
+                elif np.isfinite(sum_y[k]) and np.isfinite(sum_xy[k]):
+                    y = sum_y[k] + lost_y[k]
+                    xy = sum_xy[k] + lost_xy[k]
+                    slope = (xy - sum_x * y / n) / (sum_xx - sum_x * sum_x / n)
+                    intercept = y / n - slope * sum_x / n
+                else:
+                    out[s, t + k] = line_of(
+                        times[time_base + low + k : time_base + high + k],
+                        part[k : k + count],
+                        now_ms[t + k],
+                        ahead_s[t + k],
+                        predict,
+                    )
+                    continue
+                out[s, t + k] = slope * ahead_s[t + k] + intercept if predict else slope
+            t += together

@@ -1,0 +1,168 @@
+"""Windows that move by one sample a step: what is done side by side has the bits of one by one."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promql.over_time_kernels import quantile_windows
+from promql.steady_kernels import (
+    regress_regular,
+    regular_windows,
+    steady_windows,
+    total_windows,
+)
+from tests.promql.window_cases import finite, numbers
+from tests.promql.windows_builder import context, view
+
+SAMPLES = 90
+INTERVAL_MS = 15_000
+
+still = st.integers(-3, 3).map(lambda value: [float(value)] * SAMPLES)
+steps = st.lists(st.sampled_from([0.0, 0.0, 1.0, -0.0]), min_size=SAMPLES, max_size=SAMPLES)
+ordinary = st.lists(finite, min_size=SAMPLES, max_size=SAMPLES)
+anything = st.lists(numbers, min_size=SAMPLES, max_size=SAMPLES)
+lists = st.lists(st.one_of(still, steps, ordinary, anything), min_size=1, max_size=3)
+
+
+@st.composite
+def shared_times(draw):
+    """As regular as scrapes are, but for a few: one is late, one is missing."""
+    times = (np.arange(SAMPLES) * INTERVAL_MS).tolist()
+    times[draw(st.integers(1, SAMPLES - 1))] += draw(st.sampled_from([0, 3]))
+    if draw(st.booleans()):
+        at = draw(st.integers(1, SAMPLES - 2))
+        times[at:] = [time + INTERVAL_MS for time in times[at:]]
+    return times
+
+
+def windows_of(times, values, range_ms, step_ms=INTERVAL_MS):
+    ctx = context(range(0, (SAMPLES + 5) * INTERVAL_MS, step_ms))
+    return view([(times, own) for own in values], ctx, range_ms), ctx
+
+
+def runs_of(windows):
+    steady = np.empty(windows.first.shape, dtype=np.int32)
+    steady_windows(windows.first, windows.stop, steady)
+    return steady
+
+
+def outputs(windows):
+    shape = (windows.series_count, windows.end_ms.size)
+    return np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+
+
+@given(times=shared_times(), values=lists, range_ms=st.sampled_from([15_000, 60_000, 600_000]))
+@settings(deadline=None, max_examples=60)
+def test_totals_are_those_of_windows_one_by_one(times, values, range_ms):
+    windows, _ = windows_of(times, values, range_ms)
+    steady = runs_of(windows)
+    assert steady.max() > 20
+    for average in (False, True):
+        found, expected = outputs(windows), outputs(windows)
+        for runs, (out, present) in ((steady, found), (np.zeros_like(steady), expected)):
+            total_windows(
+                windows.values,
+                windows.value_start,
+                windows.window_of,
+                windows.first,
+                windows.stop,
+                runs,
+                average,
+                out,
+                present,
+            )
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[0], expected[0])
+
+
+@given(times=shared_times(), values=lists, range_ms=st.sampled_from([60_000, 600_000]))
+@settings(deadline=None, max_examples=60)
+def test_lines_are_those_of_windows_one_by_one(times, values, range_ms):
+    windows, ctx = windows_of(times, values, range_ms)
+    ahead_s = np.full(ctx.step_count, 77.5)
+    steady = runs_of(windows)
+    for predict in (False, True):
+        regular = np.empty_like(steady)
+        now_ms = ctx.steps_ms if predict else np.zeros(0, dtype=np.int64)
+        run_start = np.zeros(1, dtype=np.int64)
+        regular_windows(
+            windows.times, run_start, windows.first, windows.stop, now_ms, steady, regular
+        )
+        assert (regular <= steady).all()
+        found, expected = outputs(windows), outputs(windows)
+        for runs, (out, present) in ((regular, found), (np.zeros_like(steady), expected)):
+            with np.errstate(all="ignore"):
+                regress_regular(
+                    windows.times,
+                    windows.time_start,
+                    windows.values,
+                    windows.value_start,
+                    windows.window_of,
+                    windows.first,
+                    windows.stop,
+                    ctx.steps_ms,
+                    ahead_s,
+                    predict,
+                    runs,
+                    out,
+                    present,
+                )
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_steady_and_regular_by_hand():
+    times = [0, 15_000, 30_000, 45_000, 60_003, 75_000, 90_000]
+    windows, ctx = windows_of(times, [[1.0] * 7], 30_000)
+    steady = runs_of(windows)
+    # Two samples in a window from the second step on, until they run out.
+    assert windows.first[0, :8].tolist() == [0, 0, 1, 2, 3, 4, 4, 6]
+    assert steady[0, :8].tolist() == [1, 3, 2, 1, 1, 1, 1, 1]
+    regular = np.empty_like(steady)
+    run_start = np.zeros(1, dtype=np.int64)
+    regular_windows(
+        windows.times, run_start, windows.first, windows.stop, ctx.steps_ms, steady, regular
+    )
+    assert regular[0, :4].tolist() == [1, 3, 2, 1]
+
+
+def plain_quantile(values, q):
+    """NaN ranks lowest."""
+    nans = [value for value in values if np.isnan(value)]
+    ranked = nans + sorted(value for value in values if not np.isnan(value))
+    rank = q * (len(ranked) - 1)
+    low = int(rank)
+    high = min(low + 1, len(ranked) - 1)
+    return ranked[low] * (1 - (rank - low)) + ranked[high] * (rank - low)
+
+
+@given(
+    times=shared_times(),
+    values=lists,
+    range_ms=st.sampled_from([60_000, 600_000, 900_000]),
+    step_ms=st.sampled_from([5_000, 15_000, 60_000]),
+    q=st.sampled_from([0.0, 0.3, 0.5, 0.99, 1.0]),
+)
+@settings(deadline=None, max_examples=60)
+def test_quantiles_of_windows_that_slide(times, values, range_ms, step_ms, q):
+    windows, ctx = windows_of(times, values, range_ms, step_ms)
+    out, present = outputs(windows)
+    quantile_windows(
+        windows.values,
+        windows.value_start,
+        windows.window_of,
+        windows.first,
+        windows.stop,
+        np.full(ctx.step_count, q),
+        False,
+        out,
+        present,
+    )
+    for row, own in enumerate(values):
+        for step in range(0, ctx.step_count, 7):
+            window = own[windows.first[0, step] : windows.stop[0, step]]
+            assert present[row, step] == bool(window)
+            if window:
+                with np.errstate(all="ignore"):
+                    expected = plain_quantile([np.float64(value) for value in window], q)
+                np.testing.assert_array_equal(out[row, step], expected)
