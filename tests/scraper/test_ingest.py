@@ -554,8 +554,13 @@ def test_gzip_bodies_are_bounded(target):
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        pytest.param(b"a 1\n", "gzip: invalid header", id="plain text is no gzip"),
+        pytest.param(b"a 1\n" * 9, "gzip: invalid header", id="plain text is no gzip"),
+        pytest.param(b"a 1\n", "unexpected EOF", id="less than a header, as Go sees it"),
         pytest.param(gzip.compress(b"a 1\n" * 100)[:-9], "unexpected EOF", id="cut short"),
+        pytest.param(gzip.compress(b"a 1\n")[:-8] + bytes(8), "gzip: invalid checksum", id="other"),
+        pytest.param(
+            gzip.compress(b"a 1\n")[:10] + b"\xff" * 30, "flate: corrupt input", id="no deflate"
+        ),
         pytest.param(b"", "unexpected EOF", id="nothing at all"),
     ],
 )
@@ -572,3 +577,16 @@ def test_metadata_is_forgotten_ten_scrapes_after_it_vanished(target):
     assert target.ingest.metadata.families["a"].help == "first"
     target.scrape("# TYPE b gauge\nb 1\n")
     assert set(target.ingest.metadata.families) == {"b"}
+
+
+@given(st.binary(max_size=2000), st.integers(1, 4000), st.booleans())
+def test_what_is_packed_comes_out_as_it_was_or_is_too_large(text, size_max, twice):
+    packed = gzip.compress(text * 50)
+    expected = text * (100 if twice else 50)
+    response = Response(packed + packed if twice else packed, "text/plain", gzipped=True)
+    assert response.read(0).text == expected
+    if len(expected) < size_max:
+        assert response.read(size_max).text == expected
+    else:
+        with pytest.raises(ParseError, match="body size limit exceeded"):
+            response.read(size_max)
