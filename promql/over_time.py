@@ -251,8 +251,9 @@ def _smoothing(node: Call, args: list[Operand], ctx: EvalContext) -> Matrix:
         # Checked only where there is something to smooth, as Prometheus does.
         for factor in factors.values[counts > 0].tolist():
             if factor <= 0 or factor >= 1:
+                got = f"{factor:f}" if np.isfinite(factor) else general_text(factor)
                 raise ExecutionError(
-                    f"invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:f}"
+                    f"invalid {name} factor. Expected: 0 < {short} < 1, got: {got}"
                 )
 
     def kernel(rows: slice, out: Floats, present: Mask) -> None:

@@ -165,6 +165,8 @@ def test_smoothing_equals_the_definition(series):
     ("factors", "message"),
     [
         pytest.param((0.0, 0.5), "invalid smoothing factor", id="a smoothing factor of zero"),
+        pytest.param((-np.inf, 0.5), r"< 1, got: -Inf$", id="no factor is infinite"),
+        pytest.param((1 / 3, 4 / 3), r"< tf < 1, got: 1\.333333$", id="six digits are told"),
         pytest.param((0.5, 1.0), "Expected: 0 < tf < 1, got: 1.000000", id="a trend factor of one"),
     ],
 )
