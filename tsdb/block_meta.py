@@ -49,7 +49,8 @@ def is_ulid(name: str) -> bool:
 class BlockStats:
     """How much is in a block. Tombstones count the ranges of its `tombstones` file.
 
-    Of the samples `num_histograms` are native histograms, the others floats.
+    Of the samples `num_histograms` are native histograms, the others floats. Series that hold start
+    timestamps are counted in, and by themselves: `num_start_series`, `num_start_samples`.
     """
 
     num_samples: int = 0
@@ -57,6 +58,8 @@ class BlockStats:
     num_chunks: int = 0
     num_tombstones: int = 0
     num_histograms: int = 0
+    num_start_series: int = 0
+    num_start_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ class BlockMeta:
         if self.stats.num_histograms:
             stats["numFloatSamples"] = self.stats.num_samples - self.stats.num_histograms
             stats["numHistogramSamples"] = self.stats.num_histograms
+        if self.stats.num_start_series:
+            stats["numStartSeries"] = self.stats.num_start_series
+            stats["numStartSamples"] = self.stats.num_start_samples
         if self.stats.num_tombstones:
             stats["numTombstones"] = self.stats.num_tombstones
         compaction: dict[str, Any] = {"level": self.level, "sources": list(self.sources)}
@@ -139,6 +145,8 @@ class BlockMeta:
                     num_chunks=int(stats["numChunks"]),
                     num_tombstones=int(stats.get("numTombstones", 0)),
                     num_histograms=int(stats.get("numHistogramSamples", 0)),
+                    num_start_series=int(stats.get("numStartSeries", 0)),
+                    num_start_samples=int(stats.get("numStartSamples", 0)),
                 ),
                 level=int(compaction["level"]),
                 sources=tuple(compaction["sources"]),

@@ -20,8 +20,10 @@ from tsdb import array_file, frames, pages
 from tsdb.block_labels import LabelTables
 from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_ulid
 from tsdb.histogram_writer import HistogramWriter
+from tsdb.interface import ABSENT
 from tsdb.pages import Layout
 from tsdb.series_order import column_order, text_ranks
+from tsdb.start_times import COMPANION_LABEL
 from tsdb.time_dictionary import TimeDictionary, cut_runs
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def write_block(
                 writer.series_count,
                 writer.page_count + writer.histograms.stretch_count,
                 num_histograms=writer.histograms.sample_count,
+                num_start_series=writer.start_series_count,
+                num_start_samples=writer.start_sample_count,
             ),
             level=level,
             sources=sources or (name,),
@@ -147,6 +151,8 @@ class _Writer:
         self.histograms = HistogramWriter(pages_file, self._times, page_samples)
         self.page_count = 0
         self.series_count = 0
+        self.start_series_count = 0
+        self.start_sample_count = 0
         self.float_count = 0
         self.time_min_ms = np.iinfo(np.int64).max
         self.time_max_ms = np.iinfo(np.int64).min
@@ -165,6 +171,10 @@ class _Writer:
         rows = rows[order]
         self._labels.add(labels, rows)
         self.series_count += rows.size
+        if COMPANION_LABEL in labels.names:
+            companions = labels.ids[labels.names.index(COMPANION_LABEL), rows] != ABSENT
+            self.start_series_count += int(np.count_nonzero(companions))
+            self.start_sample_count += int(batch.count[rows[companions]].sum())
         self._add_floats(batch, rows)
         self.histograms.add(batch.histograms, rows)
 

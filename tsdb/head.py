@@ -45,6 +45,7 @@ from tsdb.late import LateBuffer
 from tsdb.metadata import MetadataTable
 from tsdb.metric_table import SeriesRows
 from tsdb.series_index import SeriesIndex
+from tsdb.start_times import companions_among
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Head:
         """Samples of slots and pages older than this are no longer the head's to show."""
         self.series_created = 0
         self.series_removed = 0
+        """With the former without those that hold start timestamps: they are nobody's series."""
         self.free_slots: Slots = np.empty(0, np.int32)
         self.resting: list[tuple[float, Slots]] = []
         """Slots of forgotten series and since when (monotonic clock) they rest."""
@@ -242,7 +244,7 @@ class Head:
         """Enter the labels of series whose slots were taken."""
         self.rows.add(slots, names, values, first)
         self.recent.append(slots)
-        self.series_created += slots.size
+        self.series_created += slots.size - companions_among(self.rows, slots)
 
     def admit(
         self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]

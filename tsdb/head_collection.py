@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.kernels import NO_TIME
+from tsdb.start_times import companions_among
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
@@ -47,18 +48,20 @@ class Survivors:
     table: Slots
     dropped: Slots
     place: Ids | None
+    keep_new: bool
 
 
-def survivors(head: Head, time_ms: int) -> Survivors | None:
+def survivors(head: Head, time_ms: int, *, keep_new: bool = False) -> Survivors | None:
     """Return what `collect` would leave now, None if that is everything. Takes the lock twice.
 
     Left are the series with a sample at or after `time_ms`, and those made since the last time that
-    have had none yet: who resolved them may be about to append. Symbols go if few are in use.
+    have had none yet: who resolved them may be about to append. With `keep_new` all those are left
+    that were made since the last time: where `time_ms` is now. Symbols go if few are in use.
     """
     with head.lock:
         rows = head.rows
         slots = rows.slots
-        keep = _needed(head, time_ms)[slots]
+        keep = _needed(head, time_ms, keep_new)[slots]
     if keep.all() and not _many_symbols(head):
         return None
     kept, dropped = slots[keep], slots[~keep]
@@ -72,7 +75,8 @@ def survivors(head: Head, time_ms: int) -> Survivors | None:
     with head.lock:
         size = head.index.size_for(len(head.rows))
     table = head.index.table_of(kept, size)
-    return Survivors(rows, slots.size, left, table, dropped, None if place is None else place[1])
+    moved_to = None if place is None else place[1]
+    return Survivors(rows, slots.size, left, table, dropped, moved_to, keep_new)
 
 
 def _many_symbols(head: Head) -> bool:
@@ -108,7 +112,7 @@ def collect(head: Head, time_ms: int, left: Survivors | None) -> int:
     if left is None:
         head.recent = []
         return 0
-    needed = _needed(head, time_ms)
+    needed = _needed(head, time_ms, left.keep_new)
     head.recent = []
     assert left.before is head.rows
     gone = left.dropped[~needed[left.dropped]]
@@ -121,7 +125,7 @@ def collect(head: Head, time_ms: int, left: Survivors | None) -> int:
         head.exemplars.collect(gone, head.rows, generation[: head.slot_count])
         generation[gone] += 1
         head.resting.append((time.monotonic(), gone))
-        head.series_removed += gone.size
+        head.series_removed += gone.size - companions_among(head.rows, gone)
     _bring(left, came)
     head.rows = left.rows
     head.symbols = left.rows.symbols
@@ -142,14 +146,14 @@ def _free(head: Head, count: int) -> None:
         head.resting = head.resting[count:]
 
 
-def _needed(head: Head, time_ms: int) -> npt.NDArray[np.bool_]:
+def _needed(head: Head, time_ms: int, keep_new: bool) -> npt.NDArray[np.bool_]:
     """Say of each slot whether its series has a sample at or after a time, or is new and empty."""
     newest = head.newest_time.array[: head.slot_count]
     needed: npt.NDArray[np.bool_] = newest >= time_ms
     for buffer in head.buffers:
         needed[buffer.slots()] = True
     for some in head.recent:
-        needed[some[newest[some] == NO_TIME]] = True
+        needed[some if keep_new else some[newest[some] == NO_TIME]] = True
     return needed
 
 

@@ -14,6 +14,7 @@ from tsdb.head_slots import CopiedSlots, TimeBlocks
 from tsdb.histogram_run import HistogramRun
 from tsdb.histogram_seal import restored
 from tsdb.kernels import BLOCKS, FREE_BLOCKS, FRESH, STAGED
+from tsdb.start_times import companion_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,7 +107,7 @@ def restore(
     _repair_buffers(head)
     head.metadata.restore(saved)
     head.exemplars.restore(saved, head.generation.array[: head.slot_count])
-    head.series_created = len(head.rows)
+    head.series_created = len(head.rows) - companion_count(head.rows)
     return True
 
 

@@ -125,7 +125,7 @@ class Maintenance:
         """Write what the head holds up to now into blocks, and shorten the log."""
         with self.lock, self.head_lock:
             if self._head.newest_ms != NO_TIME:
-                self._cut(self._present_ms(self._head.newest_ms) + 1)
+                self._cut(self._present_ms(self._head.newest_ms) + 1, keep_new=True)
 
     def delete(self, matcher_sets: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int) -> None:
         """Delete samples; see `Database.delete`."""
@@ -252,14 +252,18 @@ class Maintenance:
             # The newest block ends half a window to one and a half windows before now.
             self._cut(-((window * 3 // 2 - high) // window) * window)
         elif head.late.count > LATE_SAMPLES_MAX:
-            self._cut(floor if floor != NO_TIME else self._present_ms(head.newest_ms) + 1)
+            stop_ms = floor if floor != NO_TIME else self._present_ms(head.newest_ms) + 1
+            self._cut(stop_ms, keep_new=True)
 
     def _present_ms(self, newest_ms: int) -> int:
         """Return a newest time, or the time of day where that is earlier."""
         return min(newest_ms, self.options.clock_ms())
 
-    def _cut(self, stop_ms: int) -> None:
-        """Move everything older than `stop_ms` from the head into blocks."""
+    def _cut(self, stop_ms: int, *, keep_new: bool = False) -> None:
+        """Move everything older than `stop_ms` from the head into blocks.
+
+        Series that have nothing left go; with `keep_new` not those made since the last cut.
+        """
         if self.path is None or self.options.read_only:
             return
         head = self._head
@@ -303,7 +307,7 @@ class Maintenance:
             head.frozen_late = LateBuffer()
             head.frozen_histograms = HistogramBuffer()
             head.drop_before(stop_ms)
-        left = survivors(head, stop_ms)
+        left = survivors(head, stop_ms, keep_new=keep_new)
         with head.lock:
             collect(head, stop_ms, left)
         if left is not None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tsdb.interface import Ids, Ints, LabelColumns, SeriesBatch, SymbolSource
+    from tsdb.label_kernels import Slots
     from tsdb.metric_table import SeriesRows
 
 COMPANION_LABEL = "\x00start_timestamp"
@@ -92,6 +93,16 @@ def companion_count(rows: SeriesRows) -> int:
         return 0
     table, count = rows.table(None)
     return int(np.count_nonzero(rows.column(table, label, count)))
+
+
+def companions_among(rows: SeriesRows, slots: Slots) -> int:
+    """Return how many of some series of the head are companions."""
+    label = rows.symbols.find(COMPANION_LABEL)
+    if label is None:
+        return 0
+    column = np.empty(slots.size, np.uint32)
+    rows.fill(label, slots, column)
+    return int(np.count_nonzero(column))
 
 
 def with_start_times(batch: SeriesBatch, companions: SeriesBatch) -> SeriesBatch:

@@ -21,7 +21,7 @@ import numpy as np
 from tsdb.errors import CorruptFileError
 from tsdb.histogram_columns import keep_rows, ragged
 from tsdb.histogram_columns import take_series as take_histograms
-from tsdb.interface import Matcher, MatchOp, SeriesBatch
+from tsdb.interface import Matcher, MatchOp, SeriesBatch, StartTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,7 +199,16 @@ def take_series(batch: SeriesBatch, series: Ints) -> SeriesBatch:
         batch.value_start[series],
         batch.count[series],
         None if batch.histograms is None else take_histograms(batch.histograms, series),
+        None if batch.start_times is None else _take_starts(batch.start_times, series),
     )
+
+
+def _take_starts(starts: StartTimes, series: Ints) -> StartTimes:
+    count = (starts.first[1:] - starts.first[:-1])[series]
+    first = np.zeros(series.size + 1, np.int64)
+    np.cumsum(count, out=first[1:])
+    at = ragged(starts.first[series], count)
+    return StartTimes(first, starts.times[at], starts.starts[at])
 
 
 def _time_bounds(batch: SeriesBatch) -> tuple[Ints, Ints]:

@@ -2,6 +2,7 @@
 
 From: `stored_batches.py`. To: a file or a pipe.
 OpenMetrics cannot say two things, and their number is told: stale markers, and native histograms.
+Start timestamps become samples of `_created`, at the time of the first sample that has them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from api.float_kernels import SLACK_BYTES
 from gnomon.tsdb_tools.line_kernels import LINE_BYTES_MAX, STALE, write_lines
+from gnomon.tsdb_tools.sample_starts import changes_of
 from promql.histogram_text import histogram_text
 from promql.quoting import quote
 from tsdb.interface import METRIC_NAME
@@ -56,6 +58,8 @@ def dump(batches: Iterable[SeriesBatch], style: Style, counts: DumpCounts) -> It
             text = openmetrics_series(labels) if is_openmetrics else promtool_series(labels)
             counts.series += 1
             yield from _floats(batch, s, text.encode(), counts, is_openmetrics)
+            if is_openmetrics and batch.start_times is not None:
+                yield from _created(batch, s, labels)
             if batch.histograms is not None and batch.histograms.count[s]:
                 counts.histograms += int(batch.histograms.count[s])
                 if not is_openmetrics:
@@ -86,6 +90,30 @@ def _floats(
             padded, 0, len(text), times, bits, is_openmetrics, not is_openmetrics, out
         )
         yield out[:size].tobytes()
+
+
+def _created(batch: SeriesBatch, s: int, labels: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the samples of the `_created` series: since when the series counts, at each change.
+
+    Of the series of a classic histogram or summary that is said once, with its count.
+    """
+    metric = labels.get(METRIC_NAME, "")
+    if metric.endswith(("_bucket", "_sum")):
+        return
+    family = metric.removesuffix("_total").removesuffix("_count")
+    text = openmetrics_series({**labels, METRIC_NAME: family + "_created"})
+    for time_ms, start_ms in changes_of(batch, s):
+        yield f"{text} {_seconds(start_ms)} {_seconds(time_ms)}\n".encode()
+
+
+def _seconds(time_ms: int) -> str:
+    """Return milliseconds as seconds, exactly.
+
+    >>> _seconds(1500), _seconds(-20), _seconds(3000)
+    ('1.500', '-0.020', '3')
+    """
+    whole, rest = divmod(abs(time_ms), 1000)
+    return ("-" if time_ms < 0 else "") + (f"{whole}.{rest:03}" if rest else str(whole))
 
 
 def _histograms(runs: HistogramRuns, s: int, text: str) -> Iterator[bytes]:

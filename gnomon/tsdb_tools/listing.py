@@ -81,9 +81,10 @@ def block_line(path: Path) -> BlockLine:
             str(content["ulid"]),
             int(content["minTime"]),
             int(content["maxTime"]),
-            int(stats.get("numSamples", 0)),
+            int(stats.get("numSamples", 0)) - int(stats.get("numStartSamples", 0)),
             int(stats.get("numChunks", 0)),
-            int(stats.get("numSeries", 0)),
+            # What holds start timestamps is no series of anybody's.
+            int(stats.get("numSeries", 0)) - int(stats.get("numStartSeries", 0)),
             sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gnomon.tsdb_tools.sample_starts import starts_of
 from tsdb.histogram_columns import ragged
 from tsdb.interface import ABSENT
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gnomon.tsdb_tools.dump import DumpCounts
     from tsdb.interface import SeriesBatch
 
-TIME, VALUE = "timestamp", "value"
+TIME, VALUE, START = "timestamp", "value", "start_timestamp"
 _GROUP_SAMPLES = 1 << 20
 
 
@@ -29,12 +30,12 @@ class MissingLibraryError(Exception):
 
 
 def column_name(label: str) -> str:
-    """Return the column of a label; the two of every file keep their names.
+    """Return the column of a label; those of every file keep their names.
 
     >>> column_name("job"), column_name("value")
     ('job', 'label_value')
     """
-    return f"label_{label}" if label in (TIME, VALUE) else label
+    return f"label_{label}" if label in (TIME, VALUE, START) else label
 
 
 def write_columns(
@@ -47,8 +48,9 @@ def write_columns(
 ) -> None:
     """Write all samples to a Parquet file, or an Arrow IPC file, at `path`.
 
-    Labels are dictionary columns, null where a series has none; times are UTC milliseconds. Raises
-    `MissingLibraryError`, OSError.
+    Labels are dictionary columns, null where a series has none; times are UTC milliseconds, and so
+    is since when a sample counts, null where that is not known. Raises `MissingLibraryError`,
+    OSError.
     """
     try:
         import pyarrow as pa
@@ -59,7 +61,8 @@ def write_columns(
         ) from error
     text = pa.dictionary(pa.int32(), pa.string())
     fields = [(column_name(name), text) for name in label_names]
-    schema = pa.schema([*fields, (TIME, pa.timestamp("ms", tz="UTC")), (VALUE, pa.float64())])
+    time = pa.timestamp("ms", tz="UTC")
+    schema = pa.schema([*fields, (TIME, time), (VALUE, pa.float64()), (START, time)])
     sink: Any
     if arrow:
         # Dictionaries of a stream may differ from one batch to the next; of a file they may not.
@@ -119,4 +122,9 @@ def _table(
     values = batch.values[ragged(batch.value_start[part], count)]
     columns.append(pa.array(times.astype("datetime64[ms]"), schema.field(TIME).type))
     columns.append(pa.array(values))
+    rows = range(part.start, part.start + count.size)
+    starts = np.concatenate([np.empty(0, np.int64), *(starts_of(batch, s) for s in rows)])
+    columns.append(
+        pa.array(starts.astype("datetime64[ms]"), schema.field(START).type, mask=starts == 0)
+    )
     return pa.record_batch(columns, schema=schema)

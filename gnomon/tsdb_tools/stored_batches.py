@@ -64,8 +64,8 @@ def _unseen(batch: SeriesBatch, seen: set[tuple[tuple[str, str], ...]]) -> Serie
 def _bounded(
     reader: SeriesReader, matchers: Matchers, start_ms: int, end_ms: int, samples_max: int
 ) -> Iterator[SeriesBatch]:
+    selection = Selection(tuple(matchers), start_ms, end_ms, start_times=True)
     try:
-        selection = Selection(tuple(matchers), start_ms, end_ms)
         yield reader.select([selection], samples_max=samples_max)[0]
         return
     except TooManySamplesError:
@@ -73,7 +73,7 @@ def _bounded(
     counts = [np.unique(column).size for column in labels.ids]
     if not counts or max(counts) < 2:
         # One series that is longer than a batch should be: there is nothing to cut it by.
-        yield reader.select([Selection(tuple(matchers), start_ms, end_ms)])[0]
+        yield reader.select([selection])[0]
         return
     widest = counts.index(max(counts))
     symbols = np.unique(labels.ids[widest])

@@ -109,3 +109,12 @@ def test_what_was_found_among_forgotten_rows_is_let_go(tmp_path):
         gc.collect()
         assert at == 0 or rows() is None
     database.close()
+
+
+def test_new_series_outlive_a_flush(tmp_path):
+    database = Database.open(tmp_path, OPTIONS)
+    refs = database.resolve(labels_of(0, 10))
+    database.append(refs, np.zeros(10, np.int64), np.ones(10))
+    database.flush()
+    assert not database.append(refs, np.full(10, 100), np.ones(10)).any()
+    database.close()

@@ -1,10 +1,15 @@
+import contextlib
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from gnomon.cli import main
 from tests.gnomon.tsdb_tools.digests import rows_of
+from tsdb.database import Database
+from tsdb.interface import LabelSpans
+from tsdb.options import DatabaseOptions
 
 TEXT = """\
 # TYPE requests counter
@@ -76,6 +81,62 @@ def test_dump_to_columns(filled, tmp_path):
     assert len(rows) == 6
     (utf8,) = [row for row in rows if row["la.bel"] == "é"]
     assert (utf8["value"], utf8["job"], utf8["timestamp"].timestamp()) == (123456789.0, None, 8.0)
+
+
+@pytest.fixture
+def started(tsdb, tmp_path):
+    """A store whose counters have start timestamps, of which one is reset."""
+    labels = [
+        {"__name__": "a_total", "n": "1"},
+        {"__name__": "b_bucket", "le": "1"},
+        {"__name__": "b_count"},
+        {"__name__": "gauge"},
+    ]
+    options = DatabaseOptions(background=False, retention_ms=None)
+    with contextlib.closing(Database.open(tmp_path / "data", options)) as database:
+        refs = database.resolve(LabelSpans.from_labels(labels))
+        for at, starts in enumerate(([500, 500, 500, 0], [500, 500, 500, 0], [2750, 500, 500, 0])):
+            times = np.full(4, 1000 * (at + 1))
+            database.append(refs, times, np.full(4, 7.0), start_times_ms=np.array(starts))
+        database.flush()
+        database.flush()
+        stats = database.stats()
+    assert (stats.series_created, stats.series_removed) == (4, 4)
+    return tsdb
+
+
+def test_start_timestamps_are_nobodys_series(started):
+    cells = started("list", "data")[1].splitlines()[1].split()
+    assert (cells[4], cells[6]) == ("12", "4")
+    assert "Series: 4\nSamples: 12\n" in started("analyze", "data")[1]
+
+
+def test_start_timestamps_are_dumped_as_created(started, tmp_path):
+    code, out, err = started("dump", "data")
+    assert (code, err) == (0, "")
+    assert [line for line in out.splitlines() if "_created" in line] == [
+        'a_created{n="1"} 0.500 1',
+        'a_created{n="1"} 2.750 3',
+        "b_created 0.500 1",
+    ]
+    (tmp_path / "again.om").write_text(out)
+    assert started("backfill", "again.om", "again", "-q")[0] == 0
+    assert len(rows_of(tmp_path / "again")) == 6
+
+
+def test_start_timestamps_are_a_column(started):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert started("dump", "data", "--format=parquet", "-o", "out.parquet")[0] == 0
+    rows = parquet.read_table("out.parquet").to_pylist()
+    starts = {
+        name: [
+            row["start_timestamp"] and row["start_timestamp"].timestamp()
+            for row in rows
+            if row["__name__"] == name
+        ]
+        for name in ("a_total", "gauge")
+    }
+    assert starts == {"a_total": [0.5, 0.5, 2.75], "gauge": [None] * 3}
 
 
 def test_snapshot_verify_and_analyze(filled, tmp_path):
