@@ -130,8 +130,7 @@ class Gate:
             self._slots.release()
             raise
         self._running[canceled] = request
-        if self._watching is None:
-            self._watching = asyncio.get_running_loop().call_later(POLL_S, self._watch)
+        self._look_later()
         try:
             return await running
         except asyncio.CancelledError:
@@ -144,7 +143,9 @@ class Gate:
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run something that reads storage or makes a reply, in a thread and in its turn."""
-        return await self._read_threads.submit(work)
+        running = self._read_threads.submit(work)
+        self._look_later()
+        return await running
 
     async def call(self, work: Callable[[], T]) -> T:
         """Run something that may block, and neither reads samples nor writes, in a thread."""
@@ -191,15 +192,19 @@ class Gate:
         if self._watching is not None:
             self._watching.cancel()
 
+    def _look_later(self) -> None:
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().call_later(POLL_S, self._watch)
+
     def _watch(self) -> None:
-        """Cancel the queries whose clients are gone; look again as long as any runs."""
+        """Cancel the queries whose clients are gone; look again as long as anything runs."""
         self._watching = None
         self._read_threads.relieve(RELIEF_S)
         for canceled, request in self._running.items():
             if _gone(request):
                 canceled.set()
-        if self._running:
-            self._watching = asyncio.get_running_loop().call_later(POLL_S, self._watch)
+        if self._read_threads.pending:
+            self._look_later()
 
     async def _wait_for_slot(self, request: web.Request, timeout_s: float) -> None:
         self._waiting += 1

@@ -76,6 +76,11 @@ class Threads:
         self._spare = 0
         self._woken: SimpleQueue[bool] = SimpleQueue()
 
+    @property
+    def pending(self) -> int:
+        """How much work has not ended."""
+        return self._pending
+
     def submit(
         self, work: Callable[[], T], ended: Callable[[], None] | None = None
     ) -> asyncio.Future[T]:

@@ -431,6 +431,32 @@ def test_queries_wait_for_a_slot_and_the_wait_counts(api):
     assert second[1]["data"]["stats"]["timings"]["execQueueTime"] > 0.1
 
 
+def test_queries_that_are_stuck_hold_up_nobody_for_long(api):
+    release = threading.Event()
+
+    def wait(query, **_call):
+        assert query == "1" or release.wait(30)
+        return scalar()
+
+    api.engine.close()
+    api.engine = ScriptedEngine(wait)
+
+    async def scenario(session, address):
+        async def get(path):
+            async with session.get(address + path) as response:
+                return response.status
+
+        gate = api.app[PARTS].gate
+        stuck = [asyncio.create_task(get(f"{QUERY}?query=2")) for _ in range(6)]
+        await until(lambda: gate.stats().running == len(stuck))
+        meanwhile = [await get(f"{QUERY}?query=1"), await get("/api/v1/labels")]
+        assert not any(each.done() for each in stuck)
+        release.set()
+        return meanwhile, await asyncio.gather(*stuck)
+
+    assert api.run(scenario) == ([200, 200], [200] * 6)
+
+
 def test_stopping_cancels_what_runs(api):
     def wait(canceled, **_call):
         assert canceled.wait(10)
@@ -549,3 +575,19 @@ def test_explanations_that_cannot_be(loaded, asked, error):
     found = loaded.ask("GET", f"{QUERY}?{asked}")
     assert (found.status, found.json["errorType"]) == (400, "bad_data")
     assert found.json["error"] == error
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "error"),
+    [
+        ("up", 422, "query resolution step widths below 1ms are not supported"),
+        ("up[5m]", 400, 'invalid parameter "query": invalid expression type "range vector" for'),
+        ("up%2B", 400, 'invalid parameter "query": 1:4: parse error: unexpected end of input'),
+    ],
+)
+def test_a_step_that_is_too_short_is_told_after_what_is_wrong_with_the_query(
+    loaded, query, status, error
+):
+    found = loaded.ask("GET", f"{RANGE}?query={query}&start=1&end=1&step=0.0001")
+    assert found.status == status
+    assert found.json["error"].startswith(error)
