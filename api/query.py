@@ -90,6 +90,7 @@ async def over_range(request: web.Request) -> web.StreamResponse:
 
     def evaluate(text: str, canceled: threading.Event, left_s: float) -> QueryResult:
         if step_ms == 0:
+            parts.engine.checked(text, instant=False)
             raise ExecutionError("query resolution step widths below 1ms are not supported")
         return parts.engine.range(
             text,

@@ -148,7 +148,7 @@ class Engine:
         """
         instant = step_ms == 0
         times = self._times(start_ms, end_ms, step_ms, lookback_ms)
-        expr = self._expression(query, instant=instant)
+        expr = self.checked(query, instant=instant)
         observer, stats = None, None
         if analyze:
             observer = Observer()
@@ -196,7 +196,7 @@ class Engine:
         budget = Budget(
             options.samples_max, time.monotonic() + limit_s, canceled or threading.Event(), pause
         )
-        expr = self._expression(query, instant=instant)
+        expr = self.checked(query, instant=instant)
         parse_s = clock.lap()
         annotations = Annotations(query)
         run = QueryRun(
@@ -236,7 +236,8 @@ class Engine:
         )
         return QueryResult(value, annotations.warnings, annotations.infos, stats)
 
-    def _expression(self, query: str, *, instant: bool) -> Expr:
+    def checked(self, query: str, *, instant: bool) -> Expr:
+        """Return a query parsed. Raises `ParseError` if it is none, or not of this kind."""
         expr = self._parsed.get(query)
         kind = value_type(expr)
         if not instant and kind not in (ValueType.SCALAR, ValueType.VECTOR):
