@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
-
-from gnomon.version import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if word in ("version", "--version"):
+        # Not at the top: Ctrl-C before `main` would show where in it the program was.
+        from gnomon.version import version_text
+
         print(version_text())
         return 0
     if word not in COMMANDS:
         print(f"gnomon: unknown command {word!r}; see `gnomon --help`", file=sys.stderr)
         return 1
+    # Ctrl-C while modules load ends the program, without a traceback from the middle of NumPy.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     module = importlib.import_module(COMMANDS[word][0])
+    signal.signal(signal.SIGINT, handler)
     try:
         code: int = module.run(rest)
         sys.stdout.flush()

@@ -35,12 +35,14 @@ from gnomon.flag_table import (
     START_ZEROS,
 )
 from gnomon.measured import MeasuredEngine
+from gnomon.prometheus.recognising import holds_prometheus_data
 from gnomon.retention import retention
 from promql.engine import EngineOptions
 from promql.parse import FEATURES
 from scraper.job import DEFAULT_PROTOCOLS, PROTOBUF_FIRST
 from scraper.thread import ScraperThread
 from tsdb.database import Database
+from tsdb.errors import StorageError
 from tsdb.options import DatabaseOptions
 from tsdb.wal import WAL_SEGMENT_BYTES, Packing
 
@@ -112,6 +114,11 @@ def open_database(
     on_readable: Callable[[EarlyReads], None] | None = None,
 ) -> Database:
     """Open the data directory; takes as long as the replay. Raises StorageError, OSError."""
+    if holds_prometheus_data(options.data_path):
+        raise StorageError(
+            f"{options.data_path} is a data directory of Prometheus, which Gnomon does not write; "
+            f"choose another and take this one over: gnomon tsdb import {options.data_path} <other>"
+        )
     return Database.open(
         options.data_path,
         database_options(options, config),

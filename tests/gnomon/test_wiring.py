@@ -14,7 +14,7 @@ from gnomon.flags import parse_flags
 from gnomon.retention import retention
 from tsdb.database import Database
 from tsdb.early_reads import EarlyReads
-from tsdb.errors import ClosedError
+from tsdb.errors import ClosedError, StorageError
 from tsdb.interface import ALL_TIMES_MS, LabelSpans, Selection
 from tsdb.replay import ReplayProgress
 from tsdb.wal import Packing
@@ -181,3 +181,15 @@ def test_flags_decide_about_the_api():
     assert (found.read_samples_max, found.read_concurrency_max) == (7, 0)
     assert (found.read_frame_bytes_max, found.notification_subscribers_max) == (1024, 2)
     assert (found.page_title, found.search) == ("Ours", True)
+
+
+@pytest.mark.parametrize("theirs", ["chunks_head", "01JD3Z8X5T2M6Q0N9B7R4C1V5K/chunks"])
+def test_a_data_directory_of_prometheus_is_left_alone(tmp_path, theirs):
+    data = tmp_path / "data"
+    (data / theirs).mkdir(parents=True)
+    before = sorted(data.rglob("*"))
+    with pytest.raises(
+        StorageError, match=r"is a data directory of Prometheus.*gnomon tsdb import"
+    ):
+        wiring.open_database(parse_flags([f"--storage.tsdb.path={data}"]), Config())
+    assert sorted(data.rglob("*")) == before
