@@ -34,6 +34,7 @@ from scraper.protobuf_kernels import (
     FAMILIES,
     HEADER_HASH,
     NATIVES,
+    NO_ROOM,
     QUANTILE,
     SAMPLES,
     STATE_SIZE,
@@ -66,6 +67,9 @@ _TYPES = ("counter", "gauge", "summary", "unknown", "histogram", "gaugehistogram
 _SUFFIXES = {COUNT: b"_count", SUM: b"_sum", BUCKET: b"_bucket"}
 _BOUNDS = {BUCKET: b"le", QUANTILE: b"quantile"}
 _ZEROS = bytes(PADDING)
+_ROOM_SPARE = 64
+"""Samples more than last time that a body may show before it is walked twice."""
+
 _NONE = np.empty(0, np.int32)
 _ESCAPES = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n"}
 _REASONS = {
@@ -198,10 +202,15 @@ def parse_protobuf(
     data = np.frombuffer(body + _ZEROS, np.uint8)
     state = np.zeros(STATE_SIZE, np.uint64)
     columns.begin(exemplars=False)
-    tables = [np.empty((rows, 0), np.int32) for rows in (4, 8, 4, 3)]
-    bounds = np.empty(0)
-    for emit in (False, True):
-        where, families, natives, exemplars = tables
+    # What the target showed before, and some more: mostly that is enough, and nobody counts first.
+    room = cache.count + cache.count // 8 + _ROOM_SPARE
+    n, f, h, e = room, room, room, 2 * room
+    for emit in (True, False, True):
+        while emit and columns.room < n:
+            columns.grow()
+        bounds = np.empty(n)
+        sizes = ((4, n), (8, f), (4, h), (3, e))
+        where, families, natives, exemplars = [np.empty(size, np.int32) for size in sizes]
         bad = walk(
             data,
             len(body),
@@ -223,13 +232,16 @@ def parse_protobuf(
         )
         if bad >= 0:
             raise ParseError(f"proto: illegal data or unexpected EOF at byte {bad}")
-        n, f, h, e = (int(state[k]) for k in (SAMPLES, FAMILIES, NATIVES, EXEMPLARS))
-        if not emit:
-            while columns.room < n:
-                columns.grow()
-            bounds = np.empty(n)
-            sizes = ((4, n), (8, f), (4, h), (3, e))
-            tables = [np.empty(size, np.int32) for size in sizes]
+        if bad != NO_ROOM:
+            n, f, h, e = (int(state[k]) for k in (SAMPLES, FAMILIES, NATIVES, EXEMPLARS))
+            if emit:
+                break
+    assert bad != NO_ROOM, "what was counted has room for what is written"
+    where, families, natives, exemplars = (
+        np.ascontiguousarray(table[:, :size])
+        for table, size in ((where, n), (families, f), (natives, h), (exemplars, e))
+    )
+    bounds = bounds[:n]
     values = columns.values[:n]
     values[np.isnan(values)] = NORMAL_NAN
     entries, seen_before = columns.entries[:n], columns.seen_before[:n]

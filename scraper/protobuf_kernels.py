@@ -32,6 +32,9 @@ PLAIN, COUNT, SUM, BUCKET, QUANTILE = range(5)
 
 COUNTER, GAUGE, SUMMARY, UNTYPED, HISTOGRAM, GAUGE_HISTOGRAM = range(6)
 
+NO_ROOM = -2
+"""What `walk` returns where the results hold less than the body has."""
+
 # Positions in what `walk` counts.
 SAMPLES, FAMILIES, NATIVES, EXEMPLARS, HEADER_HASH = range(5)
 STATE_SIZE = 5
@@ -193,7 +196,9 @@ def walk(
     """Count what a body holds (`emit` False), or write it; return -1, or where it is damaged.
 
     `native`: native histograms are wanted; `classic`: and classic ones beside them. Without
-    `emit` only `state` is written. Results have room for what was counted: `where` int32[4, N] has
+    `emit` only `state` is written. With it NO_ROOM is returned, and what was written means
+    nothing, if results have no room for all: they have it for what was counted, and a target
+    mostly shows what it showed before. `where` int32[4, N] has
     start and stop of the metric, its family and which sample of it; `families` int32[8, F] the
     spans of name, help and unit, the type, and where the family begins; `natives` int32[4, H]
     start and stop of the histogram, sample, whether of gauges; `exemplars` int32[3, E] start, stop
@@ -209,6 +214,12 @@ def walk(
     fields = np.zeros(8, np.int64)
     n = f = h = e = np.int64(0)
     header = np.uint64(0)
+    sample_room = family_room = native_room = exemplar_room = np.int64(0)
+    sample_most = exemplar_most = np.int64(0)
+    if emit:
+        sample_room = np.int64(min(where.shape[1], values.size, bounds.size))
+        family_room, native_room = np.int64(families.shape[1]), np.int64(natives.shape[1])
+        exemplar_room = np.int64(exemplars.shape[1])
     at: Int = np.int64(0)
     inner: Int = at
     while at < stop:
@@ -241,6 +252,8 @@ def walk(
         if kind < 0 or kind > GAUGE_HISTOGRAM:
             return begin
         if emit:
+            if f == family_room:
+                return NO_ROOM
             for k in range(7):
                 families[k, f] = fields[k]
             families[7, f] = begin
@@ -305,6 +318,8 @@ def walk(
                 if not _value_message(data, body, body_end, form, part_field, span, numbers):
                     return body
                 if emit:
+                    if n == sample_room or (span[1] > 0 and e == exemplar_room):
+                        return NO_ROOM
                     values[n] = numbers[0]
                     bounds[n] = 0.0
                     where[3, n] = PLAIN
@@ -360,6 +375,12 @@ def walk(
                 if precise > 0:
                     count = precise
                 is_native = is_native and native and kind != SUMMARY
+                # Both forms at most, and an exemplar for each bucket in both.
+                sample_most = max(sample_most, n + buckets + 4)
+                exemplar_most = max(exemplar_most, e + own + 2 * buckets)
+                short = sample_most > sample_room or exemplar_most > exemplar_room
+                if emit and (short or (is_native and h == native_room)):
+                    return NO_ROOM
                 if is_native:
                     if emit:
                         values[n] = total
@@ -439,6 +460,9 @@ def walk(
         for k in range(h):
             sample = natives[2, k]
             flags[sample] |= np.uint8(NATIVE)
+    else:
+        # The room that is asked for on the way, which may be more than is needed in the end.
+        n, e = max(n, sample_most), max(e, exemplar_most)
     state[SAMPLES], state[FAMILIES] = np.uint64(n), np.uint64(f)
     state[NATIVES], state[EXEMPLARS] = np.uint64(h), np.uint64(e)
     state[HEADER_HASH] = header

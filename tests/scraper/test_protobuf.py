@@ -302,3 +302,27 @@ def test_no_bytes_crash_the_reader(data):
         # A sample takes a family's name, which takes a byte at least.
         assert len(found) <= len(body)
         assert all(text for text, _ in found)
+
+
+@pytest.mark.parametrize("metrics", [1, 60, 64, 65, 200, 1000])
+@pytest.mark.parametrize("options", [{}, {"classic": True}, {"native": False}])
+def test_a_body_of_any_size_has_room(metrics, options):
+    several = [message((1, 1), (2, float(n)), (3, exemplar(0.25, 10, t="1"))) for n in range(9)]
+    body = b"".join(
+        family(f"c{n}", COUNTER, message((3, message((1, 1.0), (2, exemplar(1.0, 10, t="2"))))))
+        + family(f"g{n}", GAUGE, message((2, message((1, 2.0)))))
+        for n in range(metrics)
+    )
+    body += family(
+        "h", HISTOGRAM, *[message((7, message(*CLASSIC, *((3, b) for b in several), *NATIVE)))] * 50
+    )
+    found = parse_protobuf(body, **options)
+    forms = {"native": 1, "classic": 14, "both": 15}
+    kind = (
+        "both" if options.get("classic") else "native" if options.get("native", True) else "classic"
+    )
+    assert found.sample_count == 2 * metrics + 50 * forms[kind]
+    assert found.values[: 2 * metrics].tolist() == [1.0, 2.0] * metrics
+    per_histogram = {"native": 10, "classic": 10, "both": 20}
+    assert found.exemplar_sample.size == metrics + 50 * per_histogram[kind]
+    assert found.families.shape[1] == 2 * metrics + 1
