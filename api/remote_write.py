@@ -3,7 +3,8 @@
 From: Prometheus, agents, every program that speaks remote write.
 To:   `tsdb.interface.Appender`, in a thread.
 
-A body becomes columns in two kernel passes; no Python object is made for a series or a sample.
+A body becomes columns in two kernel passes; no Python object is made for a series or a sample. One
+of 1.0 whose series all came before takes a single pass, see `known_series.py`.
 What is sound is stored even where something else in the body is not: the reply is then 400 and
 names the first refused series, so that no sender repeats the body for ever. As Prometheus does,
 series without a name, with a label twice or with broken text are left out, counted and logged,
@@ -16,7 +17,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,7 @@ from api.body_decoding import (
     BodyError,
     decode,
 )
+from api.known_series import KnownSeries
 from api.metadata_memo import MetadataMemo
 from api.parts import PARTS
 from api.push_requests import PushRefusedError, pushed
@@ -47,6 +50,7 @@ from tsdb.interface import AppendStatus, LabelSpans
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from api.known_series import KnownSamples
     from api.pushing import PushAppender
     from api.remote_write_extras import Extras
     from api.remote_write_v2 import Request
@@ -103,6 +107,7 @@ class WriteReceiver:
     def __init__(self, pushes: PushAppender) -> None:
         self._pushes = pushes
         self._memo = MetadataMemo()
+        self._known = KnownSeries()
         self._lock = threading.Lock()
         self._stats = WriteStats()
         self._logged_s = float("-inf")
@@ -123,6 +128,9 @@ class WriteReceiver:
                 request = decode_request(plain, self._memo)
                 batch, extras, metadata = request.batch, request.extras, request.metadata
             else:
+                known = self._known.read(plain)
+                if known is not None:
+                    return self._store_known(known, plain)
                 batch = decode_write_request(plain)
                 extras = read_extras(plain) if batch.exemplars or batch.histograms else None
                 metadata = read_metadata(plain) if batch.metadata else []
@@ -130,24 +138,44 @@ class WriteReceiver:
             self._count(WriteStats(requests=1, failed_requests=1))
             raise
         try:
-            return self._store(batch, extras, metadata, request)
+            refs, statuses = self._pushes.floats(batch, batch.start_times_ms)
+            if request is None and not batch.refused.size:
+                starts = np.searchsorted(batch.series_of, np.arange(batch.labels.series_count))
+                self._known.learn(plain, refs[starts])
+            return self._finish(batch, refs, statuses, extras, metadata, request)
         except BaseException:
             self._memo.forget()
             raise
 
-    def _store(
+    def _store_known(self, known: KnownSamples, plain: bytes) -> WriteOutcome:
+        """Store floats of series that came before; their labels are read for complaints alone."""
+        pushes, refs = self._pushes, known.refs
+        statuses = pushes.storage.append(
+            refs, known.times_ms, known.values, time_max_ms=pushes.time_max_ms
+        )
+        if not refused(statuses).size:
+            self._count(WriteStats(requests=1, samples=int(statuses.size)))
+            return WriteOutcome("", int(statuses.size), 0, 0)
+        batch = decode_write_request(plain)
+        if (statuses == AppendStatus.UNKNOWN_SERIES).any():
+            self._known.forget()
+            refs, statuses = pushes.again(refs, statuses, batch)
+        return self._finish(batch, refs, statuses, None, [], None)
+
+    def _finish(
         self,
         batch: WriteBatch,
+        refs: Ints,
+        statuses: npt.NDArray[np.uint8],
         extras: Extras | None,
         metadata: list[MetricMetadata],
         request: Request | None,
     ) -> WriteOutcome:
-        """Store what was decoded; `request` is the whole of a body of 2.0."""
-        refs, statuses = self._pushes.floats(batch, batch.start_times_ms)
-        bad = refused(statuses)
-        # By 1.0 a sender hears nothing of these; by 2.0 it hears of whatever is not written.
-        repeated = _repeated(refs, batch.times_ms, statuses) if request is None else bad[:0]
-        told = np.setdiff1d(bad, repeated)
+        """Store what comes after the floats, and say what became of all; `request`: of 2.0."""
+        told = bad = refused(statuses)
+        if bad.size and request is None:
+            # By 1.0 a sender hears nothing of these; by 2.0 it hears of whatever is not written.
+            told = np.setdiff1d(bad, _repeated(refs, batch.times_ms, statuses))
         problems = [
             refusal_text(batch, sample, int(statuses[sample]))
             for sample in told[: 1 if request is None else PROBLEMS_MAX].tolist()
@@ -213,12 +241,7 @@ class WriteReceiver:
 
     def _count(self, more: WriteStats) -> None:
         with self._lock:
-            self._stats = WriteStats(
-                **{
-                    name: getattr(self._stats, name) + getattr(more, name)
-                    for name in WriteStats.__dataclass_fields__
-                }
-            )
+            self._stats = WriteStats(*map(add, _numbers(self._stats), _numbers(more)))
 
     def _log(self, batch: WriteBatch | None, problem: str) -> None:
         """Log, not too often; of a batch also the refused series, which its sender is not told."""
@@ -238,6 +261,9 @@ class WriteReceiver:
             )
         if problem:
             logger.warning("remote write: %s", problem)
+
+
+_numbers = attrgetter(*(field.name for field in fields(WriteStats)))
 
 
 def _repeated(refs: Ints, times_ms: Ints, statuses: npt.NDArray[np.uint8]) -> Ints:
