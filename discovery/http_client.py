@@ -67,6 +67,7 @@ class OAuth2:
     proxy_url: str = ""
     no_proxy: str = ""
     proxy_from_environment: bool = False
+    proxy_connect_header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class HttpClientConfig:
     """Everything about the client side of one HTTP relation.
 
     `secret_header_counts`: how many of the last values of a header must never be shown.
+    `http_header_files`: further values, read anew for each request. `proxy_connect_header`: what a
+    proxy is told, by who asks it for a tunnel; secrets all of them.
     """
 
     basic_auth: BasicAuth | None = None
@@ -87,3 +90,5 @@ class HttpClientConfig:
     proxy_from_environment: bool = False
     http_headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secret_header_counts: Mapping[str, int] = field(default_factory=dict)
+    http_header_files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    proxy_connect_header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

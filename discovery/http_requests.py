@@ -121,6 +121,7 @@ class RequestOptions:
             or tls.ca_file
             or tls.cert_file
             or tls.key_file
+            or self.config.http_header_files
         )
 
     def for_url(self, url: str) -> dict[str, Any]:
@@ -134,12 +135,17 @@ class RequestOptions:
         }
         if proxy := self._proxy(url):
             parts = urlsplit(proxy)
+            if self.config.proxy_connect_header and url.startswith("https:"):
+                arguments["proxy_headers"] = {
+                    name: ", ".join(values)
+                    for name, values in self.config.proxy_connect_header.items()
+                }
             if parts.username is not None:
                 pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
                 secret = {"Proxy-Authorization": f"Basic {base64_text(pair)}"}
                 # A tunnel for TLS is asked for with headers of its own.
                 if url.startswith("https:"):
-                    arguments["proxy_headers"] = secret
+                    arguments["proxy_headers"] = secret | arguments.get("proxy_headers", {})
                 else:
                     arguments["headers"] |= secret
                 proxy = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -159,7 +165,10 @@ class RequestOptions:
         elif bearer := self.config.authorization:
             credentials = read_secret(bearer.credentials, bearer.credentials_file)
             headers["Authorization"] = f"{bearer.type} {credentials}"
-        for name, values in self.config.http_headers.items():
+        files = self.config.http_header_files
+        for name in self.config.http_headers.keys() | files.keys():
+            values = list(self.config.http_headers.get(name, ()))
+            values += [read_secret("", path) for path in files.get(name, ())]
             headers[name] = ", ".join(values)
         return headers
 
@@ -238,6 +247,7 @@ def _tokens(oauth2: OAuth2) -> TokenSource:
         proxy_url=oauth2.proxy_url,
         no_proxy=oauth2.no_proxy,
         proxy_from_environment=oauth2.proxy_from_environment,
+        proxy_connect_header=oauth2.proxy_connect_header,
     )
     return TokenSource(oauth2, RequestOptions(client).for_url)
 

@@ -371,11 +371,9 @@ def _client(config: HttpClientConfig) -> Fields:
     fields["follow_redirects"] = config.follow_redirects
     fields["enable_http2"] = config.enable_http2
     fields |= _proxy(config)
-    if config.http_headers:
-        fields["http_headers"] = {
-            name: _header(values, config.secret_header_counts.get(name, 0))
-            for name, values in sorted(config.http_headers.items())
-        }
+    names = config.http_headers.keys() | config.http_header_files.keys()
+    if names:
+        fields["http_headers"] = {name: _header(config, name) for name in sorted(names)}
     return fields
 
 
@@ -417,14 +415,23 @@ def _proxy(config: HttpClientConfig | OAuth2) -> Fields:
     )
     if config.proxy_from_environment:
         fields["proxy_from_environment"] = True
+    if config.proxy_connect_header:
+        fields["proxy_connect_header"] = {
+            name: [SECRET] * len(values)
+            for name, values in sorted(config.proxy_connect_header.items())
+        }
     return fields
 
 
-def _header(values: tuple[str, ...], secret_count: int) -> Fields:
+def _header(config: HttpClientConfig, name: str) -> Fields:
+    values = config.http_headers.get(name, ())
+    secret_count = config.secret_header_counts.get(name, 0)
     shown = list(values[: len(values) - secret_count])
     fields: Fields = {"values": shown} if shown else {}
     if secret_count:
         fields["secrets"] = [SECRET] * secret_count
+    if files := config.http_header_files.get(name):
+        fields["files"] = [str(path) for path in files]
     return fields
 
 

@@ -70,9 +70,8 @@ RESERVED_HEADERS = frozenset(
 
 def decode_client(section: Section, folder: Path) -> HttpClientConfig:
     """Read the inlined client fields of a section; file names are joined to `folder`."""
-    _connect_header(section)
     basic = _basic_auth(section.section("basic_auth", "config.BasicAuth"), folder)
-    headers, secret_counts = _headers(section)
+    headers, secret_counts, header_files = _headers(section, folder)
     config = HttpClientConfig(
         basic_auth=basic,
         authorization=_authorization(section, folder),
@@ -85,6 +84,8 @@ def decode_client(section: Section, folder: Path) -> HttpClientConfig:
         proxy_from_environment=section.boolean("proxy_from_environment", False),
         http_headers=headers,
         secret_header_counts=secret_counts,
+        http_header_files=header_files,
+        proxy_connect_header=section.lists_of_texts("proxy_connect_header"),
     )
     _check_proxy(config, section)
     return config
@@ -163,7 +164,6 @@ def _oauth2(section: Section | None, folder: Path) -> OAuth2 | None:
             section.ignore(name)
         else:
             section.not_yet(name)
-    _connect_header(section)
     if not section.string("client_id"):
         section.fail("oauth2 client_id must be configured")
     if not section.string("token_url"):
@@ -184,6 +184,7 @@ def _oauth2(section: Section | None, folder: Path) -> OAuth2 | None:
         proxy_url=section.string("proxy_url"),
         no_proxy=section.string("no_proxy"),
         proxy_from_environment=section.boolean("proxy_from_environment", False),
+        proxy_connect_header=section.lists_of_texts("proxy_connect_header"),
     )
     _check_proxy(config, section)
     return config
@@ -233,29 +234,28 @@ def decode_tls(section: Section | None, folder: Path) -> TlsConfig:
     )
 
 
-def _connect_header(section: Section) -> None:
-    if section.empty("proxy_connect_header"):
-        section.ignore("proxy_connect_header")
-    else:
-        section.not_yet("proxy_connect_header")
-
-
 def _check_proxy(config: HttpClientConfig | OAuth2, section: Section) -> None:
     if config.proxy_from_environment and config.proxy_url:
         section.fail("if proxy_from_environment is configured, proxy_url must not be configured")
     if config.proxy_from_environment and config.no_proxy:
         section.fail("if proxy_from_environment is configured, no_proxy must not be configured")
+    if config.proxy_connect_header and not (config.proxy_url or config.proxy_from_environment):
+        section.fail(
+            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also"
+            " be configured"
+        )
     if config.no_proxy and not config.proxy_url:
         section.fail("if no_proxy is configured, proxy_url must also be configured")
 
 
 def _headers(
-    section: Section,
-) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
-    """Return the values of each header, secrets last, and how many of them are secret."""
+    section: Section, folder: Path
+) -> tuple[dict[str, tuple[str, ...]], dict[str, int], dict[str, tuple[Path, ...]]]:
+    """Return the values of each header, secrets last, how many of them are secret, and files."""
     headers = section.section("http_headers", "config.Headers")
     values: dict[str, tuple[str, ...]] = {}
     secret_counts: dict[str, int] = {}
+    files: dict[str, tuple[Path, ...]] = {}
     for name in headers.names() if headers else ():
         assert headers is not None
         canonical = "-".join(part.capitalize() for part in name.split("-"))
@@ -265,9 +265,10 @@ def _headers(
         if inner is None:
             continue
         secrets = inner.strings("secrets")
-        values[name] = inner.strings("values") + secrets
+        if given := inner.strings("values") + secrets:
+            values[name] = given
         if secrets:
             secret_counts[name] = len(secrets)
-        if inner.items("files"):
-            inner.not_yet("files", "http_headers files")
-    return values, secret_counts
+        if paths := inner.strings("files"):
+            files[name] = tuple(folder / path for path in paths)
+    return values, secret_counts, files

@@ -54,6 +54,28 @@ def test_proxies(host, no_proxy, proxied):
         assert tunnel["proxy_headers"] == {"Proxy-Authorization": "Basic dTpw"}
 
 
+def test_headers_from_files_are_read_each_time(tmp_path):
+    path = tmp_path / "value"
+    path.write_text("one\n")
+    o = options(http_headers={"X-A": ("v",)}, http_header_files={"X-A": (path,), "X-B": (path,)})
+    assert o.blocks("http://h/")
+    assert o.for_url("http://h/")["headers"] == {"X-A": "v, one", "X-B": "one"}
+    path.write_text("two")
+    assert o.for_url("http://h/")["headers"]["X-B"] == "two"
+    path.unlink()
+    with pytest.raises(CredentialsError, match="no such file"):
+        o.for_url("http://h/")
+
+
+def test_a_proxy_is_told_more_by_who_asks_it_for_a_tunnel():
+    o = options(proxy_url="http://u:p@proxy:1", proxy_connect_header={"X-P": ("a", "b")})
+    expected = {"Proxy-Authorization": "Basic dTpw", "X-P": "a, b"}
+    assert o.for_url("https://h/")["proxy_headers"] == expected
+    plain = o.for_url("http://h/")
+    assert "proxy_headers" not in plain
+    assert "X-P" not in plain["headers"]
+
+
 def test_a_proxy_from_the_environment(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://proxy:1")
     monkeypatch.setenv("no_proxy", "near")

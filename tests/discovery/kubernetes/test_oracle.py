@@ -50,6 +50,39 @@ scrape_configs:
   - api_server: URL
     role: endpoints
     selectors: [{role: service, label: app=web}, {role: endpoints, label: app=web}]
+- job_name: selected-slices
+  kubernetes_sd_configs:
+  - api_server: URL
+    role: endpointslice
+    selectors:
+    - {role: endpointslice, label: "kubernetes.io/service-name in (web,api)"}
+    - {role: pod, label: "app!=batch"}
+- job_name: selected-nodes
+  kubernetes_sd_configs:
+  - {api_server: "URL", role: node, selectors: [{role: node, field: "metadata.name!=node-b"}]}
+- job_name: selected-services
+  kubernetes_sd_configs:
+  - {api_server: "URL", role: service, selectors: [{role: service, label: "app=web,!release"}]}
+- job_name: selected-ingresses
+  kubernetes_sd_configs:
+  - api_server: URL
+    role: ingress
+    selectors: [{role: ingress, field: "metadata.namespace=default"}]
+- job_name: services-of-a-namespace
+  kubernetes_sd_configs: [{api_server: "URL", role: service, namespaces: {names: [shop]}}]
+- job_name: endpoints-of-two-namespaces-with-nodes
+  kubernetes_sd_configs:
+  - api_server: URL
+    role: endpoints
+    namespaces: {names: [default, shop]}
+    attach_metadata: {node: true}
+- job_name: slices-of-two-namespaces
+  kubernetes_sd_configs:
+  - {api_server: "URL", role: endpointslice, namespaces: {names: [shop, kube-system]}}
+- job_name: ingresses-of-a-namespace
+  kubernetes_sd_configs: [{api_server: "URL", role: ingress, namespaces: {names: [shop]}}]
+- job_name: nodes-know-no-namespace
+  kubernetes_sd_configs: [{api_server: "URL", role: node, namespaces: {names: [shop]}}]
 - job_name: relabelled
   kubernetes_sd_configs: [{api_server: "URL", role: pod}]
   relabel_configs:

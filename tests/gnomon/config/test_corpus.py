@@ -25,7 +25,6 @@ UNBUILT = {
     "stale_series_compaction_threshold",
     "query_log_file",
     "scrape_failure_log_file",
-    "http_headers files",
 }
 
 

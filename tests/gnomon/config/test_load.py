@@ -136,6 +136,11 @@ def load(text):
             id="two proxies",
         ),
         pytest.param(
+            JOB + "    proxy_connect_header: {X: [y]}\n",
+            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also",
+            id="headers for no proxy",
+        ),
+        pytest.param(
             JOB + "    file_sd_configs: [{files: [a.txt]}]\n",
             'path name "a.txt" is not valid for file discovery',
             id="a target file of another kind",
@@ -368,3 +373,20 @@ def test_what_is_no_number_to_go_is_refused(written):
 def test_booleans_are_those_of_go(written, expected):
     (job,) = load(JOB + f"    honor_timestamps: {written}\n").jobs
     assert job.job.honor_timestamps is expected
+
+
+def test_headers_from_files_and_for_proxies_are_read_and_their_secrets_not_shown():
+    config = load(
+        JOB
+        + "    http_headers: {X-A: {values: [v], files: [a, /b]}, X-B: {files: [c]}}\n"
+        + "    proxy_url: http://proxy:1\n    proxy_connect_header: {X-P: [secret, more]}\n"
+    )
+    client = config.jobs[0].job.http_client
+    assert client.http_headers == {"X-A": ("v",)}
+    files = {"X-A": (Path("conf/a"), Path("/b")), "X-B": (Path("conf/c"),)}
+    assert client.http_header_files == files
+    assert client.proxy_connect_header == {"X-P": ("secret", "more")}
+    shown = effective_yaml(config)
+    assert "secret, more" not in shown.replace("- ", "")
+    assert shown.count("<secret>") == 2
+    assert "conf/a" in shown
