@@ -13,6 +13,7 @@ last.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import threading
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _DAY_MS = 24 * 3_600_000
+_RETRY_S = 600.0
+"""How long blocks are left alone after the disk failed their compaction."""
 LATE_SAMPLES_MAX = 2_000_000
 """Late samples that wait for the next cut at most: 40 MB."""
 
@@ -75,7 +78,8 @@ class MaintenanceCounts:
     reloads_failed: int = 0
     head_saves: int = 0
     head_save_s: float = 0.0
-    failed_ulids: set[str] = field(default_factory=set)
+    tried_again_at: dict[str, float] = field(default_factory=dict)
+    """Blocks whose compaction failed, and when (monotonic clock) it may be tried again."""
 
 
 class Maintenance:
@@ -211,20 +215,28 @@ class Maintenance:
     def snapshot(self, target: Path, *, skip_head: bool) -> None:
         """Write all data to a new directory; see `Database.snapshot`."""
         target.mkdir(parents=True)
-        with self.lock:
-            for block in self._reader.blocks:
-                copy = target / block.path.name
-                copy.mkdir()
-                for source in block.path.iterdir():
-                    os.link(source, copy / source.name)
-            if skip_head:
-                return
-            with self._head.lock:
-                runs = self._head.frozen_late.runs + self._head.late.runs
-                histograms = self._head.frozen_histograms.runs + self._head.histograms.runs
-                first, stop = self._head.oldest_ms, self._head.newest_ms + 1
-            if first < stop:
-                self._write(target, first, stop, runs, histograms)
+        try:
+            with self.lock:
+                self._snapshot(target, skip_head=skip_head)
+        except BaseException:
+            # Half a snapshot would look like a whole one.
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+
+    def _snapshot(self, target: Path, *, skip_head: bool) -> None:
+        for block in self._reader.blocks:
+            copy = target / block.path.name
+            copy.mkdir()
+            for source in block.path.iterdir():
+                os.link(source, copy / source.name)
+        if skip_head:
+            return
+        with self._head.lock:
+            runs = self._head.frozen_late.runs + self._head.late.runs
+            histograms = self._head.frozen_histograms.runs + self._head.histograms.runs
+            first, stop = self._head.oldest_ms, self._head.newest_ms + 1
+        if first < stop:
+            self._write(target, first, stop, runs, histograms)
 
     def load_blocks(self) -> tuple[Block, ...]:
         """Open every block of the directory, without those that others replace."""
@@ -360,15 +372,19 @@ class Maintenance:
         while not self.stop.is_set():
             by_ulid = {block.meta.ulid: block for block in self._reader.blocks}
             metas = [block.meta for block in by_ulid.values()]
-            ulids = compaction.plan(metas, self._ranges(), failed=self.counts.failed_ulids)
+            now = time.monotonic()
+            failed = {ulid for ulid, at in self.counts.tried_again_at.items() if at > now}
+            ulids = compaction.plan(metas, self._ranges(), failed=failed)
             if not ulids:
                 return
             chosen = [block for block in self._reader.blocks if block.meta.ulid in ulids]
             try:
                 self._compact(chosen)
-            except (OSError, CorruptFileError):
+            except (OSError, CorruptFileError) as error:
                 self.counts.compactions_failed += 1
-                self.counts.failed_ulids.update(ulids)
+                # A disk that was full may have room again; what is damaged stays so.
+                wait_s = _RETRY_S if isinstance(error, OSError) else math.inf
+                self.counts.tried_again_at.update(dict.fromkeys(ulids, now + wait_s))
                 _log.exception("compaction of %s failed", ", ".join(ulids))
                 return
 

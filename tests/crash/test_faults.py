@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gnomon.tsdb_tools.verify import verify_directory
 from tsdb import wal as wal_module
 from tsdb.database import Database
 from tsdb.errors import WriteFailedError
@@ -238,6 +242,114 @@ def test_a_flipped_bit_in_a_block_costs_no_more_than_the_block(tmp_path, caplog,
     database.maintain()
     assert paths[0].exists()
     database.close()
+
+
+@pytest.mark.parametrize("name", ["index", "meta.json", "pages"])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99], ids=lambda part: f"at {part:.0%}")
+def test_a_block_file_that_is_cut_off_costs_no_more_than_the_block(tmp_path, caplog, name, part):
+    writer = Writer(Database.open(tmp_path, OPTIONS))
+    writer.write(300)
+    writer.database.maintain()
+    paths = sorted(tmp_path.glob("0*"))
+    writer.database.close()
+    path = paths[0] / name
+    os.truncate(path, int(path.stat().st_size * part))
+    with caplog.at_level(logging.ERROR):
+        database = Database.open(tmp_path, OPTIONS)
+        (batch,) = database.select([Selection((), 0, 1 << 50)])
+    assert str(path) in caplog.text
+    assert 0 < batch.sample_count < 300 * 50
+    assert str(path) in " ".join(verify_directory(tmp_path).problems)
+    database.maintain()
+    assert paths[0].exists()
+    database.close()
+
+
+@pytest.mark.parametrize("name", ["index", "meta.json", "pages"])
+def test_a_block_file_that_is_missing_is_told(tmp_path, caplog, name):
+    writer = Writer(Database.open(tmp_path, OPTIONS))
+    writer.write(300)
+    writer.database.maintain()
+    paths = sorted(tmp_path.glob("0*"))
+    writer.database.close()
+    (paths[0] / name).unlink()
+    with caplog.at_level(logging.ERROR):
+        database = Database.open(tmp_path, OPTIONS)
+        (batch,) = database.select([Selection((), 0, 1 << 50)])
+    assert str(paths[0]) in caplog.text
+    assert 0 < batch.sample_count < 300 * 50
+    assert verify_directory(tmp_path).problems
+    assert paths[0].exists()
+    database.close()
+
+
+def _failing(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("tsdb.block_writer.array_file.write_arrays", id="the index is written"),
+        pytest.param("tsdb.block_writer.frames.FrameWriter.finish", id="pages are written"),
+        pytest.param("tsdb.block_writer.os.fsync", id="a file is synced"),
+        pytest.param("tsdb.block_writer.sync_directory", id="the directory is synced"),
+    ],
+)
+def test_a_cut_or_compaction_that_fails_changes_nothing(tmp_path, monkeypatch, caplog, step):
+    options = replace(OPTIONS, min_block_ms=30_000, max_block_ms=90_000)
+    writer = Writer(Database.open(tmp_path, options))
+    writer.write(100)
+    monkeypatch.setattr(step, _failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.database.maintain()
+    writer.check()
+    monkeypatch.undo()
+    monkeypatch.setattr("tsdb.compaction.plan", lambda *_, **__: ())
+    writer.database.maintain()
+    writer.write(200)
+    writer.database.maintain()
+    monkeypatch.undo()
+    blocks = len(writer.database.block_metas())
+    assert blocks > 3
+    monkeypatch.setattr(step, _failing)
+    with caplog.at_level(logging.ERROR):
+        writer.database.maintain()
+    assert "Input/output error" in caplog.text
+    assert writer.database.stats().compactions_failed == 1
+    assert len(writer.database.block_metas()) == blocks
+    monkeypatch.undo()
+    assert not list(tmp_path.glob("*.tmp"))
+    writer.check()
+    metas = {
+        json.loads(path.read_text())["minTime"]: path for path in tmp_path.glob("0*/meta.json")
+    }
+    oldest = metas[min(metas)]
+    writer.database.maintain()
+    assert oldest.exists(), "it is tried again, but not at once"
+    monkeypatch.setattr("tsdb.maintenance.time.monotonic", lambda: time.perf_counter() + 1e6)
+    writer.database.maintain()
+    assert not oldest.exists()
+    writer.check()
+    assert verify_directory(tmp_path).problems == []
+    writer.database.close()
+
+
+def test_a_snapshot_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    writer = Writer(Database.open(tmp_path / "data", OPTIONS))
+    writer.write(300)
+    writer.database.maintain()
+    monkeypatch.setattr("tsdb.block_writer.os.fsync", _failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.database.snapshot(tmp_path / "snapshot")
+    assert not (tmp_path / "snapshot").exists()
+    monkeypatch.undo()
+    writer.database.snapshot(tmp_path / "snapshot")
+    writer.check()
+    writer.database.close()
+    writer.database = Database.open(tmp_path / "snapshot", OPTIONS)
+    writer.check()
+    writer.database.close()
 
 
 def test_flipped_bits_in_the_log_cost_single_batches(tmp_path, caplog):
