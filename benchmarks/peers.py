@@ -98,11 +98,14 @@ def _die_with_parent() -> None:
 
 def _start(name: str, command: list[str], url: str, data: Path, ready: str) -> Server:
     log = (data.parent / f"{name}.log").open("ab")
+    # As installed: a start finds the bytecode of the one before it. Without, it takes 0.7 s more.
+    env = {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         command,
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
+        env=env,
         preexec_fn=_die_with_parent,  # no threads here
     )
     log.close()
