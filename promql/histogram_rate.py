@@ -212,7 +212,7 @@ def histogram_last_change(
         ranges.own.columns, stop - 2, stop - 1, is_counter=is_rate, known_resets=resets
     )
     if is_rate:
-        change = divide(change, (histogram_1 - histogram_2)[where] / 1000.0)
+        change = divide(change, (histogram_1[where] - histogram_2[where]) / 1000.0)
     _note(node, ranges, where, flags, ctx)
     return not_floats, placed_results(change, flags, where)[0]
 

@@ -7,6 +7,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from promql.engine import Engine, EngineOptions
 from promql.functions import FUNCTIONS
@@ -361,3 +363,37 @@ def test_histograms_count_by_their_size(engine):
     assert engine.instant('m{kind="h"}', AT).stats.samples_total == 12
     assert engine.instant('rate(m{kind="h"}[3m])', AT).stats.samples_total == 36
     assert engine.instant("m", AT).stats.samples_total == 13
+
+
+@given(
+    gaps=st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    counts=st.lists(st.integers(0, 30), min_size=13, max_size=13),
+    func=st.sampled_from(["rate", "increase", "delta", "irate", "idelta", "resets", "changes"]),
+)
+@settings(deadline=None, max_examples=60)
+def test_ranges_of_histograms_are_those_of_their_counts(gaps, counts, func):
+    """Extrapolation, which stops at zero, and resets are the same for both kinds of samples."""
+    hint = ResetHint.GAUGE if func in ("delta", "idelta") else ResetHint.UNKNOWN
+    times = [0, *(1000 * sum(gaps[: number + 1]) for number in range(len(gaps)))]
+    reader = MemoryReader()
+    known = counts[: len(times)]
+    reader.add({"__name__": "f_count"}, times, [float(count) for count in known])
+    reader.add(
+        {"__name__": "h"},
+        times,
+        [
+            HistogramRow(count=float(n), sum=float(n), positive=((0, float(n)),), hint=hint)
+            for n in known
+        ],
+    )
+    shown = func if func in ("resets", "changes") else f"histogram_count({func}"
+    closing = "" if func in ("resets", "changes") else ")"
+    engine = Engine(reader, OPTIONS)
+    of_floats = engine.range(f"{func}(f_count[1m])", 0, times[-1] + MINUTE, 7000)
+    of_histograms = engine.range(f"{shown}(h[1m]){closing}", 0, times[-1] + MINUTE, 7000)
+    engine.close()
+    floats, histograms = of_floats.value, of_histograms.value
+    np.testing.assert_array_equal(floats.present, histograms.present)
+    np.testing.assert_allclose(
+        floats.values[floats.present], histograms.values[histograms.present], rtol=1e-12, atol=1e-12
+    )
