@@ -1,6 +1,7 @@
 """What does scraping cost? CPU per million samples and memory per active series, peers beside us.
 
     python -m benchmarks.scrape_load [--targets 100] [--series 1000] [--interval 2] [--seconds 60]
+        [--protobuf]
 
 Each system scrapes the same targets in turn; CPU is counted from a warm state (all series known)
 over `--seconds`. Samples are counted at the targets, and so is how far the time between two scrapes
@@ -67,8 +68,9 @@ def quantile(values: list[float], q: float) -> float:
 def measure(name: str, args: argparse.Namespace) -> list[str] | None:
     """One system's row, or None if it is not installed."""
     port = peers.free_port()
+    form = ["protobuf"] if args.protobuf else []
     source = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.targets", str(port), str(args.series), "20"]
+        [sys.executable, "-m", "benchmarks.targets", str(port), str(args.series), "20", *form]
     )
     try:
         with peers.workdir() as root:
@@ -125,6 +127,7 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--interval", type=float, default=2)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--protobuf", action="store_true", help="instead of text")
     parser.add_argument("--systems", default="gnomon,prometheus,victoria-metrics")
     args = parser.parse_args()
     rows = []

@@ -1,8 +1,8 @@
 """A cheap server of many scrape targets: `/target/<n>/metrics`, gzip bodies made beforehand.
 
 Run as a process of its own, so that its CPU is not counted with the server under measurement:
-`python -m benchmarks.targets PORT SERIES VERSIONS`. Every target serves the same texts; `instance`
-tells them apart. Each scrape of a target gets the next of VERSIONS bodies: counters grow, gauges
+`python -m benchmarks.targets PORT SERIES VERSIONS [protobuf]`. Every target serves the same texts;
+`instance` tells them apart. Each scrape of a target gets the next of VERSIONS bodies: counters grow, gauges
 move, and one series in four stays as it is. `/served` counts the scrapes, `/intervals` has the
 seconds between two of a target since it was last asked.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
+import struct
 import sys
 import time
 
@@ -44,10 +46,58 @@ def body(series: int, version: int) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+PROTOBUF = (
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
+
+
+def varint(number: int) -> bytes:
+    """A number as protobuf writes it."""
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A field that has a length: text, or a message."""
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def as_protobuf(text: bytes) -> bytes:
+    """The same samples as messages."""
+    families: dict[str, bytes] = {}
+    helps: dict[str, str] = {}
+    for line in text.decode().splitlines():
+        if line.startswith("# HELP "):
+            name, _, helps[name] = line.removeprefix("# HELP ").partition(" ")
+        if line.startswith("#"):
+            continue
+        series, _, value = line.rpartition(" ")
+        name = series.partition("{")[0]
+        labels = b"".join(
+            field(1, field(1, label.encode()) + field(2, text.encode()))
+            for label, text in re.findall(r'(\w+)="([^"]*)"', series)
+        )
+        number = b"\x09" + struct.pack("<d", float(value))
+        shown = labels + field(3 if name.endswith("_total") else 2, number)
+        families[name] = families.get(name, b"") + field(4, shown)
+    out = b""
+    for name, metrics in families.items():
+        kind = b"\x18\x00" if name.endswith("_total") else b"\x18\x01"
+        message = field(1, name.encode()) + field(2, helps[name].encode()) + kind + metrics
+        out += varint(len(message)) + message
+    return out
+
+
 def main() -> None:
     """Serve until killed."""
     port, series, versions = (int(argument) for argument in sys.argv[1:4])
-    bodies = [gzip.compress(body(series, version), 6) for version in range(versions)]
+    texts = [body(series, version) for version in range(versions)]
+    content_type = "text/plain; version=0.0.4"
+    if sys.argv[4:] == ["protobuf"]:
+        texts, content_type = [as_protobuf(text) for text in texts], PROTOBUF
+    bodies = [gzip.compress(text, 6) for text in texts]
     scrapes: dict[str, int] = {}
     last: dict[str, float] = {}
     between: list[float] = []
@@ -59,7 +109,7 @@ def main() -> None:
             between.append(now - last[target])
         last[target] = now
         count = scrapes[target] = scrapes.get(target, -1) + 1
-        headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain; version=0.0.4"}
+        headers = {"Content-Encoding": "gzip", "Content-Type": content_type}
         return web.Response(body=bodies[count % versions], headers=headers)
 
     async def served(_: web.Request) -> web.Response:
