@@ -32,7 +32,7 @@ from promql.over_time_kernels import (
     reduce_windows,
     smooth_windows,
 )
-from promql.steady_kernels import total_windows
+from promql.steady_kernels import extreme_of_steady, total_windows
 from promql.windows import (
     RangeKernel,
     cells,
@@ -57,6 +57,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Mask = npt.NDArray[np.bool_]
+    Offsets = npt.NDArray[np.int32]
+
+_RUN_MIN = 16
+"""Steps in a row, about, by which windows must move by one sample each to be done together."""
 
 _ONE_LOOK = frozenset({COUNT, PRESENT, FIRST, LAST})
 """Reductions that cost the same for a window of any size."""
@@ -145,6 +149,30 @@ def _reduced(
 
 def _extreme_kernel(extreme: int, *, as_time: bool = False) -> RangeKernel:
     def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        if not as_time:
+            steady = steady_steps(view)
+            # Runs that are no longer than this gain nothing by what is done to them as a whole.
+            if _RUN_MIN * np.count_nonzero(steady <= 1) <= steady.size:
+                return of_steady(view, steady)
+        return by_queue(view)
+
+    def of_steady(view: Windows, steady: Offsets) -> Fill:
+        def work(rows: slice, out: Floats, present: Mask) -> None:
+            extreme_of_steady(
+                view.values,
+                view.value_start[rows],
+                view.window_of[rows],
+                view.first,
+                view.stop,
+                steady,
+                extreme == MAX,
+                out,
+                present,
+            )
+
+        return work
+
+    def by_queue(view: Windows) -> Fill:
         def work(rows: slice, out: Floats, present: Mask) -> None:
             extreme_windows(
                 view.values,

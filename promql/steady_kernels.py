@@ -291,3 +291,73 @@ def regress_regular(
                     continue
                 out[s, t + k] = slope * ahead_s[t + k] + intercept if predict else slope
             t += together
+
+
+@helper(types.void(_OUT1, _OUT1, types.boolean, _OUT1), error_model="numpy")
+def _choose(one: Floats, other: Floats, largest: bool, best: Floats) -> None:
+    """Write the better one of each two values. To other memory, or it would not vectorise."""
+    if largest:
+        for j in range(best.size):
+            a, b = one[j], other[j]
+            best[j] = b if (b > a) | (a != a) else a  # a != a: NaN
+    else:
+        for j in range(best.size):
+            a, b = one[j], other[j]
+            best[j] = b if (b < a) | (a != a) else a
+
+
+@kernel(
+    types.void(_FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS, _OFFSETS, types.boolean, _OUT, _PRESENT),
+    error_model="numpy",
+)
+def extreme_of_steady(
+    values: Floats,
+    value_start: Ints,
+    window_of: Ints,
+    first: Offsets,
+    stop: Offsets,
+    steady: Offsets,
+    largest: bool,
+    out: Floats,
+    present: Mask,
+) -> None:
+    """Write the least or (`largest`) greatest value of each window; absent where one is empty.
+
+    Shapes: `steady` [W, T] as `steady_windows` wrote it; where it is small this is slow. NaN gives
+    way to every number; among equals the first counts.
+    """
+    longest = 0
+    for w in range(first.shape[0]):
+        if first.shape[1] > 0:
+            longest = max(longest, stop[w, first.shape[1] - 1])
+    best = np.empty(longest, dtype=np.float64)
+    next_best = np.empty(longest, dtype=np.float64)
+    for s in range(value_start.size):
+        base, w = value_start[s], window_of[s]
+        t = 0
+        while t < first.shape[1]:
+            together = int(steady[w, t])
+            present[s, t] = together > 0
+            if together == 0:
+                t += 1
+                continue
+            low, count = base + first[w, t], int(stop[w, t] - first[w, t])
+            size = count + together - 1
+            best[:size] = values[low : low + size]
+            # Invariant: best[j] is that of `span` samples from j on. Spans double, and the last
+            # two overlap: the better of a sample and itself is itself.
+            span = 1
+            while 2 * span <= count:
+                left = size - 2 * span + 1
+                _choose(best[:left], best[span : span + left], largest, next_best[:left])
+                best, next_best = next_best, best
+                span *= 2
+            behind = count - span
+            _choose(
+                best[:together],
+                best[behind : behind + together],
+                largest,
+                out[s, t : t + together],
+            )
+            present[s, t : t + together] = True
+            t += together

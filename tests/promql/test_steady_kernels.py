@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from promql.over_time_kernels import quantile_windows
 from promql.steady_kernels import (
+    extreme_of_steady,
     regress_regular,
     regular_windows,
     steady_windows,
@@ -109,6 +110,47 @@ def test_lines_are_those_of_windows_one_by_one(times, values, range_ms):
                 )
         np.testing.assert_array_equal(found[1], expected[1])
         np.testing.assert_array_equal(found[0], expected[0])
+
+
+def plain_extreme(values, *, largest):
+    """NaN gives way to numbers, the first of equals counts."""
+    best = values[0]
+    for value in values[1:]:
+        if np.isnan(best) or (value > best if largest else value < best):
+            best = value
+    return best
+
+
+@given(
+    times=shared_times(),
+    values=lists,
+    range_ms=st.sampled_from([15_000, 45_000, 60_000, 600_000]),
+    step_ms=st.sampled_from([5_000, 15_000, 60_000]),
+    largest=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_extremes_are_those_of_windows_one_by_one(times, values, range_ms, step_ms, largest):
+    windows, ctx = windows_of(times, values, range_ms, step_ms)
+    out, present = outputs(windows)
+    extreme_of_steady(
+        windows.values,
+        windows.value_start,
+        windows.window_of,
+        windows.first,
+        windows.stop,
+        runs_of(windows),
+        largest,
+        out,
+        present,
+    )
+    for row, own in enumerate(values):
+        for step in range(ctx.step_count):
+            window = own[windows.first[0, step] : windows.stop[0, step]]
+            assert present[row, step] == bool(window)
+            if window:
+                expected = plain_extreme(window, largest=largest)
+                assert np.array_equal(out[row, step], expected, equal_nan=True)
+                assert np.isnan(expected) or np.signbit(out[row, step]) == np.signbit(expected)
 
 
 def test_steady_and_regular_by_hand():
