@@ -213,10 +213,11 @@ class OwnPlan:
 
     def tasks(self, values: Floats, stop: Ints) -> list[Callable[[], object]]:
         """Return what writes the values of each row up to `values[stop[row]]`, in any order."""
-        dest = stop.copy()
+        dest = stop - np.diff(self.open_stop, prepend=0)
+        # The first to touch new memory waits for it: rather a task than the caller.
         bits = values.view(np.uint64)
-        put_open(self.open_bits, self.open_stop, dest, bits)
-        return _decoding(self.view, self.pages, dest, values)
+        put = partial(put_open, self.open_bits, self.open_stop, stop, bits)
+        return [*_decoding(self.view, self.pages, dest, values), put]
 
 
 def plan_own(

@@ -427,18 +427,17 @@ def copy_open(
                 out_times[to + j] = block_times[row_block[row], j]
 
 
-@kernel(types.void(_in(_u64), _in(_i64), _i64[::1], _u64[::1]))
-def put_open(open_bits: Words, open_stop: Ints, dest: Ints, out_bits: Words) -> None:
-    """Write the open samples of each row before `out_bits[dest[row]]`, and move `dest` before them.
+@kernel(types.void(_in(_u64), _in(_i64), _in(_i64), _u64[::1]))
+def put_open(open_bits: Words, open_stop: Ints, stop: Ints, out_bits: Words) -> None:
+    """Write the open samples of each row so that they end before `out_bits[stop[row]]`.
 
     Those of row r end at `open_bits[open_stop[r]]`, where those of the next begin.
     """
     first = np.int64(0)
     for row in range(open_stop.size):
-        count = open_stop[row] - first
-        dest[row] -= count
-        for j in range(count):
-            out_bits[dest[row] + j] = open_bits[first + j]
+        to = stop[row] - open_stop[row]
+        for j in range(first, open_stop[row]):
+            out_bits[to + j] = open_bits[j]
         first = open_stop[row]
 
 
