@@ -2,9 +2,9 @@
 
 Run as a process of its own, so that its CPU is not counted with the server under measurement:
 `python -m benchmarks.targets PORT SERIES VERSIONS [protobuf]`. Every target serves the same texts;
-`instance` tells them apart. Each scrape of a target gets the next of VERSIONS bodies: counters grow, gauges
-move, and one series in four stays as it is. `/served` counts the scrapes, `/intervals` has the
-seconds between two of a target since it was last asked.
+`instance` tells them apart. Each scrape of a target gets the next of VERSIONS bodies: counters
+grow, gauges move, and one series in four stays as it is. `/served` counts the scrapes, and
+`/intervals` has the seconds between two of a target since it was last asked.
 """
 
 from __future__ import annotations
