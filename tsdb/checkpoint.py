@@ -3,14 +3,15 @@
 From: the log. To: `replay.py`, instead of these segments. Asked for by `maintenance.py`
 after a cut.
 
-Segments are read and decoded as for a replay, some ten thousand samples at a time, and what is kept
-of these is one record: the cost is some tens of nanoseconds a sample, the memory a few megabytes.
+Segments are read and decoded as for a replay, some ten thousand samples at a time: the cost is some
+tens of nanoseconds a sample, the memory a few megabytes.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     from tsdb.interface import Ints
 
 _log = logging.getLogger(__name__)
+
+_LONG_RECORD = 250
+"""Samples a record from which on it pays to write each by itself: some 10 us for a record."""
 
 
 def write_checkpoint(
@@ -126,11 +130,20 @@ class _Keeper:
         mask = self._chosen(found.refs, found.times)
         if not mask.any():
             return
-        kept = (found.refs[mask], found.times[mask], found.bits[mask])
-        payload = self._samples.encode(*kept, self._out.tell())
-        self._out.write(header_of(SAMPLES, 0, payload))
-        self._out.write(payload)
-        self._samples.written()
+        refs, times, bits = found.refs[mask], found.times[mask], found.bits[mask]
+        kept = np.append(0, np.cumsum(mask))[found.first]
+        # Scrapes stay what they are, and so take few bytes; short ones would take too long.
+        if refs.size < _LONG_RECORD * (found.first.size - 1):
+            kept = kept[[0, -1]]
+        for start, stop in pairwise(kept.tolist()):
+            if start < stop:
+                some = slice(start, stop)
+                payload = self._samples.encode(
+                    refs[some], times[some], bits[some], self._out.tell()
+                )
+                self._out.write(header_of(SAMPLES, 0, payload))
+                self._out.write(payload)
+                self._samples.written()
 
     def _chosen(self, refs: Ints, times: Ints) -> npt.NDArray[np.bool_]:
         chosen: npt.NDArray[np.bool_] = times >= self._keep_from_ms

@@ -138,11 +138,15 @@ class SampleEncoder:
 
 @dataclass(frozen=True, slots=True)
 class DecodedSamples:
-    """Samples of some records, in their order, and how many records made no sense."""
+    """Samples of some records, in their order, and how many records made no sense.
+
+    Shapes: `refs`, `times`, `bits` [N]; those of record r are `first[r]` to `first[r + 1]`.
+    """
 
     refs: Ints
     times: Ints
     bits: Words
+    first: Ints
     damaged: int
 
 
@@ -229,10 +233,11 @@ class SampleDecoder:
         if wrong:
             kept = np.repeat(good, self._counts)
             refs, times, bits = refs[kept], times[kept], bits[kept]
+            first = np.append(0, np.cumsum(np.array(self._counts, np.int64)[good]))
             _log.error("%d records of the log have right checksums and wrong content", wrong)
         damaged = self._damaged + wrong
         self._begin()
-        return DecodedSamples(refs, times, bits, damaged)
+        return DecodedSamples(refs, times, bits, first, damaged)
 
     def _base(self, number: int, place: int, count: int) -> int:
         """Return where in the pool the base is that lies at `place`, -1 if it cannot be had."""

@@ -326,3 +326,17 @@ def test_wrong_content_is_refused_and_never_read_past_its_end(at, byte, cut, whi
         found = decoder.decode(bytes(payload))
         assert found.refs.size == found.times.size == found.bits.size
         assert found.damaged in (0, 1)
+
+
+def test_samples_know_the_records_they_come_from():
+    payloads = encoded([scrape(k, 20 + k) for k in range(4)])
+    decoder = SampleDecoder()
+    spoiled = [*payloads[:2], payloads[2][:-1], payloads[3]]
+    text, stop = b"".join(spoiled), 0
+    for place, payload in enumerate(spoiled):
+        stop += len(payload)
+        decoder.add(text, stop - len(payload), stop, place)
+    found = decoder.decode(text)
+    assert found.damaged == 1
+    assert found.first.tolist() == [0, 20, 41, 64]
+    assert SampleDecoder().decode(b"").first.tolist() == [0]
