@@ -277,7 +277,13 @@ class TargetIngest:
         job, cache, columns = self.labelling.job, self.cache, _thread.columns
         exposition = self._parse(body, columns)
         if exposition.unknown or job.limits.sample_limit:
-            self._learn(exposition)
+            try:
+                self._learn(exposition)
+            except ParseError:
+                # The families are known, as in Prometheus, though none of their samples is stored.
+                if not self.metadata.knows(exposition.comment_hash):
+                    exposition.teach(self.metadata)
+                raise
         if exposition.exemplar_sample.size:
             try:
                 self._exemplars.read(exposition, cache.refs[exposition.entries])

@@ -48,12 +48,6 @@ class Labelling:
         `exposed` is as `series_labels` gives it; `family_type` is the type declared last. Raises
         ParseError where Prometheus fails the scrape: names, doubles, limits.
         """
-        names = [name for name, _ in exposed]
-        if len(set(names)) != len(names):
-            double = next(name for name in names if names.count(name) > 1)
-            raise ParseError(
-                f"label name {go_quote(double.encode())} is not unique: invalid sample"
-            )
         labels = dict(exposed)
         normalised = _NORMALISED.get(family_type)
         if normalised in labels:
@@ -62,6 +56,13 @@ class Labelling:
         result = self.rules.apply(merged) if self.rules.steps else merged
         if not result:
             return None
+        if len(labels) != len(exposed):
+            # Of doubles that relabelling takes away nobody hears.
+            names = [name for name, _ in exposed]
+            for double in (name for name in names if names.count(name) > 1 and name in result):
+                raise ParseError(
+                    f"label name {go_quote(double.encode())} is not unique: invalid sample"
+                )
         self._check(result)
         return result
 

@@ -590,3 +590,33 @@ def test_what_is_packed_comes_out_as_it_was_or_is_too_large(text, size_max, twic
     else:
         with pytest.raises(ParseError, match="body size limit exceeded"):
             response.read(size_max)
+
+
+def test_metadata_of_a_body_past_the_sample_limit_is_kept(appender):
+    target = Target(appender, limits=ScrapeLimits(sample_limit=1))
+    outcome = target.scrape("# TYPE a counter\n# HELP a text\na 1\nb 1\n")
+    assert outcome.error == "sample limit exceeded"
+    assert target.ingest.metadata.families["a"].help == "text"
+    target.scrape("# TYPE a gauge\na 1\n")
+    assert target.ingest.metadata.families["a"].type == "gauge"
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        pytest.param(
+            RelabelRule(RelabelAction.LABELDROP, regex="x"), "", id="a double that is dropped"
+        ),
+        pytest.param(
+            RelabelRule(RelabelAction.DROP, source_labels=("y",), regex="1"), "", id="a series"
+        ),
+        pytest.param(
+            RelabelRule(RelabelAction.LABELDROP, regex="y"),
+            'label name "x" is not unique: invalid sample',
+            id="something else",
+        ),
+    ],
+)
+def test_a_double_label_matters_where_it_is_left(appender, rule, error):
+    target = Target(appender, metric_relabel_rules=(rule,))
+    assert target.scrape('a{x="1",x="2",y="1"} 1\n').error == error
