@@ -46,6 +46,20 @@ def served(port: int) -> int:
         return json.load(reply)["scrapes"]
 
 
+def wait_for(port: int) -> None:
+    """Wait until the targets are there: they make their bodies first."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            served(port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
 def strays(port: int, interval: float) -> list[float]:
     """How far each interval since the last call was from the one asked for, in seconds."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/intervals") as reply:
@@ -74,7 +88,7 @@ def measure(name: str, args: argparse.Namespace) -> list[str] | None:
     )
     try:
         with peers.workdir() as root:
-            time.sleep(3)
+            wait_for(port)
             server = peers.start(name, root, config(port, args.targets, args.interval))
             if server is None:
                 return None
