@@ -343,18 +343,34 @@ SEARCH = "search-api"
 AUTO_RELOAD = "auto-reload-config"
 """How older versions of Prometheus call `--config.auto-reload`."""
 
-HARMLESS_FEATURES = ("promql-at-modifier", "promql-negative-offset", "expand-external-labels")
-"""Features of older Prometheus versions that are always on."""
+HARMLESS_FEATURES = (
+    "promql-at-modifier",
+    "promql-negative-offset",
+    "expand-external-labels",
+    "exemplar-storage",
+    "memory-snapshot-on-shutdown",
+    "native-histograms",
+    "metadata-wal-records",
+    "no-default-scrape-port",
+)
+"""Features of Prometheus that are always on; histograms if `scrape_native_histograms` says so."""
 
 UNBUILT_FLAGS = {
     "web.user-assets": "",
+    "storage.tsdb.retention": "0s",
+    "storage.tsdb.delay-compact-file.path": "",
+    "scrape.name-escaping-scheme": "values",
+    "scrape.adjust-timestamps": "true",
+    "scrape.timestamp-tolerance": "2ms",
+}
+"""Flags of Prometheus that are not built, with their defaults, at which they are accepted."""
+
+IDLE_FLAGS = {
     "web.console.templates": "consoles",
     "web.console.libraries": "console_libraries",
-    "storage.tsdb.retention": "0s",
     "storage.tsdb.head-chunks-write-queue-size": "0",
     "storage.tsdb.samples-per-chunk": "120",
     "storage.tsdb.allow-overlapping-blocks": "true",
-    "storage.tsdb.delay-compact-file.path": "",
     "rules.alert.for-outage-tolerance": "1h",
     "rules.alert.for-grace-period": "10m",
     "rules.alert.resend-delay": "1m",
@@ -362,12 +378,13 @@ UNBUILT_FLAGS = {
     "alertmanager.notification-queue-capacity": "10000",
     "alertmanager.notification-batch-size": "256",
     "alertmanager.drain-notification-queue-on-shutdown": "true",
-    "scrape.adjust-timestamps": "true",
-    "scrape.timestamp-tolerance": "2ms",
     "scrape.discovery-reload-interval": "5s",
-    "scrape.name-escaping-scheme": "values",
     "auto-gomemlimit": "true",
     "auto-gomemlimit.ratio": "0.9",
     "auto-gomaxprocs": "true",
+    "web.local-assets": "",
 }
-"""Flags of Prometheus that are not built, with their defaults, at which they are accepted."""
+"""Flags, with their defaults, of what is not here to be set: consoles, rules, Go.
+
+The command lines of packages and images name them; another value than the default is told of.
+"""

@@ -2,7 +2,8 @@
 
 From: the words of the command line, `flag_table.py`.
 To:   `ServeOptions`, which `server.py` runs by, and `/api/v1/status/flags`.
-A flag that Prometheus has and we do not is refused by name, unless it asks for what we do anyway.
+A flag that Prometheus has and we do not is refused by name, unless it asks for what we do anyway
+or sets what we have not, which is warned of.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gnomon.flag_table import (
     BLOCK_MS_MAX,
     FLAGS,
     HARMLESS_FEATURES,
+    IDLE_FLAGS,
     OTLP_DELTA_TOTALS,
     OTLP_NATIVE_DELTAS,
     PAGE_TITLE,
@@ -51,7 +53,11 @@ class ModeError(FlagError):
 
 _SWITCHES = frozenset(
     {flag.name for flag in FLAGS if flag.boolean}
-    | {name for name, default in UNBUILT_FLAGS.items() if default in ("true", "false")}
+    | {
+        name
+        for name, default in {**IDLE_FLAGS, **UNBUILT_FLAGS}.items()
+        if default in ("true", "false")
+    }
 )
 
 
@@ -102,12 +108,15 @@ class ServeOptions:
     log_level: str = "info"
     log_format: str = "logfmt"
     shown: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What was asked for and has no effect, a sentence each."""
 
 
 def parse_flags(words: Sequence[str]) -> ServeOptions:
     """Read a command line; raises FlagError with Prometheus' line for what is wrong."""
     flags = {flag.name: flag for flag in FLAGS}
     given: dict[str, list[str]] = {}
+    warnings: list[str] = []
     queue = list(words)
     while queue:
         name, value = _take(queue)
@@ -124,10 +133,13 @@ def parse_flags(words: Sequence[str]) -> ServeOptions:
                 raise _error(
                     f"flag '--{name}' is known to Prometheus but not supported by Gnomon yet"
                 )
+        elif name in IDLE_FLAGS:
+            if value != IDLE_FLAGS[name]:
+                warnings.append(f"flag '--{name}' has no effect in Gnomon")
         else:
             raise _error(f"unknown long flag '--{name}'")
     _check_mode(given, agent=given.get("agent", ["false"])[-1] == "true")
-    return _options(flags, given)
+    return _options(flags, given, warnings)
 
 
 _SERVER_ONLY = ("storage.tsdb.", "storage.remote.read-", "rules.", "alertmanager.", "query.")
@@ -165,7 +177,7 @@ def _take(queue: list[str]) -> tuple[str, str]:
         if value not in ("true", "false"):
             raise _error(f"flag '--{name}' is a switch, it cannot be '{value}'")
         return name, value
-    known = any(flag.name == name for flag in FLAGS) or name in UNBUILT_FLAGS
+    known = any(flag.name == name for flag in FLAGS) or name in {**UNBUILT_FLAGS, **IDLE_FLAGS}
     if not known:
         raise _error(f"unknown long flag '--{name}'")
     if equals:
@@ -175,14 +187,16 @@ def _take(queue: list[str]) -> tuple[str, str]:
     return name, queue.pop(0)
 
 
-def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOptions:
+def _options(
+    flags: dict[str, Flag], given: dict[str, list[str]], warnings: list[str]
+) -> ServeOptions:
     texts = {name: given.get(name, [flag.default]) for name, flag in flags.items()}
     one = {name: values[-1] for name, values in texts.items()}
     agent = one["agent"] == "true"
     log = "storage.agent.wal" if agent else "storage.tsdb.wal"
     retention_ms = parse_duration(one["storage.tsdb.retention.time"])
     retention_bytes = parse_size(one["storage.tsdb.retention.size"])
-    features = _features(texts["enable-feature"])
+    features = _features(texts["enable-feature"], warnings)
     min_block_ms = parse_duration(one["storage.tsdb.min-block-duration"])
     longest = one["storage.tsdb.max-block-duration"]
     max_block_ms = parse_duration(longest) if longest else None
@@ -246,10 +260,12 @@ def _options(flags: dict[str, Flag], given: dict[str, list[str]]) -> ServeOption
         log_level=one["log.level"],
         log_format=one["log.format"],
         shown=shown,
+        warnings=tuple(warnings),
     )
 
 
-def _features(values: list[str]) -> frozenset[str]:
+def _features(values: list[str], warnings: list[str]) -> frozenset[str]:
+    """Return the features that we have; the others are warned of, as Prometheus warns of them."""
     names = {name.strip() for value in values for name in value.split(",") if name.strip()}
     known = (
         *PROMQL_FEATURES,
@@ -259,14 +275,15 @@ def _features(values: list[str]) -> frozenset[str]:
         SEARCH,
         *HARMLESS_FEATURES,
     )
-    for name in sorted(names):
-        if name not in known:
-            raise _error(f"feature '{name}' is not supported by Gnomon yet")
+    warnings += [
+        f"feature '{name}' is not known to Gnomon and has no effect"
+        for name in sorted(names - set(known))
+    ]
     if names.issuperset(RECEIVER_FEATURES):
         raise _error(
             f"cannot enable {OTLP_DELTA_TOTALS} and {OTLP_NATIVE_DELTAS} features at the same time"
         )
-    return frozenset(names)
+    return frozenset(names & set(known))
 
 
 def help_text() -> str:

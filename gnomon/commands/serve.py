@@ -40,6 +40,8 @@ def run(words: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     logs.set_up(options.log_level, options.log_format)
+    for warning in options.warnings:
+        _log.warning(warning)
     config = _load(options.config_file, agent=options.agent)
     if config is None:
         return BAD_CONFIG

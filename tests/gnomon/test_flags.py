@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.flag_table import FLAGS, UNBUILT_FLAGS
+from gnomon.flag_table import FLAGS, IDLE_FLAGS, UNBUILT_FLAGS
 from gnomon.flags import FlagError, ServeOptions, help_text, parse_flags
 
 PREFIX = "Error parsing command line arguments: "
@@ -139,10 +139,6 @@ def test_flags_are_read(words, member, value):
             "flag '--web.user-assets' is known to Prometheus but not supported by Gnomon yet",
         ),
         (
-            ["--enable-feature=exemplar-storage"],
-            "feature 'exemplar-storage' is not supported by Gnomon yet",
-        ),
-        (
             ["--enable-feature=otlp-deltatocumulative,otlp-native-delta-ingestion"],
             "cannot enable otlp-deltatocumulative and otlp-native-delta-ingestion features at the"
             " same time",
@@ -158,7 +154,22 @@ def test_what_makes_no_sense_is_told_in_one_line(words, message):
 
 def test_every_flag_has_help_and_none_is_built_and_unbuilt():
     assert all(f.name in help_text() and f.help in help_text() for f in FLAGS)
-    assert not {f.name for f in FLAGS} & UNBUILT_FLAGS.keys()
+    assert not {f.name for f in FLAGS} & (UNBUILT_FLAGS.keys() | IDLE_FLAGS.keys())
+
+
+def test_what_has_no_effect_is_warned_of():
+    """The command line of Prometheus' container image, and features that others have."""
+    options = parse_flags(
+        ["--web.console.libraries=/usr/share/prometheus/console_libraries", "--no-auto-gomemlimit",
+         "--web.console.templates", "consoles", "--rules.max-concurrent-evals=4",
+         "--enable-feature=exemplar-storage,extra-scrape-metrics"],
+    )  # fmt: skip
+    assert options.warnings == (
+        "flag '--web.console.libraries' has no effect in Gnomon",
+        "flag '--auto-gomemlimit' has no effect in Gnomon",
+        "feature 'extra-scrape-metrics' is not known to Gnomon and has no effect",
+    )
+    assert options.features == {"exemplar-storage"}
 
 
 def test_messages_of_remote_write_are_chosen_by_name():
