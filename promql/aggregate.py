@@ -18,9 +18,9 @@ from promql.grouping import group_series, rows_by_group
 from promql.histogram_aggregate import fold_histograms
 from promql.histogram_notes import note_ignored_in_aggregation
 from promql.matrix import Matrix, ScalarSteps, StringValue
+from promql.places import parameter_place
 from promql.quantiles import warn_quantile_of_aggregation
 from promql.ranking import SELECTIONS
-from promql.syntax import argument_place
 
 if TYPE_CHECKING:
     from promql.context import EvalContext
@@ -45,7 +45,7 @@ def aggregate(
     shape = (groups.count, operand.values.shape[1])
     if node.op == "quantile":
         assert isinstance(param, ScalarSteps)
-        span = argument_place(node.param) if node.param else node.span
+        span = parameter_place(node)
         warn_quantile_of_aggregation(param.values, span, ctx)
         order, start = rows_by_group(groups)
         out = np.zeros(shape, dtype=np.float64)

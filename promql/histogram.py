@@ -23,10 +23,10 @@ from promql.native_histograms import (
     separate,
     summarised,
 )
+from promql.places import argument_place
 from promql.quantiles import warn_quantile
 from promql.quoting import quote
 from promql.same_labels import merge_same_labels, without_name
-from promql.syntax import argument_place
 from tsdb.interface import METRIC_NAME
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def _histogram_quantile(node: Call, args: list[Operand], ctx: EvalContext) -> Op
     quantile, vector = args
     assert isinstance(quantile, ScalarSteps)
     assert isinstance(vector, Matrix)
-    warn_quantile(quantile.values, node.args[0].span, ctx)
-    span = argument_place(node.args[1])
+    warn_quantile(quantile.values, argument_place(node, 0), ctx)
+    span = argument_place(node, 1)
     groups = bucket_groups(vector, span, ctx)
     classic, native = separate(vector, groups, span, ctx)
     result = _quantiles(classic, groups, quantile.values, span, ctx)
@@ -100,13 +100,13 @@ def _histogram_quantiles(node: Call, args: list[Operand], ctx: EvalContext) -> O
     assert isinstance(label, StringValue)
     if not is_label_name(label.text):
         raise ExecutionError(f"invalid label name {quote(label.text)}")
-    span = argument_place(node.args[0])
+    span = argument_place(node, 0)
     groups = bucket_groups(vector, span, ctx)
     classic, native = separate(vector, groups, span, ctx)
     parts: list[Matrix] = []
-    for argument, quantile in zip(node.args[2:], quantiles, strict=True):
+    for index, quantile in enumerate(quantiles, 2):
         assert isinstance(quantile, ScalarSteps)
-        warn_quantile(quantile.values, argument.span, ctx)
+        warn_quantile(quantile.values, argument_place(node, index), ctx)
         result = _quantiles(classic, groups, quantile.values, span, ctx)
         result = _joined(result, native_quantiles(native, quantile.values, span, ctx))
         parts += _labelled(result, label.text, quantile.values, ctx)
@@ -133,7 +133,7 @@ def _histogram_fraction(node: Call, args: list[Operand], ctx: EvalContext) -> Op
     assert isinstance(lower, ScalarSteps)
     assert isinstance(upper, ScalarSteps)
     assert isinstance(vector, Matrix)
-    span = argument_place(node.args[2])
+    span = argument_place(node, 2)
     groups = bucket_groups(vector, span, ctx)
     classic, native = separate(vector, groups, span, ctx)
     values = np.zeros((groups.start.size - 1, vector.values.shape[1]), dtype=np.float64)

@@ -30,7 +30,7 @@ from promql.histogram_notes import (
 from promql.histogram_ranges import Ranges, refuse_mixed
 from promql.histogram_runs import histogram_windows, ragged
 from promql.kernels import newest_offsets, window_bounds
-from promql.syntax import argument_place
+from promql.places import argument_place
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, ResetHint
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def extended_change(
     if not where.any():
         return mixed, None
     ctx.budget.check()
-    view, own, span = ranges.view, ranges.own, argument_place(node.args[0])
+    view, own, span = ranges.view, ranges.own, argument_place(node, 0)
     columns = own.columns
     low, stop = ranges.bounds(where)
     last = stop - 1
@@ -129,7 +129,7 @@ def _of_one_kind(node: Call, ranges: Ranges, ctx: EvalContext, *, is_counter: bo
     """Return the windows with only histograms, all exponential or all custom; note the others."""
     where = ranges.pure(1)
     low, stop = ranges.bounds(where)
-    columns, span = ranges.own.columns, argument_place(node.args[0])
+    columns, span = ranges.own.columns, argument_place(node, 0)
     custom = _counts_before(columns.schema == CUSTOM_BUCKETS_SCHEMA)
     many = custom[stop] - custom[low]
     bad = (many > 0) & (many < stop - low)

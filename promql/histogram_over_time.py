@@ -20,7 +20,7 @@ from promql.histogram_notes import (
     note_reconciled,
 )
 from promql.histogram_ranges import Ranges, placed_results, refuse_mixed
-from promql.syntax import argument_place
+from promql.places import argument_place
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,7 +48,7 @@ def histogram_total(
         *ranges.bounds(where),
         ctx,
     )
-    span = argument_place(node.args[0])
+    span = argument_place(node, 0)
     if any_flag(flags, Flag.COLLISION):
         note_collision(AGGREGATION, span, ctx)
     if any_flag(flags, Flag.RECONCILED):

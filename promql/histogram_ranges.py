@@ -14,7 +14,7 @@ import numpy as np
 from promql.histogram_algebra import Flag
 from promql.histogram_matrix import NONE, HistogramMatrix
 from promql.histogram_notes import names_of, note_ignored_in_range, note_mixed_samples
-from promql.syntax import argument_place
+from promql.places import argument_place
 from promql.windows import pool_at
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def refuse_mixed(ranges: Ranges, node: Call, ctx: EvalContext) -> Mask:
     """Warn of windows that hold both kinds; return which do."""
     mixed = ranges.mixed
     for name in ranges.names(mixed):
-        note_mixed_samples(name, argument_place(node.args[0]), ctx)
+        note_mixed_samples(name, argument_place(node, 0), ctx)
     return mixed
 
 
@@ -156,7 +156,7 @@ def note_ignored(view: Windows, node: Call, ctx: EvalContext) -> None:
         return
     ranges = Ranges(view)
     for name in ranges.names(ranges.mixed):
-        note_ignored_in_range(name, argument_place(node.args[0]), ctx)
+        note_ignored_in_range(name, argument_place(node, 0), ctx)
 
 
 def placed_results(

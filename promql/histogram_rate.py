@@ -30,8 +30,8 @@ from promql.histogram_windows import (
     changes_in_runs,
     resets_in_runs,
 )
+from promql.places import argument_place
 from promql.start_times import note_overlaps
-from promql.syntax import argument_place
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -150,7 +150,7 @@ def _note_overlaps(node: Call, ranges: Ranges, where: Mask, ctx: EvalContext) ->
         start, stop = ranges.bounds(where)
         found = before[stop] > before[np.minimum(start + 1, stop)]
         series = np.nonzero(where)[0]
-        note_overlaps(ranges.view.labels, series[found], argument_place(node.args[0]), ctx)
+        note_overlaps(ranges.view.labels, series[found], argument_place(node, 0), ctx)
 
 
 def _extrapolation(
@@ -202,7 +202,7 @@ def histogram_last_change(
     not_floats = (ranges.histogram_count > 0) & ~(float_2 > histogram_1)
     mixed = ranges.mixed & ~where & not_floats
     for name in ranges.names(mixed):
-        note_mixed_samples(name, argument_place(node.args[0]), ctx)
+        note_mixed_samples(name, argument_place(node, 0), ctx)
     if not where.any():
         return not_floats, None
     ctx.budget.check()
@@ -218,7 +218,7 @@ def histogram_last_change(
 
 
 def _note(node: Call, ranges: Ranges, where: Mask, flags: Flags, ctx: EvalContext) -> None:
-    span = argument_place(node.args[0])
+    span = argument_place(node, 0)
     for flag, note in (
         (Flag.INCOMPATIBLE, note_mixed_schemas),
         (Flag.NOT_COUNTER, note_no_counter),

@@ -32,6 +32,7 @@ from promql.over_time_kernels import (
     reduce_windows,
     smooth_windows,
 )
+from promql.places import argument_place
 from promql.steady_kernels import extreme_of_steady, total_windows
 from promql.windows import (
     RangeKernel,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     Offsets = npt.NDArray[np.int32]
 
 _RUN_MIN = 16
-"""Steps in a row, about, by which windows must move by one sample each to be done together."""
+"""Steps in a row, about, by which windows must move by as many samples to be done together."""
 
 _ONE_LOOK = frozenset({COUNT, PRESENT, FIRST, LAST})
 """Reductions that cost the same for a window of any size."""
@@ -256,7 +257,7 @@ def _quantile_over_time(node: Call, args: list[Operand], ctx: EvalContext) -> Ma
         for step in np.flatnonzero(bad & present.any(axis=0)).tolist():
             got = general_text(float(quantiles.values[step]))
             ctx.annotations.warn(
-                f"quantile value should be between 0 and 1, got {got}", node.args[0].span
+                f"quantile value should be between 0 and 1, got {got}", argument_place(node, 0)
             )
     return window_result(view, values, present, ctx)
 

@@ -11,8 +11,8 @@ from promql.errors import ExecutionError
 from promql.float_text import general_text
 from promql.grouping import Groups, group_series, rows_by_group
 from promql.histogram_notes import note_ignored_in_aggregation
+from promql.places import parameter_place
 from promql.series_hash import hash_series
-from promql.syntax import argument_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def _limit_ratio(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalCon
             ctx.annotations.warn(
                 "ratio value should be between -1 and 1, got"
                 f" {general_text(float(worst))}, capping to {general_text(bound)}",
-                argument_place(node.param) if node.param else node.span,
+                parameter_place(node),
             )
     ratio = np.clip(param, -1.0, 1.0)
     # In [0, 1]: a series is in every ratio above its place, and in the complement of the rest.

@@ -14,6 +14,7 @@ from promql.histogram_ranges import Ranges, note_ignored
 from promql.histogram_rate import count_changes, histogram_change, histogram_last_change
 from promql.histogram_runs import ragged
 from promql.matrix import Matrix, ScalarSteps, Windows
+from promql.places import argument_place
 from promql.rate_kernels import (
     change_between_edges,
     count_steps,
@@ -24,7 +25,6 @@ from promql.rate_lines import along_lines
 from promql.start_time_kernels import RESET, started_change
 from promql.start_times import note_overlaps
 from promql.steady_kernels import regress_regular, regular_windows
-from promql.syntax import argument_place
 from promql.windows import (
     RangeKernel,
     cells,
@@ -168,7 +168,7 @@ def _from_starts(
         present,
         overlaps,
     )
-    note_overlaps(view.labels, overlaps, argument_place(node.args[0]), ctx)
+    note_overlaps(view.labels, overlaps, argument_place(node, 0), ctx)
 
 
 def _reset_by_start(view: Windows, starts: AlignedStarts, values: Floats) -> None:
@@ -221,7 +221,7 @@ def hint_no_counter(node: Call, view: Windows, having: Mask, ctx: EvalContext) -
             ctx.annotations.info(
                 "metric might not be a counter, name does not end in "
                 f'_total/_sum/_count/_bucket: "{name}"',
-                argument_place(node.args[0]),
+                argument_place(node, 0),
             )
 
 

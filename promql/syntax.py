@@ -202,18 +202,6 @@ Expr = (
     | DurationCall
 )
 
-
-def argument_place(argument: Expr) -> Span:
-    """Return where Prometheus says that an argument stands, when there is something to tell of it.
-
-    Inside its parentheses; and a subquery, of which it makes a selector that was never written, at
-    the begin of the query.
-    """
-    while isinstance(argument, Paren):
-        argument = argument.expr
-    return Span(0, 0) if isinstance(argument, Subquery) else argument.span
-
-
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 COMPARISON_OPERATORS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 PARAMETER_AGGREGATIONS = frozenset(

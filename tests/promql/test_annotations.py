@@ -72,6 +72,19 @@ def bad_quantile(text, place):
             id="but constants among arguments are not",
         ),
         pytest.param(
+            "histogram_quantile((2), mix{n='1'} @ 60)",
+            bad_quantile("2", "1:21"),
+            id="unless the whole call is one",
+        ),
+        pytest.param(
+            "quantile_over_time((scalar(f{n='1'})), f[5m])",
+            bad_quantile("10", "1:21"),
+            id="what may change from step to step is no constant",
+        ),
+        pytest.param(
+            "quantile_over_time((2), f[5m])", bad_quantile("2", "1:20"), id="ranges likewise"
+        ),
+        pytest.param(
             "sum((mix))",
             "PromQL warning: encountered a mix of histograms and floats for aggregation (1:5)",
             id="nor is what is aggregated",
