@@ -1,4 +1,4 @@
-"""Compiled loops over windows that move by one sample from step to step, many steps side by side.
+"""Compiled loops over windows that move as many samples from step to step, many steps side by side.
 
 From: `over_time.py`, `rate.py`.   To: matrices. Layout of the arguments as in `rate_kernels.py`.
 
@@ -43,17 +43,28 @@ _FEW = 8
 
 @kernel(types.void(_OFFSETS, _OFFSETS, types.int32[:, ::1]))
 def steady_windows(first: Offsets, stop: Offsets, steady: Offsets) -> None:
-    """Write for how many steps from here on each window is the one before, moved by one sample.
+    """Write for how many steps from here on each window is the one before, moved by some samples.
 
+    The number is the same in all of these steps, and not 0.
     Shapes: [W, T] each. 0 where a window is empty, 1 where the next is another.
     """
+    steps = first.shape[1]
     for w in range(first.shape[0]):
-        for t in range(first.shape[1] - 1, -1, -1):
-            steady[w, t] = 1 if stop[w, t] > first[w, t] else 0
-            if steady[w, t] > 0 and t + 1 < first.shape[1]:
-                moved = first[w, t + 1] == first[w, t] + 1 and stop[w, t + 1] == stop[w, t] + 1
-                if moved:
-                    steady[w, t] = steady[w, t + 1] + 1
+        later = 0  # by how many the next window moves
+        for t in range(steps - 1, -1, -1):
+            if stop[w, t] <= first[w, t]:
+                steady[w, t] = 0
+                later = 0
+                continue
+            steady[w, t] = 1
+            moved = 0
+            if t + 1 < steps:
+                moved = first[w, t + 1] - first[w, t]
+                if moved < 1 or stop[w, t + 1] - stop[w, t] != moved:
+                    moved = 0
+            if moved > 0:
+                steady[w, t] = steady[w, t + 1] + 1 if moved == later else 2
+            later = moved
 
 
 @kernel(types.void(_INTS, _INTS, _OFFSETS, _OFFSETS, _INTS, _OFFSETS, types.int32[:, ::1]))
@@ -92,21 +103,41 @@ def regular_windows(
                 continue
             low, high = first[w, t], stop[w, t]
             gap = times[base + low + 1] - times[base + low]
-            same = equal[low] >= high - low
+            moved = first[w, t + 1] - low
+            same = equal[low] >= high - 1 + moved - low
             if now_ms.size > 0:
-                same = same and now_ms[t + 1] - now_ms[t] == gap
+                same = same and now_ms[t + 1] - now_ms[t] == moved * gap
             if same:
                 regular[w, t] = regular[w, t + 1] + 1
 
 
-@helper(types.void(_FLOATS, types.int64, _OUT1, _OUT1), error_model="numpy")
-def _add_to_each(values: Floats, count: int, totals: Floats, lost: Floats) -> None:
-    """Add values[k : k + count] to the compensated sum k, for each k."""
+@helper(types.int64(_FLOATS, types.int64, _OUT1))
+def _deal(values: Floats, hands: int, dealt: Floats) -> int:
+    """Deal values out in turn, hand by hand; return how far apart hands begin in `dealt`.
+
+    So values[i + hands * k] is dealt[(i % hands) * far + i // hands + k]: for windows that move by
+    `hands` samples, what is side by side is so in memory.
+    """
+    far = -(-values.size // hands)
+    for hand in range(hands):
+        for j in range((values.size - hand + hands - 1) // hands):
+            dealt[hand * far + j] = values[hand + j * hands]
+    return far
+
+
+@helper(
+    types.void(_FLOATS, types.int64, types.int64, types.int64, _OUT1, _OUT1), error_model="numpy"
+)
+def _add_to_each(
+    dealt: Floats, hands: int, far: int, count: int, totals: Floats, lost: Floats
+) -> None:
+    """Add `count` values from hands * k on to the compensated sum k, for each k."""
     for k in range(totals.size):
         totals[k] = 0.0
         lost[k] = 0.0
     for i in range(count):
-        row = values[i : i + totals.size]
+        at = (i % hands) * far + i // hands
+        row = dealt[at : at + totals.size]
         for k in range(totals.size):
             value, total = row[k], totals[k]
             new = total + value
@@ -117,14 +148,17 @@ def _add_to_each(values: Floats, count: int, totals: Floats, lost: Floats) -> No
             totals[k] = new
 
 
-@helper(types.void(_FLOATS, _FLOATS, _OUT1, _OUT1), error_model="numpy")
-def _add_products_to_each(values: Floats, by: Floats, totals: Floats, lost: Floats) -> None:
-    """Add values[k + i] * by[i] to the compensated sum k, for each i in turn and each k."""
+@helper(types.void(_FLOATS, types.int64, types.int64, _FLOATS, _OUT1, _OUT1), error_model="numpy")
+def _add_products_to_each(
+    dealt: Floats, hands: int, far: int, by: Floats, totals: Floats, lost: Floats
+) -> None:
+    """Add value hands * k + i times by[i] to the compensated sum k, for each i in turn and k."""
     for k in range(totals.size):
         totals[k] = 0.0
         lost[k] = 0.0
     for i in range(by.size):
-        row = values[i : i + totals.size]
+        at = (i % hands) * far + i // hands
+        row = dealt[at : at + totals.size]
         x = by[i]
         for k in range(totals.size):
             value, total = x * row[k], totals[k]
@@ -134,6 +168,16 @@ def _add_products_to_each(values: Floats, by: Floats, totals: Floats, lost: Floa
             smaller = value if first else total
             lost[k] += (larger - new) + smaller
             totals[k] = new
+
+
+@helper(types.int64(_OFFSETS))
+def _room(stop: Offsets) -> int:
+    """Return how many samples a run has at most, as far as windows go."""
+    longest = 0
+    for w in range(stop.shape[0]):
+        if stop.shape[1] > 0:
+            longest = max(longest, stop[w, stop.shape[1] - 1])
+    return longest
 
 
 @kernel(
@@ -157,6 +201,8 @@ def total_windows(
     """
     totals = np.empty(_TOGETHER, dtype=np.float64)
     lost = np.empty(_TOGETHER, dtype=np.float64)
+    # Hands that are one short end with a place that nobody uses: one more for each.
+    dealt = np.empty(2 * _room(stop), dtype=np.float64)
     for s in range(value_start.size):
         base, w = value_start[s], window_of[s]
         t = 0
@@ -171,18 +217,18 @@ def total_windows(
                 t += 1
                 continue
             count = high - low
-            _add_to_each(
-                values[low : high + together - 1], count, totals[:together], lost[:together]
-            )
+            moved = int(first[w, t + 1] - first[w, t])
+            far = _deal(values[low : high + moved * (together - 1)], moved, dealt)
+            _add_to_each(dealt, moved, far, count, totals[:together], lost[:together])
             by = float(count) if average else 1.0
             for k in range(together):
                 present[s, t + k] = True
                 if np.isfinite(totals[k]):
                     out[s, t + k] = totals[k] / by + lost[k] / by
                 elif average:
-                    out[s, t + k] = average_of(values, low + k, high + k)
+                    out[s, t + k] = average_of(values, low + k * moved, high + k * moved)
                 else:
-                    out[s, t + k] = sum_of(values, low + k, high + k)
+                    out[s, t + k] = sum_of(values, low + k * moved, high + k * moved)
             t += together
 
 
@@ -229,6 +275,7 @@ def regress_regular(
         for t in range(first.shape[1]):
             longest = max(longest, stop[w, t] - first[w, t])
     xs = np.empty(longest, dtype=np.float64)
+    dealt = np.empty(2 * _room(stop), dtype=np.float64)
     sum_y = np.empty(_TOGETHER, dtype=np.float64)
     lost_y = np.empty(_TOGETHER, dtype=np.float64)
     sum_xy = np.empty(_TOGETHER, dtype=np.float64)
@@ -256,24 +303,27 @@ def regress_regular(
             for i in range(count):
                 xs[i] = (times[time_base + low + i] - origin) / 1000.0
             x = xs[:count]
-            _add_to_each(x, count, sum_y[:1], lost_y[:1])
+            _add_to_each(x, 1, count, count, sum_y[:1], lost_y[:1])
             sum_x = sum_y[0] + lost_y[0]
-            _add_products_to_each(x, x, sum_xy[:1], lost_xy[:1])
+            _add_products_to_each(x, 1, count, x, sum_xy[:1], lost_xy[:1])
             sum_xx = sum_xy[0] + lost_xy[0]
-            part = values[base + low : base + high + together - 1]
-            _add_to_each(part, count, sum_y[:together], lost_y[:together])
-            _add_products_to_each(part, x, sum_xy[:together], lost_xy[:together])
+            moved = int(first[w, t + 1] - first[w, t])
+            part = values[base + low : base + high + moved * (together - 1)]
+            far = _deal(part, moved, dealt)
+            _add_to_each(dealt, moved, far, count, sum_y[:together], lost_y[:together])
+            _add_products_to_each(dealt, moved, far, x, sum_xy[:together], lost_xy[:together])
             n = float(count)
             still = 0
             for k in range(together):
                 present[s, t + k] = True
-                # Invariant: part[k : still] are equal.
-                still = max(still, k + 1)
-                while still < k + count and part[still] == part[k]:
+                # Invariant: part[at:still] are equal.
+                at = k * moved
+                still = max(still, at + 1)
+                while still < at + count and part[still] == part[at]:
                     still += 1
-                if still == k + count:
-                    slope, intercept = 0.0, part[k]
-                    if np.isinf(part[k]):
+                if still == at + count:
+                    slope, intercept = 0.0, part[at]
+                    if np.isinf(part[at]):
                         slope, intercept = np.nan, np.nan
                 elif np.isfinite(sum_y[k]) and np.isfinite(sum_xy[k]):
                     y = sum_y[k] + lost_y[k]
@@ -282,8 +332,8 @@ def regress_regular(
                     intercept = y / n - slope * sum_x / n
                 else:
                     out[s, t + k] = line_of(
-                        times[time_base + low + k : time_base + high + k],
-                        part[k : k + count],
+                        times[time_base + low + at : time_base + high + at],
+                        part[at : at + count],
                         now_ms[t + k],
                         ahead_s[t + k],
                         predict,
@@ -342,7 +392,8 @@ def extreme_of_steady(
                 t += 1
                 continue
             low, count = base + first[w, t], int(stop[w, t] - first[w, t])
-            size = count + together - 1
+            moved = int(first[w, t + 1] - first[w, t]) if together > 1 else 1
+            size = count + moved * (together - 1)
             best[:size] = values[low : low + size]
             # Invariant: best[j] is that of `span` samples from j on. Spans double, and the last
             # two overlap: the better of a sample and itself is itself.
@@ -353,11 +404,17 @@ def extreme_of_steady(
                 best, next_best = next_best, best
                 span *= 2
             behind = count - span
-            _choose(
-                best[:together],
-                best[behind : behind + together],
-                largest,
-                out[s, t : t + together],
-            )
+            if moved == 1:
+                _choose(
+                    best[:together],
+                    best[behind : behind + together],
+                    largest,
+                    out[s, t : t + together],
+                )
+            else:
+                for k in range(together):
+                    a, b = best[k * moved], best[k * moved + behind]
+                    better = b > a if largest else b < a
+                    out[s, t + k] = b if better or np.isnan(a) else a
             present[s, t : t + together] = True
             t += together

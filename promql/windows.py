@@ -324,7 +324,7 @@ def cells(view: Windows) -> int:
 
 
 def steady_steps(view: Windows) -> Offsets:
-    """Return for how many steps each window goes on moving by one sample, int32[W, T]."""
+    """Return for how many steps each window goes on moving by as many samples, int32[W, T]."""
     steady = np.empty(view.first.shape, dtype=np.int32)
     steady_windows(view.first, view.stop, steady)
     return steady
