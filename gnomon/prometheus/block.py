@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gnomon.prometheus.block_meta import read_meta
-from gnomon.prometheus.chunks import XOR, Places, Segment
+from gnomon.prometheus.chunks import XOR, Segment
 from gnomon.prometheus.index import read_index
 from gnomon.prometheus.tombstones import read_tombstones
 from gnomon.tsdb_tools.run_building import build_batch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gnomon.prometheus.chunks import OnCorrupt
     from tsdb.interface import Floats, HistogramColumns, Ints, SeriesBatch, SymbolSource
 
 CHUNK_SAMPLES = 120
@@ -33,13 +34,16 @@ CHUNK_SAMPLES = 120
 class PrometheusBlock:
     """A block opened: its index in memory, its chunk files mapped."""
 
-    def __init__(self, path: Path) -> None:
-        """Open and check a block. Raises `CorruptFileError`, OSError."""
+    def __init__(self, path: Path, on_corrupt: OnCorrupt | None = None) -> None:
+        """Open and check a block. Raises `CorruptFileError`, OSError.
+
+        With `on_corrupt` chunks that are damaged, or of a file that is, are told and left out.
+        """
         self.path = path
+        self._on_corrupt = on_corrupt
         self.meta = read_meta(path)
         self._index = read_index(path / "index")
-        files = sorted(each for each in (path / "chunks").iterdir() if each.name.isdigit())
-        self._segments = [Segment(each) for each in files]
+        self._segments: dict[int, Segment | None] = {}
         refs, low, high = read_tombstones(path)
         order = np.argsort(self._index.refs)
         place = np.searchsorted(self._index.refs, refs, sorter=order)
@@ -67,23 +71,17 @@ class PrometheusBlock:
         floats: list[tuple[Ints, Ints, Floats]] = []
         histograms: list[tuple[Ints, Ints, HistogramColumns]] = []
         for number in np.unique(refs >> 32).tolist():
-            if number >= len(self._segments):
-                raise CorruptFileError(
-                    self.path / "index", 0, f"names chunk file {number + 1}, which is missing"
-                )
-            segment = self._segments[number]
+            segment = self._segment(number)
+            if segment is None:
+                continue
             mine = np.flatnonzero(refs >> 32 == number)
-            places = segment.find(refs[mine] & 0xFFFFFFFF)
+            good, places = segment.find(refs[mine] & 0xFFFFFFFF, self._on_corrupt)
+            mine = mine[good]
             for is_float in (True, False):
                 chosen = np.flatnonzero((places.encoding == XOR) == is_float)
                 if not chosen.size:
                     continue
-                part = Places(
-                    places.start[chosen],
-                    places.stop[chosen],
-                    places.encoding[chosen],
-                    places.samples[chosen],
-                )
+                part = places.where(chosen)
                 series = np.repeat(of_series[mine[chosen]], part.samples)
                 if is_float:
                     floats.append((series, *segment.floats(part)))
@@ -106,6 +104,25 @@ class PrometheusBlock:
                 index.series.labels(rows), series, times, values, joined, self._ranges(rows)
             )
         )
+
+    def _segment(self, number: int) -> Segment | None:
+        """Return a chunk file, opened when it is first asked for; None if it cannot be read."""
+        if number not in self._segments:
+            path = self.path / "chunks" / f"{number + 1:06}"
+            try:
+                self._segments[number] = Segment(path)
+            except CorruptFileError as error:
+                self._leave_out(number, error)
+            except OSError as error:
+                named = f"names chunk file {number + 1}, which cannot be read: {error}"
+                self._leave_out(number, CorruptFileError(self.path / "index", 0, named))
+        return self._segments[number]
+
+    def _leave_out(self, number: int, error: CorruptFileError) -> None:
+        if self._on_corrupt is None:
+            raise error
+        self._on_corrupt(error)
+        self._segments[number] = None
 
     def _within(self, batch: SeriesBatch) -> SeriesBatch:
         low, high = self.meta.min_time_ms, self.meta.max_time_ms

@@ -68,7 +68,5 @@ def read_meta(directory: Path) -> PrometheusMeta:
 
 
 def block_directories(directory: Path) -> list[Path]:
-    """Return the directories that are named like blocks and have a meta, by name."""
-    return sorted(
-        path for path in directory.iterdir() if is_ulid(path.name) and (path / META_FILE).is_file()
-    )
+    """Return the directories that are named like blocks, by name."""
+    return sorted(path for path in directory.iterdir() if is_ulid(path.name) and path.is_dir())

@@ -27,9 +27,13 @@ from tsdb.histogram_columns import starts_of
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from tsdb.interface import Bytes, Floats, HistogramColumns, Ints
+
+    OnCorrupt = Callable[[CorruptFileError], None]
 
 MAGIC = 0x85BD40DD
 XOR, HISTOGRAM = 1, 2
@@ -44,6 +48,11 @@ class Places:
     stop: Ints
     encoding: Ints
     samples: Ints
+
+    def where(self, chosen: npt.NDArray[np.bool_] | Ints) -> Places:
+        """Return some of them, by a mask or by their numbers."""
+        columns = (self.start, self.stop, self.encoding, self.samples)
+        return Places(*(column[chosen] for column in columns))
 
 
 class ChunkData:
@@ -111,21 +120,30 @@ class Segment(ChunkData):
         if self.data.size < 8 or struct.unpack(">IB", self.data[:5].tobytes()) != (MAGIC, 1):
             raise CorruptFileError(path, 0, "not a chunk file of version 1")
 
-    def find(self, at: Ints) -> Places:
-        """Find and check chunks. Raises `CorruptFileError` for the first that is damaged."""
+    def find(self, at: Ints, on_corrupt: OnCorrupt | None = None) -> tuple[Ints, Places]:
+        """Find and check chunks; return which of them are good, and where these are.
+
+        Raises `CorruptFileError` for the first that is damaged, unless `on_corrupt` takes it: with
+        that one error for all that are.
+        """
         places = Places(*(np.empty(at.size, np.int64) for _ in range(4)))
         at = np.ascontiguousarray(at)
         find_chunks(self.data, at, places.start, places.stop, places.encoding, places.samples)
         good = np.empty(at.size, np.bool_)
         # The checksum covers the encoding's byte as well.
         check_crcs(self.data, places.start - 1, places.stop, good)
-        bad = np.flatnonzero(~good | (places.encoding < 0))
-        if bad.size:
-            raise CorruptFileError(self.path, int(at[bad[0]]), "damaged chunk")
-        unknown = np.flatnonzero(~np.isin(places.encoding, ENCODINGS))
-        if unknown.size:
-            kind = int(places.encoding[unknown[0]])
-            raise CorruptFileError(
-                self.path, int(at[unknown[0]]), f"chunk encoding {kind} is not known"
-            )
-        return places
+        good &= places.encoding >= 0
+        known = good & np.isin(places.encoding, ENCODINGS)
+        for bad, reason in ((~good, "damaged chunk"), (good & ~known, "chunk encoding {}")):
+            found = np.flatnonzero(bad)
+            if not found.size:
+                continue
+            first = found[np.argmin(at[found])]
+            text = reason.format(f"{int(places.encoding[first])} is not known")
+            if found.size > 1:
+                text += f", and {found.size - 1} more like it behind it"
+            error = CorruptFileError(self.path, int(at[first]), text)
+            if on_corrupt is None:
+                raise error
+            on_corrupt(error)
+        return np.flatnonzero(known), places.where(known)

@@ -86,6 +86,7 @@ def import_head(
         for name, late in (("wal", False), ("wbl", True))
         for path in log_files(directory / name)
     ]
+    _check_numbers([path for path, late in files if not late], directory / "wal", counts)
     identity = _identity([path for path, _ in files])
     with Spool(target, window_ms=window_ms) as spool:
         logs = _Logs(spool, first_ms, counts)
@@ -111,6 +112,20 @@ def import_head(
             for refs, times, values, labels in logs.exemplars.batches
         ]
         counts.exemplars, counts.exemplars_refused = store_exemplars(target, series, batches)
+
+
+def _check_numbers(files: list[Path], directory: Path, counts: HeadCounts) -> None:
+    """Tell if segments are missing: between others, or before the first and in no checkpoint."""
+    checkpoint = [int(p.parent.suffix[1:]) for p in files if p.parent.name.startswith("checkpoint")]
+    numbers = [int(path.name) for path in files if path.parent == directory]
+    expected = range(max(checkpoint, default=-1) + 1, max(numbers, default=-1) + 1)
+    missing = sorted(set(expected) - set(numbers))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        error = CorruptFileError(
+            directory, 0, f"lacks segment {missing[0]:08}{more}, has later ones"
+        )
+        counts.damaged.append(error)
 
 
 def _identity(files: list[Path]) -> bytes:

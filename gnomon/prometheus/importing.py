@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gnomon.prometheus.block_meta import PrometheusMeta
+    from gnomon.prometheus.chunks import OnCorrupt
 
 WINDOW_MS = 2 * 3_600_000
 
@@ -51,7 +52,8 @@ def import_directory(
 ) -> ImportReport:
     """Write what `source` holds into blocks in `target`, whose lock the caller has.
 
-    A damaged block is reported and left out, the others are taken. Raises OSError.
+    What is damaged is reported and left out: of a block single chunks, or all of it if its meta,
+    index or tombstones are damaged. The rest is taken. Raises OSError.
     """
     report = ImportReport()
 
@@ -66,6 +68,9 @@ def import_directory(
             metas.append((path, read_meta(path)))
         except CorruptFileError as error:
             report.damaged.append(error)
+        except OSError as error:
+            reason = f"the meta cannot be read: {error}"
+            report.damaged.append(CorruptFileError(path, 0, reason))
     have = _known_ulids(target)
     gone = {ulid for _, meta in metas for ulid in meta.parents}
     for path, meta in metas:
@@ -73,7 +78,7 @@ def import_directory(
             report.skipped.append(meta.ulid)
             continue
         try:
-            block = PrometheusBlock(path)
+            block = _opened(path, report.damaged.append)
             new = write_block(
                 target,
                 block.symbols,
@@ -103,6 +108,13 @@ def import_directory(
             written(new)
         report.skipped += report.head.skipped
     return report
+
+
+def _opened(path: Path, on_corrupt: OnCorrupt) -> PrometheusBlock:
+    try:
+        return PrometheusBlock(path, on_corrupt)
+    except OSError as error:
+        raise CorruptFileError(path, 0, f"the block cannot be read: {error}") from error
 
 
 def _known_ulids(target: Path) -> set[str]:

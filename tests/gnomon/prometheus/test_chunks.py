@@ -37,7 +37,7 @@ def open_segment(path, chunks):
     content, places = writer.segment(chunks)
     path.write_bytes(content)
     segment = Segment(path)
-    return segment, segment.find(np.array(places, np.int64))
+    return segment, segment.find(np.array(places, np.int64))[1]
 
 
 @settings(max_examples=60, deadline=None)

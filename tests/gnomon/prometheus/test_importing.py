@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import shutil
 import struct
 import subprocess
@@ -156,7 +158,6 @@ def flip(path, at):
 @pytest.mark.parametrize(
     ("name", "at", "message"),
     [
-        pytest.param("chunks/000001", 5000, "damaged chunk", id="a chunk"),
         pytest.param("chunks/000001", 0, "not a chunk file", id="the magic of the chunks"),
         pytest.param("index", 40, "checksum mismatch in the symbols", id="a symbol"),
         pytest.param("index", 5000, "damaged entry", id="a series"),
@@ -174,10 +175,52 @@ def test_a_damaged_block_is_told_and_the_others_are_taken(source, tmp_path, name
     assert not list((tmp_path / "ours").glob("*.tmp"))
 
 
-def test_a_missing_chunk_file_is_told(source, tmp_path):
-    (source / ULIDS[1] / "chunks" / "000001").unlink()
+def lost_rows(directory, corpora):
+    """Return how many series have another number of samples than they should, in the blocks."""
+    mine = rows_of(directory)
+    return sum(
+        mine.get(name, {}).get("samples", 0) != row["samples"]
+        for name, row in expected_rows(corpora / "tsdb" / "expected.json").items()
+        if row.get("samples") and row["last_ms"] < 1795154400000
+    )
+
+
+def test_a_damaged_chunk_costs_its_samples_alone(source, tmp_path, corpora):
+    flip(source / ULIDS[0] / "chunks" / "000001", 5000)
     report = import_directory(source, tmp_path / "ours", blocks_only=True)
-    assert "chunk file 1, which is missing" in str(report.damaged[0])
+    assert [meta.ulid for meta in report.written] == ULIDS
+    (error,) = report.damaged
+    assert re.search(r"chunks/000001 at byte 48\d\d: damaged chunk$", str(error))
+    assert lost_rows(tmp_path / "ours", corpora) == 1
+
+
+def test_a_chunk_file_that_is_cut_off_costs_what_was_behind(source, tmp_path, corpora):
+    path = source / ULIDS[1] / "chunks" / "000001"
+    os.truncate(path, path.stat().st_size // 2)
+    report = import_directory(source, tmp_path / "ours", blocks_only=True)
+    assert [meta.ulid for meta in report.written] == ULIDS
+    (error,) = report.damaged
+    assert error.path == path
+    assert 0 < error.offset_bytes < path.stat().st_size
+    assert re.search(r": damaged chunk, and \d+ more like it behind it$", str(error))
+    assert 50 < lost_rows(tmp_path / "ours", corpora) < 250
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("chunks/000001", "names chunk file 1, which cannot be read", id="chunks"),
+        pytest.param("index", "the block cannot be read", id="the index"),
+        pytest.param("meta.json", "the meta cannot be read", id="the meta"),
+    ],
+)
+def test_a_missing_file_is_told_and_the_other_blocks_are_taken(source, tmp_path, name, message):
+    (source / ULIDS[1] / name).unlink()
+    report = import_directory(source, tmp_path / "ours", blocks_only=True)
+    (error,) = report.damaged
+    assert message in str(error)
+    assert ULIDS[1] in str(error)
+    assert [meta.ulid for meta in report.written] == [ULIDS[0], ULIDS[2]]
 
 
 def test_a_damaged_log_gives_what_comes_before(source, tmp_path):
@@ -213,3 +256,17 @@ def test_a_deletion_from_before_the_blocks_spares_late_samples(source, tmp_path)
     assert report.damaged == report.head.damaged == []
     row = rows_of(tmp_path / "ours")[key({"a": "b"})]
     assert (row["samples"], row["first_ms"], row["last_ms"]) == (2, times[0], times[1])
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        pytest.param(1, None, id="none"),
+        pytest.param(3, "lacks segment 00000001 and 1 more, has later ones", id="two between"),
+    ],
+)
+def test_segments_of_the_log_that_are_missing_are_told(source, tmp_path, number, message):
+    (source / "wal" / f"{number:08}").write_bytes(b"")
+    report = import_directory(source, tmp_path / "ours")
+    assert report.head.floats == 10_072
+    assert [message in str(error) for error in report.head.damaged] == [True] * bool(message)
