@@ -43,6 +43,7 @@ from scraper.protobuf_kernels import (
     read_field,
     walk,
 )
+from scraper.protobuf_text_kernels import write_texts
 from scraper.resolution import SCHEMA_MAX, SCHEMA_MIN, limit_buckets, schema_of_factor
 from scraper.series_cache import HASH_KEYS, SeriesCache
 from scraper.start_time_kernels import read_starts
@@ -69,6 +70,9 @@ _BOUNDS = {BUCKET: b"le", QUANTILE: b"quantile"}
 _ZEROS = bytes(PADDING)
 _ROOM_SPARE = 64
 """Samples more than last time that a body may show before it is walked twice."""
+
+_TEXT_SPARE = 32
+"""What the text of a series has beside name, labels and bound: suffix, `quantile=""`, braces."""
 
 _NONE = np.empty(0, np.int32)
 _ESCAPES = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n"}
@@ -299,8 +303,25 @@ def parse_protobuf(
 
 def _with_texts(found: ProtobufExposition) -> ProtobufExposition:
     """Write the text of each new series where the labelling of new series reads it."""
-    chunks, at = [], 0
-    for sample in np.flatnonzero(found.entries < 0).tolist():
+    samples = np.flatnonzero(found.entries < 0)
+    bounds, bound_of = np.unique(found.bounds[samples], return_inverse=True)
+    shown = [normal_float(repr(bound)).encode() for bound in bounds.tolist()]
+    begin = np.zeros(len(shown) + 1, np.int64)
+    np.cumsum([len(text) for text in shown], out=begin[1:])
+    start, stop, family, _ = found.where[:, samples].astype(np.int64)
+    names = np.diff(found.families[:2].astype(np.int64), axis=0)[0]
+    longest = int(np.diff(begin).max()) + _TEXT_SPARE
+    room = int((stop - start + names[family]).sum()) + samples.size * longest
+    if room > BODY_BYTES_MAX:
+        raise ParseError(f"labels exceed {BODY_BYTES_MAX} bytes")
+    out = np.empty(room, np.uint8)
+    pool = np.frombuffer(b"".join(shown), np.uint8)
+    bound_of = bound_of.astype(np.int64)
+    at = write_texts(
+        found.body, found.where, found.families, samples, pool, begin, bound_of, out, found.spans
+    )
+    chunks = [out[:at].tobytes()]
+    for sample in samples[found.spans[0, samples] < 0].tolist():
         text = found.series_text(sample)
         chunks.append(text)
         found.spans[:2, sample] = at, at + len(text)

@@ -326,3 +326,36 @@ def test_a_body_of_any_size_has_room(metrics, options):
     per_histogram = {"native": 10, "classic": 10, "both": 20}
     assert found.exemplar_sample.size == metrics + 50 * per_histogram[kind]
     assert found.families.shape[1] == 2 * metrics + 1
+
+
+NAMES = st.sampled_from(["a", "b_1", "le", "A:b", "x.y", "\u00e9", "9a", "__x"])
+VALUES = st.text(st.sampled_from('ab1 ,={}"\\\n\u00e9'), max_size=6)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["m", "m:x", "m.x", "\u00e9", "_9"]),
+            st.dictionaries(NAMES, VALUES, max_size=3),
+            st.sampled_from([COUNTER, GAUGE, SUMMARY, HISTOGRAM]),
+        ),
+        max_size=8,
+    )
+)
+def test_texts_of_new_series_are_those_that_are_written_one_by_one(series):
+    held = {
+        COUNTER: (3, message((1, 1.0))),
+        GAUGE: (2, message((1, 1.0))),
+        SUMMARY: (4, message((1, 2), (2, 1.0), (3, message((1, 0.5), (2, 1.0))))),
+        HISTOGRAM: (7, message(*CLASSIC)),
+    }
+    body = b"".join(
+        family(name, kind, message(*(label(n, v) for n, v in labels.items()), held[kind]))
+        for name, labels, kind in series
+    )
+    found = parse_protobuf(body)
+    texts = [
+        found.data[found.spans[0, n] : found.spans[1, n]].tobytes()
+        for n in range(found.sample_count)
+    ]
+    assert texts == [found.series_text(n) for n in range(found.sample_count)]
