@@ -19,11 +19,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from api.quick_work import QuickWork
 from api.threads import Threads
 from promql.errors import CanceledError, QueryTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from aiohttp import web
 
@@ -51,6 +52,9 @@ there; and they are their own, so that a crowd of senders cannot hold up readers
 WRITE_BYTES_MAX = 192 << 20
 """Bodies that come in, or wait to be stored, may take so much memory together; one is taken at any
 time."""
+
+
+_NOT_CANCELED = threading.Event()
 
 
 class WritesBusyError(Exception):
@@ -83,6 +87,7 @@ class Gate:
         self._read_threads = Threads(max(2, min(cores, READ_THREADS_MAX)), "query")
         self._call_threads = Threads(CALL_THREADS, "api")
         self._write_threads = Threads(WRITE_THREADS, "write")
+        self._quick = QuickWork()
         self._running: dict[threading.Event, web.Request] = {}
         self._watching: asyncio.TimerHandle | None = None
         self._write_bytes = self._writes_refused = 0
@@ -105,13 +110,16 @@ class Gate:
         request: web.Request,
         evaluate: Callable[[threading.Event, float, float], T],
         timeout_s: float,
+        key: Hashable = None,
     ) -> T:
-        """Evaluate in a thread as soon as there is a slot.
+        """Evaluate in a thread as soon as there is a slot; at once where `key` was quick before.
 
         `evaluate(canceled, timeout_s, queue_s)` gets what is left of the timeout, and how long
         it waited; it calls `pause` now and then. Raises what it raises, QueryTimeoutError when the
         wait was too long, and CanceledError when the client went away.
         """
+        if self._is_quick(key):
+            return self._quick.timed(key, lambda: self._at_once(evaluate, timeout_s))()
         begin = time.monotonic()
         if self._slots.locked():
             await self._wait_for_slot(request, timeout_s)
@@ -125,7 +133,9 @@ class Gate:
 
         try:
             # The slot is free when the thread is, which may be after this handler was cancelled.
-            running = self._read_threads.submit(work, lambda: self._ended(canceled))
+            running = self._read_threads.submit(
+                self._quick.timed(key, work), lambda: self._ended(canceled)
+            )
         except BaseException:
             self._slots.release()
             raise
@@ -141,8 +151,14 @@ class Gate:
         """Let others have their turn; for long work of `query` and `read`, in the middle of it."""
         self._read_threads.pause()
 
-    async def read(self, work: Callable[[], T]) -> T:
-        """Run something that reads storage or makes a reply, in a thread and in its turn."""
+    async def read(self, work: Callable[[], T], key: Hashable = None) -> T:
+        """Run something that reads storage or makes a reply, in a thread and in its turn.
+
+        Where `key` was quick before it is run at once.
+        """
+        work = self._quick.timed(key, work)
+        if self._is_quick(key):
+            return work()
         running = self._read_threads.submit(work)
         self._look_later()
         return await running
@@ -178,6 +194,18 @@ class Gate:
             self.let_go(body_bytes)
             raise
         return await writing
+
+    def _is_quick(self, key: Hashable) -> bool:
+        """Whether work may be done on the loop: it was quick, and nobody uses the threads."""
+        return self._quick.knows(key) and not self._read_threads.pending
+
+    def _at_once(
+        self, evaluate: Callable[[threading.Event, float, float], T], timeout_s: float
+    ) -> T:
+        try:
+            return evaluate(_NOT_CANCELED, timeout_s, 0.0)
+        finally:
+            self._evaluated += 1
 
     def cancel_all(self) -> None:
         """Cancel every running query: the server stops."""

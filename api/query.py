@@ -29,13 +29,14 @@ from promql.tree_json import tree_json
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from promql.syntax import Expr
     from tsdb.interface import ExemplarColumns, HistogramRuns, Matcher
 
     Evaluate = Callable[[str, threading.Event, float], QueryResult]
 
+RECENT_MS = 300_000
 TRUNCATED = "results truncated due to limit"
 PER_STEP_FEATURE = "promql-per-step-stats"
 
@@ -60,7 +61,10 @@ async def instant(request: web.Request) -> web.StreamResponse:
             pause=parts.gate.pause,
         )
 
-    return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit)
+    # What is asked of the present is in memory: see `Gate.query`.
+    recent = abs(parts.now_ms - at.query_ms) < RECENT_MS and parts.view.answers_alone()
+    key = ("instant", form.text("query"), lookback_ms, limit) if recent else None
+    return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit, key=key)
 
 
 async def over_range(request: web.Request) -> web.StreamResponse:
@@ -113,8 +117,12 @@ async def _answer(
     *,
     timeout_s: float | None,
     limit: int,
+    key: Hashable = None,
 ) -> web.StreamResponse:
-    """Evaluate in a thread and send the result, whole if it is small, else in chunks."""
+    """Evaluate in a thread and send the result, whole if it is small, else in chunks.
+
+    `key` is of queries that read little as a rule, see `Gate.query`.
+    """
     parts = request.app[PARTS]
     longest_s = parts.options.query_timeout_s
     timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
@@ -143,7 +151,7 @@ async def _answer(
         )
 
     try:
-        reply = await parts.gate.query(request, run, timeout_s)
+        reply = await parts.gate.query(request, run, timeout_s, key)
     except ParseError as error:
         raise BadParameterError("query", str(error)) from None
     return await answer(request, reply)

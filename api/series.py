@@ -22,7 +22,9 @@ from promql.errors import ParseError
 from promql.quoting import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    from api.parts import Parts
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"_(?:_|([0-9a-fA-F]{1,6})_)")
@@ -52,7 +54,8 @@ async def series(request: web.Request) -> web.StreamResponse:
         warnings = (*parts.view.reading_notes(), *((TRUNCATED,) if cut else ()))
         return packed(label_set_chunks(found.names, ids, found.symbols, warnings), offered)
 
-    return await answer(request, await parts.gate.read(run))
+    asked = ("series", tuple(matchers), start_ms, end_ms, limit)
+    return await answer(request, await parts.gate.read(run, _key(parts, asked)))
 
 
 async def delete_series(_request: web.Request) -> web.Response:
@@ -67,7 +70,10 @@ async def label_names(request: web.Request) -> web.StreamResponse:
     start_ms, end_ms = form.time_range_ms()
     matchers = matcher_sets(form.all("match[]"))
     return await _texts(
-        request, lambda: parts.storage.label_names(matchers, start_ms, end_ms), limit
+        request,
+        lambda: parts.storage.label_names(matchers, start_ms, end_ms),
+        limit,
+        ("names", tuple(matchers), start_ms, end_ms, limit),
     )
 
 
@@ -87,14 +93,17 @@ async def label_values(request: web.Request) -> web.StreamResponse:
     start_ms, end_ms = form.time_range_ms()
     matchers = matcher_sets(form.all("match[]"))
     return await _texts(
-        request, lambda: parts.storage.label_values(name, matchers, start_ms, end_ms), limit
+        request,
+        lambda: parts.storage.label_values(name, matchers, start_ms, end_ms),
+        limit,
+        ("values", name, tuple(matchers), start_ms, end_ms, limit),
     )
 
 
 async def _texts(
-    request: web.Request, find: Callable[[], list[str]], limit: int
+    request: web.Request, find: Callable[[], list[str]], limit: int, asked: Hashable
 ) -> web.StreamResponse:
-    """Reply with texts; finding, writing and compressing them is a thread's work."""
+    """Reply with texts; finding, writing and compressing them is a thread's work, as a rule."""
     offered, view = accepted_encoding(request), request.app[PARTS].view
 
     def run() -> Packed:
@@ -105,7 +114,13 @@ async def _texts(
         body = success_body(found[:limit] if cut else found, warnings)
         return packed(iter([body]), offered)
 
-    return await answer(request, await request.app[PARTS].gate.read(run))
+    parts = request.app[PARTS]
+    return await answer(request, await parts.gate.read(run, _key(parts, asked)))
+
+
+def _key(parts: Parts, asked: Hashable) -> Hashable:
+    """Return what tells a question from others for `Gate.read`, None if it may wait for others."""
+    return asked if parts.view.answers_alone() else None
 
 
 def unescape_name(name: str) -> str:

@@ -95,6 +95,10 @@ class AppView(Protocol):
         """Return what goes with every answer of storage as warnings: that a part is missing."""
         ...
 
+    def answers_alone(self) -> bool:
+        """Say whether reading waits for nobody: no other servers, no log that is replayed."""
+        ...
+
     def stopping(self) -> bool:
         """Say whether shutdown has begun."""
         ...

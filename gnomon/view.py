@@ -85,6 +85,12 @@ class ServerView:
         early = self._state.early
         return () if early is None else (early.warning(),)
 
+    def answers_alone(self) -> bool:
+        """Say whether reading waits for nobody."""
+        state = self._state
+        others = state.fan_out is not None and state.fan_out.remote is not None
+        return state.early is None and not others
+
     def stopping(self) -> bool:
         """Say whether shutdown has begun."""
         return self._state.stopping

@@ -234,6 +234,9 @@ class FixedView:
     def reading_notes(self):
         return self.notes
 
+    def answers_alone(self):
+        return not self.notes
+
     def stopping(self):
         return self.is_stopping
 
