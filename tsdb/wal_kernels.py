@@ -13,6 +13,15 @@ import numpy as np
 from numba import types
 
 from tsdb.kernel_compilation import helper, kernel
+from tsdb.number_kernels import (
+    RUN,
+    get_eight,
+    get_numbers,
+    get_some,
+    mode_of,
+    put_eight,
+    put_numbers,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,8 +39,6 @@ ROLES_AT = 8
 
 CODED = 1
 """How values are written now: by codes of four bits. 0 are the classes of older logs."""
-_ONE, _RUN, _NEAR, _EACH, _RUNS, _RISES = 0, 0, 1, 2, 3, 4
-"""How numbers are written: one for all or rising by one, i4 above the first, i8, runs, rises."""
 
 _ZERO, _SAME, _RAW = 0, 1, 15
 _SCALES = np.array([1.0, 1e3, 1e6, 1e9])
@@ -51,144 +58,6 @@ _u8, _i32, _i64, _u64, _f64 = types.uint8, types.int32, types.int64, types.uint6
 def _in(dtype: types.Type, ndim: int = 1) -> types.Array:
     """Name the type of an array that is only read; memory-mapped ones are accepted."""
     return types.Array(dtype, ndim, "C", readonly=True)
-
-
-# With a place that has no sign, and a size that is known, this is one store.
-@helper(types.void(_u8[::1], _u64, _u64))
-def _put_eight(out: Bytes, at: np.uint64, word: np.uint64) -> None:
-    for j in range(np.uint64(8)):
-        out[at + j] = np.uint8(word >> (np.uint64(8) * j) & np.uint64(0xFF))
-
-
-@helper(_u64(_in(_u8), _i64, _i64))
-def _get(data: Bytes, at: Int, size: Int) -> Int:
-    """Read `size` bytes, without sign."""
-    word = np.uint64(0)
-    for j in range(size):
-        word |= np.uint64(data[at + j]) << np.uint64(8 * j)
-    return word
-
-
-@helper(_u64(_in(_u8), _u64))
-def _get_eight(data: Bytes, at: np.uint64) -> np.uint64:
-    word = np.uint64(0)
-    for j in range(np.uint64(8)):
-        word |= np.uint64(data[at + j]) << (np.uint64(8) * j)
-    return word
-
-
-@helper(_i64(_u8[::1], _i64, _u64))
-def _put_varint(out: Bytes, at: Int, word: np.uint64) -> Int:
-    """Write seven bits a byte, low ones first; return the place behind."""
-    while word >= np.uint64(128):
-        out[at] = np.uint8(word & np.uint64(127) | np.uint64(128))
-        word >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(word)
-    return at + 1
-
-
-@helper("UniTuple(int64, 2)(Array(uint8, 1, 'C', readonly=True), int64)")
-def _get_varint(data: Bytes, at: Int) -> tuple[Int, Int]:
-    """Return the number, its bits as they are, and the place behind it, -1 if there is none."""
-    word = np.uint64(0)
-    for j in range(10):
-        if at + j >= data.size:
-            break
-        byte = data[at + j]
-        word |= np.uint64(byte & np.uint8(127)) << np.uint64(7 * j)
-        if byte < 128:
-            return np.int64(word), at + j + 1
-    return 0, -1
-
-
-@helper(_u64(_i64))
-def _folded(number: Int) -> np.uint64:
-    """Return 0, 1, 2, 3 for 0, -1, 1, -2, and so on."""
-    return np.uint64((number << 1) ^ (number >> 63))
-
-
-@helper(_i64(_i64))
-def _unfolded(number: Int) -> Int:
-    word = np.uint64(number)
-    return np.int64(word >> np.uint64(1)) ^ -np.int64(word & np.uint64(1))
-
-
-@helper(_i64(_in(_i64), _i64))
-def _mode(numbers: Ints, rise: Int) -> Int:
-    """Choose how numbers are written; `rise` is what each of a run is above the one before."""
-    runs = 1
-    for i in range(1, numbers.size):
-        runs += 1 if numbers[i] - numbers[i - 1] != rise else 0
-    if runs == 1:
-        return _RUN
-    return _RUNS if 3 * runs < numbers.size else _RISES
-
-
-@helper(_i64(_u8[::1], _i64, _in(_i64), _i64, _i64))
-def _put_numbers(out: Bytes, at: Int, numbers: Ints, mode: Int, rise: Int) -> Int:
-    if mode == _RUN:
-        _put_eight(out, np.uint64(at), np.uint64(numbers[0]))
-        return at + 8
-    before = np.int64(0)
-    if mode == _RISES:
-        for i in range(numbers.size):
-            at = _put_varint(out, at, _folded(numbers[i] - before))
-            before = numbers[i]
-        return at
-    first = 0
-    for i in range(1, numbers.size + 1):
-        if i == numbers.size or numbers[i] - numbers[i - 1] != rise:
-            at = _put_varint(out, at, _folded(numbers[first] - before))
-            at = _put_varint(out, at, np.uint64(i - first))
-            before = numbers[i - 1]
-            first = i
-    return at
-
-
-@helper(_i64(_in(_u8), _i64, _i64[::1], _i64, _i64))
-def _get_numbers(data: Bytes, at: Int, numbers: Ints, mode: Int, rise: Int) -> Int:
-    """Read what `_put_numbers` wrote, now or in older logs; return the place behind it, or -1."""
-    size = numbers.size
-    before = np.int64(0)
-    if mode == _RISES:
-        for i in range(size):
-            folded, at = _get_varint(data, at)
-            if at < 0:
-                return -1
-            before += _unfolded(folded)
-            numbers[i] = before
-        return at
-    if mode == _RUNS:
-        i = 0
-        while i < size:
-            folded, at = _get_varint(data, at)
-            if at < 0:
-                return -1
-            count, at = _get_varint(data, at)
-            if at < 0 or count <= 0 or count > size - i:
-                return -1
-            before += _unfolded(folded)
-            for _ in range(count):
-                numbers[i] = before
-                before += rise
-                i += 1
-            before -= rise
-        return at
-    needed = 8 * size if mode == _EACH else 8 + (4 * size if mode == _NEAR else 0)
-    if mode > _RISES or at + needed > data.size:
-        return -1
-    if mode == _EACH:
-        for i in range(size):
-            numbers[i] = np.int64(_get(data, at + 8 * i, 8))
-        return at + needed
-    first = np.int64(_get(data, at, 8))
-    for i in range(size):
-        if mode == _NEAR:
-            numbers[i] = first + np.int64(np.int32(_get(data, at + 8 + 4 * i, 4)))
-        else:
-            numbers[i] = first + i * rise
-    return at + needed
 
 
 @helper(_i64(_f64, _f64))
@@ -262,7 +131,7 @@ def _put_values(
                 above = scaled - (known if known != _INEXACT else 0)
                 code = _code_of(above, scale)
                 number = above if code != _RAW else number
-        _put_eight(out, np.uint64(at), np.uint64(number))
+        put_eight(out, np.uint64(at), np.uint64(number))
         at += _BYTES_OF[code]
         before = word
         if i & 1:
@@ -299,7 +168,7 @@ def _get_values(
             bits[i] = np.uint64(0)
         else:
             whole = at + 8 <= data.size
-            word = _get_eight(data, np.uint64(at)) if whole else _get(data, at, width)
+            word = get_eight(data, np.uint64(at)) if whole else get_some(data, at, width)
             if code == _RAW:
                 bits[i] = word
             else:
@@ -330,13 +199,13 @@ def _get_classes(data: Bytes, at: Int, values: Floats, bits: Words) -> Int:
         if code == 0:
             bits[i] = np.uint64(0)
         elif code == 1:
-            values[i] = np.float64(np.int16(_get(data, at, 2)))
+            values[i] = np.float64(np.int16(get_some(data, at, 2)))
             at += 2
         elif code == 2:
-            values[i] = np.float64(np.int32(_get(data, at, 4)))
+            values[i] = np.float64(np.int32(get_some(data, at, 4)))
             at += 4
         else:
-            bits[i] = _get(data, at, 8)
+            bits[i] = get_some(data, at, 8)
             at += 8
     return at
 
@@ -371,9 +240,9 @@ def encode_samples(
             if base_refs[i] != refs[i]:
                 return -1
     at: Int = ROLES_AT
-    time_mode = _mode(times, 0)
-    ref_mode = _mode(refs, 1) if role != BASED else _RUN
-    _put_eight(
+    time_mode = mode_of(times, 0)
+    ref_mode = mode_of(refs, 1) if role != BASED else RUN
+    put_eight(
         out,
         np.uint64(0),
         np.uint64(size)
@@ -383,11 +252,11 @@ def encode_samples(
         | np.uint64(role) << np.uint64(56),
     )
     if role != ALONE:
-        _put_eight(out, np.uint64(at), np.uint64(number) | np.uint64(place) << np.uint64(32))
+        put_eight(out, np.uint64(at), np.uint64(number) | np.uint64(place) << np.uint64(32))
         at += 8 if role == BASED else 4
-    at = _put_numbers(out, at, times, time_mode, 0)
+    at = put_numbers(out, at, times, time_mode, 0)
     if role != BASED:
-        at = _put_numbers(out, at, refs, ref_mode, 1)
+        at = put_numbers(out, at, refs, ref_mode, 1)
     values, base = bits.view(np.float64), base_bits.view(np.float64)
     return _put_values(values, bits, base, base_bits, out, at)
 
@@ -415,13 +284,13 @@ def _decode_samples(
     at: Int = ROLES_AT + (0 if role == ALONE else 4 if role == BASE else 8)
     if role > BASED or (role == BASED) != (base_refs.size > 0):
         return -1
-    at = _get_numbers(data, at, times, np.int64(data[4]), 0)
+    at = get_numbers(data, at, times, np.int64(data[4]), 0)
     if at < 0:
         return -1
     if role == BASED:
         refs[:] = base_refs
     else:
-        at = _get_numbers(data, at, refs, np.int64(data[5]), 1)
+        at = get_numbers(data, at, refs, np.int64(data[5]), 1)
     if at < 0 or data[6] > CODED:
         return -1
     if data[6] == 0:

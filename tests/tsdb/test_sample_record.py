@@ -68,7 +68,11 @@ class Plain:
             return [first + self.take(4, signed=True) for _ in range(count)]
         if mode == 2:
             return [self.take(8, signed=True) for _ in range(count)]
-        found: list[int] = []
+        if mode == 5:
+            period = self.varint()
+            found = self.numbers(period, 4, rise)
+            return [found[k % period] for k in range(count)]
+        found = []
         before = 0
         while len(found) < count:
             first = before + self.folded()
@@ -133,6 +137,8 @@ def scrapes(draw):
     for k in range(draw(st.integers(1, 50))):
         target = k % targets
         times = np.full(size, k * 15_000)
+        if draw(st.booleans()):
+            times = times + np.arange(size) % draw(st.integers(1, 5)) * 1000
         if draw(st.integers(0, 9)) == 0:
             times = draw(npst.arrays(np.int64, size, elements=numbers))
         if draw(st.integers(0, 9)) == 0:
@@ -240,6 +246,13 @@ def test_a_scrape_takes_few_bytes():
     sizes = [len(each) for each in encoded([scrape(k) for k in range(100)])]
     # Half the values are as they were, half rise by a thousand in each.
     assert sum(sizes[2:]) / 98 < 1800
+
+
+def test_times_that_come_again_for_each_series_take_few_bytes():
+    refs, bits = np.repeat(np.arange(1000), 4), np.zeros(4000, np.uint64)
+    times = np.tile((1 << 40) + np.arange(4) * 15_000, 1000)
+    *_, last = encoded([(refs, times + k * 60_000, bits) for k in range(5)])
+    assert len(last) < 2050
 
 
 def test_what_builds_upon_a_base_has_no_refs_of_its_own():
