@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gnomon.commands import tsdb_arguments
+from gnomon.problem_text import problem_text
 from gnomon.tsdb_tools.listing import BlockLine, block_line, block_lines, block_table, go_duration
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def run(words: Sequence[str]) -> int:
 
 
 def _refuse(options: argparse.Namespace, error: object) -> int:
-    print(f"gnomon tsdb {options.what}: {error}", file=sys.stderr)
+    reason = problem_text(error) if isinstance(error, Exception) else error
+    print(f"gnomon tsdb {options.what}: {reason}", file=sys.stderr)
     return 1
 
 
@@ -97,7 +99,8 @@ def _backfill(options: argparse.Namespace) -> int:
     from gnomon.tsdb_tools.backfill import backfill
 
     labels = dict(options.label)
-    with _locked(options.directory), _opened(options.source) as text:
+    # The file first: where there is none, no directory is made.
+    with _opened(options.source) as text, _locked(options.directory):
         report = backfill(text, options.directory, window_ms=options.max_block_ms, labels=labels)
         _print_blocks(
             options, [block_line(options.directory / meta.ulid) for meta in report.blocks]

@@ -163,10 +163,10 @@ def test_snapshot_verify_and_analyze(filled, tmp_path):
     ("words", "message"),
     [
         pytest.param(["import", "nowhere"], "neither blocks nor a log", id="nothing to import"),
-        pytest.param(["backfill", "nowhere"], "No such file", id="no text"),
+        pytest.param(["backfill", "nowhere"], "no such file", id="no text"),
         pytest.param(["dump", "nowhere"], "no data directory at nowhere", id="no directory"),
-        pytest.param(["verify", "nowhere"], "No such file", id="nothing to verify"),
-        pytest.param(["list", "nowhere"], "No such file", id="nothing to list"),
+        pytest.param(["verify", "nowhere"], "no such file", id="nothing to verify"),
+        pytest.param(["list", "nowhere"], "no such file", id="nothing to list"),
         pytest.param(["dump", "data", "--match", "{"], "parse error", id="a bad selector"),
         pytest.param(["dump", "data", "--format=parquet"], "--output is needed", id="no output"),
         pytest.param(["analyze", "data", "X"], "no block X in data", id="no such block"),
