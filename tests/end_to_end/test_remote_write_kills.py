@@ -74,7 +74,9 @@ class Pusher(threading.Thread):
                 continue
             if reply.status == 204:
                 self.answered.append(time_ms)
-            elif reply.status != 503:
+            elif reply.status == 503:
+                time.sleep(0.1)  # it is starting, which a crowd would hold up
+            else:
                 self.refused.append(text)
             time_ms += 1000
         if connection is not None:
