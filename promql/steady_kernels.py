@@ -107,8 +107,8 @@ def regular_windows(
             same = equal[low] >= high - 1 + moved - low
             if now_ms.size > 0:
                 same = same and now_ms[t + 1] - now_ms[t] == moved * gap
-            if same:
-                regular[w, t] = regular[w, t + 1] + 1
+            if same:  # what comes after may be another run, which moves otherwise
+                regular[w, t] = min(regular[w, t + 1] + 1, steady[w, t])
 
 
 @helper(types.int64(_FLOATS, types.int64, _OUT1))
