@@ -60,11 +60,16 @@ LINES_SHARED_MIN = 4
 costs as much as four series do, in time and in memory. A guess, not measured below that."""
 
 
+LINES_CELLS_MIN = 2048
+"""For fewer windows the calls cost more than is saved: 20 us."""
+
+
 def _change_kernel(*, is_counter: bool, per_second: bool) -> RangeKernel:
     def fill(view: Windows, ctx: EvalContext) -> Fill:
         if view.extension:
             return between_edges(view)
-        if view.series_count >= LINES_SHARED_MIN * view.first.shape[0]:
+        shared = view.series_count >= LINES_SHARED_MIN * view.first.shape[0]
+        if shared and cells(view) >= LINES_CELLS_MIN:
             return along_lines(view, ctx, is_counter=is_counter, per_second=per_second)
         return extrapolated(view)
 
