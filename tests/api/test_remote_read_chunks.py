@@ -71,13 +71,13 @@ def floats_of(folder, chunks):
     if not chunks:
         return []
     found, places = segment(folder, chunks)
-    times, values = found.floats(found.find(places))
+    times, values = found.floats(found.find(places)[1])
     return list(zip(times.tolist(), (v.tobytes() for v in values), strict=True))
 
 
 def histograms_of(folder, chunks):
     found, places = segment(folder, chunks)
-    times, columns = found.histograms(found.find(places))
+    times, columns = found.histograms(found.find(places)[1])
     return [(time, *row(columns, h)) for h, time in enumerate(times.tolist())]
 
 
