@@ -157,7 +157,7 @@ def check_matchers(matchers: Sequence[Matcher]) -> None:
 
 
 class Sought(NamedTuple):
-    """Where matchers have to look: the first `row_count` rows of a table; and what is left to ask."""
+    """Where to look: the first `row_count` rows of a table; and what is left to ask of them."""
 
     table: MetricTable
     row_count: int
