@@ -35,8 +35,10 @@ def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContex
 
     Python runs once for each distinct value, to write its text; the rest is sorting. An input
     label of the same name gives way before series are grouped.
-    Raises TooManySamplesError for so many values that the matrix of them would be too large.
+    Raises ExecutionError for a label name that is none, TooManySamplesError for so many values
+    that the matrix of them would be too large.
     """
+    refuse_label(label)
     bare = group_labels(operand.labels.drop((label,)), node.grouping, without=node.without)
     group_of, first = bare.group()
     series, step = np.nonzero(operand.present)
