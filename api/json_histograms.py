@@ -18,8 +18,8 @@ from api.float_kernels import SLACK_BYTES
 from api.json_histogram_kernels import BUCKET_BYTES_MAX, HISTOGRAM_BYTES_MAX, write_histograms
 from api.json_text import quoted
 from promql.float_text import sample_text
-from promql.histogram_columns import take
-from promql.histogram_text import bucket_list
+from promql.histograms.columns import take
+from promql.histograms.text import bucket_list
 from promql.result import MatrixResult, RawResult, VectorResult
 
 if TYPE_CHECKING:

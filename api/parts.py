@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from api.access import Access
     from api.gate import Gate
-    from api.pushing import PushAppender
+    from api.receivers.pushing import PushAppender
     from api.request_stats import RequestCounter
     from api.views import ApiOptions, AppView
     from promql.engine import Engine

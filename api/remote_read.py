@@ -17,10 +17,10 @@ import cramjam
 import numpy as np
 from aiohttp import web
 
-from api.body_decoding import BodyError, decode
 from api.float_kernels import SLACK_BYTES
 from api.parts import PARTS
 from api.read_labels import read_labels
+from api.receivers.body_decoding import BodyError, decode
 from api.remote_read_chunks import FRAME_BYTES_MAX, frames
 from api.remote_read_histograms import with_histograms
 from api.remote_read_kernels import series_sizes, write_series

@@ -13,12 +13,9 @@ from aiohttp import web
 
 from api import (
     admin,
-    falcon,
     federate,
-    influx,
     lifecycle,
     notifications,
-    otlp,
     query,
     relabel_steps,
     remote_read,
@@ -28,15 +25,16 @@ from api import (
 )
 from api.features import features
 from api.gate import Gate
-from api.graphite import import_graphite
-from api.import_receiver import IMPORTS, ImportReceiver
-from api.import_text import import_text
 from api.lifecycle import when_readable, when_ready
 from api.openapi import openapi
-from api.otlp import OTLP, OtlpReceiver
 from api.parts import PARTS, Parts
-from api.pushing import PushAppender
-from api.remote_write import WRITES, WriteReceiver, write
+from api.receivers import falcon, influx, otlp
+from api.receivers.graphite import import_graphite
+from api.receivers.import_receiver import IMPORTS, ImportReceiver
+from api.receivers.import_text import import_text
+from api.receivers.otlp import OTLP, OtlpReceiver
+from api.receivers.pushing import PushAppender
+from api.receivers.remote_write import WRITES, WriteReceiver, write
 from api.replies import outermost
 from api.request_stats import RequestCounter
 from api.self_metrics import self_metrics

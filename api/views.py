@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from api.otlp_settings import OtlpSettings
+from api.receivers.otlp_settings import OtlpSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Compiled reading of protobuf's wire format, and what can be wrong with it.
 
-From: a decompressed body.   To: the kernels of `remote_write_kernels.py` and of 2.0.
+From: a decompressed body.   To: the kernels of `receivers/remote_write_kernels.py` and of 2.0.
 Source: protobuf wire format.
 """
 

@@ -12,9 +12,9 @@ import time
 
 import cramjam
 
-from api.body_decoding import decode
+from api.receivers.body_decoding import decode
+from api.receivers.write_batch import decode_write_request
 from api.wire import varint_bytes
-from api.write_batch import decode_write_request
 
 SERIES, REPEATS = 20_000, 5
 

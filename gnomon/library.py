@@ -23,7 +23,7 @@ import numpy as np
 
 from gnomon.compiled import load_kernels
 from gnomon.units import parse_duration
-from promql.histogram_columns import HistogramRow, row_of
+from promql.histograms.columns import HistogramRow, row_of
 from promql.result import (
     MatrixResult,
     RawResult,

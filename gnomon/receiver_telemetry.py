@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.import_receiver import ImportStats
-    from api.otlp import OtlpStats
-    from api.remote_write import WriteStats
+    from api.receivers.import_receiver import ImportStats
+    from api.receivers.otlp import OtlpStats
+    from api.receivers.remote_write import WriteStats
     from gnomon.metrics_text import MetricsText
     from gnomon.remote_read.reader import RemoteReadStats
 

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api.import_receiver import IMPORTS
 from api.notifications import LIVE
-from api.otlp import OTLP
 from api.parts import PARTS
-from api.remote_write import WRITES
+from api.receivers.import_receiver import IMPORTS
+from api.receivers.otlp import OTLP
+from api.receivers.remote_write import WRITES
 from api.views import (
     BuildView,
     MetricMetadata,

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from api.otlp_settings import OtlpSettings
+from api.receivers.otlp_settings import OtlpSettings
 from api.views import ApiOptions
 from discovery.consul import ConsulDiscovery
 from discovery.files import FileDiscovery

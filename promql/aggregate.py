@@ -15,8 +15,8 @@ from promql.aggregate_folds import FOLDS
 from promql.aggregate_kernels import quantile_rows
 from promql.count_values import count_values
 from promql.grouping import group_series, rows_by_group
-from promql.histogram_aggregate import fold_histograms
-from promql.histogram_notes import note_ignored_in_aggregation
+from promql.histograms.aggregate import fold_histograms
+from promql.histograms.notes import note_ignored_in_aggregation
 from promql.matrix import Matrix, ScalarSteps, StringValue
 from promql.places import parameter_place
 from promql.quantiles import warn_quantile_of_aggregation

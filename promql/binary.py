@@ -15,10 +15,10 @@ import numpy as np
 
 from promql.arithmetic import COMPARISON, HISTOGRAM_TRIM, combine
 from promql.errors import ExecutionError
-from promql.histogram_algebra import negate as turned
-from promql.histogram_binary import combine_histograms
-from promql.histogram_matrix import HistogramMatrix
-from promql.histogram_notes import LastNotes, note_types
+from promql.histograms.algebra import negate as turned
+from promql.histograms.binary import combine_histograms
+from promql.histograms.matrix import HistogramMatrix
+from promql.histograms.notes import LastNotes, note_types
 from promql.matrix import Matrix, ScalarSteps
 from promql.same_labels import merge_same_labels, without_name
 from promql.set_operators import combine_sets
@@ -27,7 +27,7 @@ from promql.vector_matching import Points, pair_up, refuse_ambiguous
 
 if TYPE_CHECKING:
     from promql.context import EvalContext
-    from promql.histogram_binary import Outcome
+    from promql.histograms.binary import Outcome
     from promql.matrix import Operand
     from promql.syntax import Binary, Unary
 

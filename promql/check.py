@@ -223,7 +223,7 @@ class _Checker:
                 message = "binary expression must contain only scalar and instant vector types"
                 raise self.fault(message, side)
         if left is not _VECTOR or right is not _VECTOR:
-            # Without labels or fills `expression_actions.py` dropped the clause already.
+            # Without labels or fills `parsing/expression_actions.py` dropped the clause already.
             if matching is not None and matching.labels:
                 raise self.fault("vector matching only allowed between instant vectors", node)
             if matching is not None:

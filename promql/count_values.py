@@ -9,7 +9,7 @@ import numpy as np
 from promql.errors import ExecutionError
 from promql.float_text import fixed_text
 from promql.grouping import group_labels
-from promql.histogram_text import histogram_text
+from promql.histograms.text import histogram_text
 from promql.label_names import is_label_name
 from promql.matrix import Matrix
 from promql.quoting import quote
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
-    from promql.histogram_matrix import HistogramMatrix
+    from promql.histograms.matrix import HistogramMatrix
     from promql.syntax import Aggregation
 
 

@@ -24,7 +24,7 @@ from promql.count_values import refuse_label
 from promql.extended import extended_windows, refuse_extension, smoothed_samples
 from promql.functions import implementation
 from promql.held import held_beside_operands, points_at_end, samples_held
-from promql.histogram_runs import runs_with_resets, shown_per_step
+from promql.histograms.runs import runs_with_resets, shown_per_step
 from promql.info import InfoSelector, join_info
 from promql.label_functions import FUNCTIONS as LABEL_FUNCTIONS
 from promql.label_functions import refuse_texts

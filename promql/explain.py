@@ -18,7 +18,7 @@ import numpy as np
 
 from promql.evaluate import Evaluator
 from promql.format import format_matcher, headline
-from promql.histogram_runs import sample_sizes
+from promql.histograms.runs import sample_sizes
 from promql.literals import format_duration
 from promql.matrix import Matrix, ScalarSteps, Windows
 from promql.plan import make_plan

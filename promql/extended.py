@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.errors import ExecutionError
-from promql.histogram_extended import smoothed_histograms
-from promql.histogram_runs import histogram_windows
+from promql.histograms.extended import smoothed_histograms
+from promql.histograms.runs import histogram_windows
 from promql.kernels import newest_offsets, window_bounds
 from promql.matrix import Matrix, Windows
 from promql.windows import Samples, pool_at, windows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_runs import shown_per_step, window_sizes
+from promql.histograms.runs import shown_per_step, window_sizes
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.signatures import SIGNATURES
 from promql.syntax import Aggregation, Call, Unary, ValueType

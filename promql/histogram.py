@@ -1,7 +1,7 @@
 """Functions of histograms: quantiles and fractions of classic buckets and of native histograms.
 
 From: `functions.py`.   Classic histograms are rows with an `le` label (`buckets.py`); native ones
-are points of their own kind (`native_histograms.py`). One vector may hold both.
+are points of their own kind (`histograms/functions.py`). One vector may hold both.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from promql.buckets import BucketGroups, bucket_groups
 from promql.errors import ExecutionError
 from promql.float_text import openmetrics_text
 from promql.histogram_kernels import fractions_of_buckets, quantiles_of_buckets
-from promql.label_names import is_label_name
-from promql.matrix import Matrix, ScalarSteps, StringValue, stack
-from promql.native_histograms import (
+from promql.histograms.functions import (
     SUMMARIES,
     native_fractions,
     native_quantiles,
     separate,
     summarised,
 )
+from promql.label_names import is_label_name
+from promql.matrix import Matrix, ScalarSteps, StringValue, stack
 from promql.places import argument_place
 from promql.quantiles import warn_quantile
 from promql.quoting import quote

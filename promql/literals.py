@@ -1,6 +1,7 @@
 r"""Numbers, durations and strings: from PromQL text to values and back, the way Go does it.
 
-From: `lexing.py` and the grammar's actions read; `format.py`, `check.py` and error texts write.
+From: `parsing/lexing.py` and the grammar's actions read; `format.py`, `check.py` and error texts
+write.
 
 Text is `str`. A byte that is no valid UTF-8 (`"\xc5"`) is kept as the lone surrogate that Python's
 `surrogateescape` makes of it, and written back as `\xc5`.

@@ -1,6 +1,6 @@
 """Label matchers as a query makes them: regular expressions checked, emptiness known.
 
-From: `selector_actions.py`.   To: `tsdb.interface.Matcher`, `check.py`.
+From: `parsing/selector_actions.py`.   To: `tsdb.interface.Matcher`, `check.py`.
 """
 
 from __future__ import annotations

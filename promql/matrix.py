@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_matrix import HistogramMatrix, stacked
+from promql.histograms.matrix import HistogramMatrix, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

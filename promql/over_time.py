@@ -12,8 +12,8 @@ import numpy as np
 from promql.absent import absent_labels
 from promql.errors import ExecutionError
 from promql.float_text import general_text
-from promql.histogram_over_time import histogram_at_edge, histogram_total
-from promql.histogram_ranges import Ranges, note_ignored
+from promql.histograms.over_time import histogram_at_edge, histogram_total
+from promql.histograms.ranges import Ranges, note_ignored
 from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, Windows
 from promql.over_time_kernels import (
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
-    from promql.histogram_matrix import HistogramMatrix
+    from promql.histograms.matrix import HistogramMatrix
     from promql.matrix import Operand
     from promql.syntax import Call
     from promql.windows import Fill

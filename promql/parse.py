@@ -2,28 +2,28 @@
 
 From: the engine, rules, the API.   To: `check.py` is called on what comes out.
 
-The driver runs the table of `tables.py` the way yacc would, because the messages that users know
-depend on it: default reductions happen before a wrong token is noticed, and the token after a
-finished piece is not looked at before the piece's own faults. It keeps its own stack, so nesting
-costs memory only; how deep an expression may be is decided by `check.py`.
+The driver runs the table of `parsing/tables.py` the way yacc would, because the messages that
+users know depend on it: default reductions happen before a wrong token is noticed, and the token
+after a finished piece is not looked at before the piece's own faults. It keeps its own stack, so
+nesting costs memory only; how deep an expression may be is decided by `check.py`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from promql import expression_actions, selector_actions, tables
-from promql.builder import Builder
 from promql.check import check
 from promql.errors import ParseError
-from promql.faults import unexpected
-from promql.lexing import END_OF_INPUT, LEXICAL_ERROR, tokenize
+from promql.parsing import expression_actions, selector_actions, tables
+from promql.parsing.builder import Builder
+from promql.parsing.faults import unexpected
+from promql.parsing.lexing import END_OF_INPUT, LEXICAL_ERROR, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from promql.parsing.tables import Tables
     from promql.syntax import Expr
-    from promql.tables import Tables
     from tsdb.interface import Matcher
 
 FEATURES = frozenset(

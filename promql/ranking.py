@@ -10,7 +10,7 @@ from promql.aggregate_kernels import select_first, select_top
 from promql.errors import ExecutionError
 from promql.float_text import general_text
 from promql.grouping import Groups, group_series, rows_by_group
-from promql.histogram_notes import note_ignored_in_aggregation
+from promql.histograms.notes import note_ignored_in_aggregation
 from promql.places import parameter_place
 from promql.series_hash import hash_series
 

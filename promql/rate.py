@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_extended import extended_change
-from promql.histogram_ranges import Ranges, note_ignored
-from promql.histogram_rate import count_changes, histogram_change, histogram_last_change
-from promql.histogram_runs import ragged
+from promql.histograms.extended import extended_change
+from promql.histograms.ranges import Ranges, note_ignored
+from promql.histograms.rate import count_changes, histogram_change, histogram_last_change
+from promql.histograms.runs import ragged
 from promql.matrix import Matrix, ScalarSteps, Windows
 from promql.places import argument_place
 from promql.rate_kernels import (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from promql.histogram_matrix import HistogramMatrix
+    from promql.histograms.matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from tsdb.interface import HistogramRuns
 

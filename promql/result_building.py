@@ -12,7 +12,7 @@ import numpy as np
 
 from promql.errors import ExecutionError
 from promql.extended import with_edges
-from promql.histogram_matrix import NONE, HistogramMatrix, combined
+from promql.histograms.matrix import NONE, HistogramMatrix, combined
 from promql.labels import SeriesLabels
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
 from promql.result import MatrixResult, RawResult, ScalarResult, StringResult, VectorResult

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from promql.errors import ExecutionError
-from promql.histogram_matrix import HistogramMatrix, merged
+from promql.histograms.matrix import HistogramMatrix, merged
 from promql.matrix import Matrix
 from promql.matrix_kernels import first_collision, merge_rows
 

@@ -1,7 +1,7 @@
 """Every function of PromQL: what it takes and what it yields.
 
-To: `expression_actions.py`, `check.py`, `tree_json.py`, and the API's list of functions. Whoever
-implements functions asserts that both tables name the same ones.
+To: `parsing/expression_actions.py`, `check.py`, `tree_json.py`, and the API's list of functions.
+Whoever implements functions asserts that both tables name the same ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Start timestamps meet windows: resets that no value shows, and counters that began in range.
 
 From: `windows.py`, with what storage knows of the samples of a selection.   To: `rate.py`,
-`histogram_rate.py`, `conversions.py`. Only with the feature `use-start-timestamps`; series without
+`histograms/rate.py`, `conversions.py`. Only with the feature `use-start-timestamps`; series without
 start timestamps cost nothing here.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.histogram_notes import names_of
+from promql.histograms.notes import names_of
 from promql.quoting import quote
 from promql.start_time_kernels import OVERLAP, RESET, align_starts, look_up_starts
 

@@ -1,6 +1,6 @@
 """The type of an expression, from its form alone.
 
-To: `builder.py`, `check.py`, `engine.py`. Says nothing about whether the expression is valid.
+To: `parsing/builder.py`, `check.py`, `engine.py`. Whether the expression is valid is not asked.
 """
 
 from __future__ import annotations

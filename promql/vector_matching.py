@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.errors import ExecutionError
-from promql.histogram_matrix import merged as merged_histograms
-from promql.histogram_matrix import stacked
+from promql.histograms.matrix import merged as merged_histograms
+from promql.histograms.matrix import stacked
 from promql.matrix import Matrix
 from promql.matrix_kernels import any_present, first_collision, merge_rows
 from promql.syntax import Cardinality
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import Budget
-    from promql.histogram_matrix import HistogramMatrix
+    from promql.histograms.matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from promql.syntax import VectorMatching
 

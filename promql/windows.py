@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.errors import ExecutionError
-from promql.histogram_runs import (
+from promql.histograms.runs import (
     histogram_windows,
     newest_histograms,
     runs_of_matrix,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.context import EvalContext
-    from promql.histogram_matrix import HistogramMatrix
+    from promql.histograms.matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from promql.matrix import HistogramWindows
     from tsdb.interface import HistogramRuns, Ids, SeriesBatch, StartTimes

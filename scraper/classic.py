@@ -26,7 +26,7 @@ from scraper.resolution import SCHEMA_MAX, limit_buckets
 from scraper.series_cache import HASH_KEYS, SeriesCache
 from scraper.text_kernels import PADDING, hash_wide
 from scraper.tokens import ParseError, parse_float, series_labels
-from tsdb.histogram_columns import concat, take
+from tsdb.histograms.columns import concat, take
 
 if TYPE_CHECKING:
     import numpy.typing as npt

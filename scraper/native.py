@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scraper.protobuf_kernels import NATIVE
-from tsdb.histogram_columns import take
+from tsdb.histograms.columns import take
 from tsdb.interface import HistogramColumns
 from tsdb.staleness import STALE_NAN
 

@@ -20,8 +20,8 @@ from tsdb.change_log import ChangeLog
 from tsdb.companions import Companions
 from tsdb.errors import ClosedError
 from tsdb.head_deletion import any_covers
-from tsdb.histogram_columns import concat, digests, of_columns, take
-from tsdb.histogram_run import HistogramRun
+from tsdb.histograms.columns import concat, digests, of_columns, take
+from tsdb.histograms.run import HistogramRun
 from tsdb.interface import AppendStatus, ExemplarStatus
 from tsdb.kernels import LATE, NO_TIME, STORED
 from tsdb.late import sorted_run

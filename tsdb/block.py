@@ -23,8 +23,8 @@ from tsdb.block_rows import BlockRows
 from tsdb.block_symbols import BlockSymbols
 from tsdb.block_writer import INDEX_FILE, PAGES_FILE
 from tsdb.errors import ClosedError, CorruptFileError
-from tsdb.histogram_columns import take_series
-from tsdb.histogram_reader import HistogramDirectory
+from tsdb.histograms.columns import take_series
+from tsdb.histograms.reader import HistogramDirectory
 from tsdb.interface import LabelColumns, Matcher, SeriesBatch
 from tsdb.page_directory import PageDirectory
 from tsdb.series_order import column_order, is_strictly_ordered, text_ranks

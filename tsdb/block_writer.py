@@ -19,7 +19,7 @@ import numpy as np
 from tsdb import array_file, frames, pages
 from tsdb.block_labels import LabelTables
 from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_ulid
-from tsdb.histogram_writer import HistogramWriter
+from tsdb.histograms.writer import HistogramWriter
 from tsdb.interface import ABSENT
 from tsdb.pages import Layout
 from tsdb.series_order import column_order, text_ranks

@@ -18,8 +18,8 @@ import numpy as np
 import zstandard
 
 from tsdb.block_writer import sync_directory
-from tsdb.histogram_columns import take
-from tsdb.histogram_record import histogram_payload, read_histograms
+from tsdb.histograms.columns import take
+from tsdb.histograms.record import histogram_payload, read_histograms
 from tsdb.log_items import OtherRecord, Tally, read_items
 from tsdb.sample_record import DecodedSamples, SampleEncoder
 from tsdb.segment_reader import DamagedError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb.histogram_columns import ragged
+from tsdb.histograms.columns import ragged
 from tsdb.interface import METRIC_NAME, LabelSpans
 from tsdb.start_times import COMPANION_LABEL, COMPANION_NAME, COMPANION_VALUE
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tsdb.head import Head
     from tsdb.head_deletion import DeletedSlots
-    from tsdb.histogram_run import Run
+    from tsdb.histograms.run import Run
     from tsdb.interface import Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words

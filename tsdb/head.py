@@ -23,8 +23,8 @@ from tsdb.errors import CorruptFileError
 from tsdb.exemplars import ExemplarRing
 from tsdb.head_deletion import DeletedSlots
 from tsdb.head_pages import PageStore
-from tsdb.histogram_buffer import HistogramBuffer
-from tsdb.histogram_seal import seal
+from tsdb.histograms.buffer import HistogramBuffer
+from tsdb.histograms.seal import seal
 from tsdb.kernels import (
     BATCH_MAX,
     BATCH_MIN,
@@ -51,7 +51,7 @@ from tsdb.symbols import SymbolTable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tsdb.histogram_run import HistogramRun
+    from tsdb.histograms.run import HistogramRun
     from tsdb.interface import Ids, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words

@@ -13,8 +13,8 @@ import numpy as np
 
 from tsdb.block_writer import write_block
 from tsdb.head_view import read_view, take_view
-from tsdb.histogram_buffer import read_histograms
-from tsdb.histogram_columns import size_bytes
+from tsdb.histograms.buffer import read_histograms
+from tsdb.histograms.columns import size_bytes
 from tsdb.match_memory import FoundSeries
 from tsdb.select import batch_of
 from tsdb.series_order import series_order
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tsdb.head import Head
-    from tsdb.histogram_run import Run
+    from tsdb.histograms.run import Run
     from tsdb.interface import SeriesBatch
     from tsdb.label_kernels import Slots
     from tsdb.late import LateRun

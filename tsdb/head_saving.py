@@ -11,8 +11,8 @@ import numpy as np
 
 from tsdb.head_deletion import DeletedSlots
 from tsdb.head_slots import CopiedSlots, TimeBlocks
-from tsdb.histogram_run import HistogramRun
-from tsdb.histogram_seal import restored
+from tsdb.histograms.run import HistogramRun
+from tsdb.histograms.seal import restored
 from tsdb.kernels import BLOCKS, FREE_BLOCKS, FRESH, STAGED
 from tsdb.start_times import companion_count
 

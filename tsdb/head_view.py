@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tsdb.head import Head
-    from tsdb.histogram_run import Run
+    from tsdb.histograms.run import Run
     from tsdb.interface import Floats, Ints
     from tsdb.kernels import Int, Small
     from tsdb.label_kernels import Slots, Words

@@ -31,7 +31,7 @@ from tsdb.head import NEVER_MS
 from tsdb.head_collection import collect, end_rest, survivors
 from tsdb.head_cut import write_windows
 from tsdb.head_snapshot import write_snapshot
-from tsdb.histogram_buffer import HistogramBuffer
+from tsdb.histograms.buffer import HistogramBuffer
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
 from tsdb.matching import check_matchers
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from tsdb.change_log import ChangeLog
     from tsdb.head import Head
-    from tsdb.histogram_run import Run
+    from tsdb.histograms.run import Run
     from tsdb.interface import Ints, Matcher
     from tsdb.options import DatabaseOptions
     from tsdb.select import Reader

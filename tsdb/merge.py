@@ -19,7 +19,7 @@ import numpy as np
 
 from tsdb import merge_kernels
 from tsdb.block_symbols import BlockSymbols
-from tsdb.histogram_columns import concat, ragged, take
+from tsdb.histograms.columns import concat, ragged, take
 from tsdb.interface import ABSENT, HistogramRuns, LabelColumns, SeriesBatch, SymbolSource
 from tsdb.large_arrays import large_empty
 

@@ -1,7 +1,7 @@
 """A run of samples to exact bytes and back: the page codec, many pages a call.
 
-From: `block_writer.py`, `histogram_writer.py` (whole windows): pools with start and count.
-To:   the same pools, filled by `decode_pages`, for `block.py` and `histogram_reader.py`.
+From: `block_writer.py`, `histograms/writer.py` (whole windows): pools with start and count.
+To:   the same pools, filled by `decode_pages`, for `block.py` and `histograms/reader.py`.
 The head seals its slabs in a form of its own (`kernels.py`), that is made while a sample is placed.
 
 A page holds the values, or the times, of one run. Values become integers if a power of ten makes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb.histogram_record import read_histograms
+from tsdb.histograms.record import read_histograms
 from tsdb.interface import AppendStatus
 from tsdb.log_items import Item, OtherRecord, Tally, read_ahead
 from tsdb.metadata import read_metadata

@@ -24,8 +24,9 @@ from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.exemplars import exemplar_columns, some_series
 from tsdb.few_rows import FEW, FewRows, read_few, take_few
 from tsdb.head_view import HeadView, RowSamples, read_view, take_view
-from tsdb.histogram_buffer import read_histograms, weigh_histograms
-from tsdb.histogram_columns import take_series as take_histograms
+from tsdb.histograms.buffer import read_histograms, weigh_histograms
+from tsdb.histograms.columns import take_series as take_histograms
+from tsdb.histograms.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.interface import HistogramRuns, LabelColumns, SeriesBatch
 from tsdb.kernels import NO_TIME
 from tsdb.label_memory import NOTHING, Answers, LabelMemory, Texts, all_of
@@ -33,7 +34,6 @@ from tsdb.match_memory import MatchMemory
 from tsdb.matching import RegexMemory, check_matchers, match_series, satisfying
 from tsdb.merge import merge_batches, merge_labels
 from tsdb.presence import slots_with_samples
-from tsdb.reset_hints import BEFORE_MS, since, with_reset_hints
 from tsdb.series_order import series_order
 from tsdb.start_times import companion_selection, has_companions, with_start_times
 from tsdb.symbols import SymbolTable
@@ -60,7 +60,8 @@ _TIME_MIN_MS = np.iinfo(np.int64).min
 class _Asked:
     """One selection: its range, the rows of blocks, and whether any of its series has histograms.
 
-    Of these the time before the range is read too, from `from_ms` on: see `reset_hints.py`.
+    Of these the time before the range is read too, from `from_ms` on:
+    see `histograms/reset_hints.py`.
     """
 
     from_ms: int

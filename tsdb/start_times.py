@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb.histogram_columns import ragged
+from tsdb.histograms.columns import ragged
 from tsdb.interface import (
     METRIC_NAME,
     Matcher,

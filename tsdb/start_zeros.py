@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb.histogram_columns import take
+from tsdb.histograms.columns import take
 from tsdb.interface import ResetHint
 from tsdb.kernels import NO_TIME
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.errors import CorruptFileError
-from tsdb.histogram_columns import keep_rows, ragged
-from tsdb.histogram_columns import take_series as take_histograms
+from tsdb.histograms.columns import keep_rows, ragged
+from tsdb.histograms.columns import take_series as take_histograms
 from tsdb.interface import Matcher, MatchOp, SeriesBatch, StartTimes
 
 if TYPE_CHECKING:

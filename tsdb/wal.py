@@ -26,7 +26,7 @@ import numpy as np
 import zstandard
 
 from tsdb.errors import WriteFailedError
-from tsdb.histogram_record import histogram_payload
+from tsdb.histograms.record import histogram_payload
 from tsdb.interface import LabelSpans, Matcher, MatchOp
 from tsdb.metadata import metadata_payload
 from tsdb.sample_record import SampleEncoder

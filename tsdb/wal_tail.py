@@ -18,7 +18,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tsdb.histogram_record import read_histograms
+from tsdb.histograms.record import read_histograms
 from tsdb.metadata import read_metadata
 from tsdb.sample_record import SampleDecoder
 from tsdb.segment_reader import unpacked

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from api.otlp_settings import OtlpSettings
+from api.receivers.otlp_settings import OtlpSettings
 from discovery.http_client import HttpClientConfig
 from scraper.job import ScrapeJob, ScrapeLimits
 

@@ -1,6 +1,6 @@
 """The `otlp` section: how OpenTelemetry's metrics become series.
 
-From: `load.py`.   To: `api/otlp_translation.py`.
+From: `load.py`.   To: `api/receivers/otlp_translation.py`.
 Source: Prometheus documentation, otlp; the texts are Prometheus'.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from api.otlp_names import STRATEGIES
-from api.otlp_settings import STRATEGY_DEFAULT, OtlpSettings
+from api.receivers.otlp_names import STRATEGIES
+from api.receivers.otlp_settings import STRATEGY_DEFAULT, OtlpSettings
 from gnomon.config.document import go_quote
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 from gnomon.forwarding.start_times import EntriesByLabels, are_companions, own_labels, places_in
 from gnomon.forwarding.v1_kernels import add_labels, encode_labels
 from tsdb.columns import GrowingColumn
-from tsdb.histogram_columns import ragged
+from tsdb.histograms.columns import ragged
 from tsdb.interface import METRIC_NAME, LabelSpans
 from tsdb.symbols import SymbolTable
 

@@ -18,7 +18,7 @@ from gnomon.prometheus.tombstones import read_tombstones
 from gnomon.tsdb_tools.run_building import build_batch
 from gnomon.tsdb_tools.series_table import PIECE_SAMPLES
 from tsdb.errors import CorruptFileError
-from tsdb.histogram_columns import concat, ragged
+from tsdb.histograms.columns import concat, ragged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from gnomon.prometheus.histogram_kernels import (
 from gnomon.prometheus.histogram_room import HistogramRoom
 from gnomon.prometheus.mapped_file import map_file
 from tsdb.errors import CorruptFileError
-from tsdb.histogram_columns import starts_of
+from tsdb.histograms.columns import starts_of
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from gnomon.prometheus.wal import PAGE_BYTES, RecordType, log_files, read_record
 from gnomon.tsdb_tools.series_table import SeriesTable, join_tables
 from gnomon.tsdb_tools.spool import Spool
 from tsdb.errors import CorruptFileError
-from tsdb.histogram_columns import take
+from tsdb.histograms.columns import take
 from tsdb.interface import LabelSpans
 from tsdb.symbols import SymbolTable
 

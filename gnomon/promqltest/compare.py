@@ -14,7 +14,7 @@ import re2
 from gnomon.promqltest.closeness import floats_equal
 from gnomon.promqltest.histograms import Wanted, histograms_equal, show, wanted_points
 from gnomon.promqltest.values import NotationError, Point, render_labels
-from promql.histogram_columns import HistogramRow, row_of
+from promql.histograms.columns import HistogramRow, row_of
 from promql.result import (
     MatrixResult,
     RawResult,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gnomon.promqltest.script import Eval, Message, SeriesLine
-    from promql.histogram_matrix import HistogramMatrix
+    from promql.histograms.matrix import HistogramMatrix
     from promql.labels import SeriesLabels
 
 LabelKey = tuple[tuple[str, str], ...]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from gnomon.promqltest.closeness import floats_equal
 from gnomon.promqltest.values import Histogram, HistogramPoint, NotationError
-from promql.histogram_algebra import add, subtract
-from promql.histogram_columns import HistogramRow, from_rows, row_of
+from promql.histograms.algebra import add, subtract
+from promql.histograms.columns import HistogramRow, from_rows, row_of
 from tsdb.interface import ResetHint
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from gnomon.promqltest.histograms import rows_of
 from gnomon.promqltest.nhcb import converted
 from gnomon.promqltest.script import SeriesLine
 from gnomon.promqltest.values import HistogramPoint, NotationError, render_labels
-from promql.histogram_columns import from_rows
+from promql.histograms.columns import from_rows
 from tsdb.interface import Appender, AppendStatus, HistogramAppender, LabelSpans
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gnomon.promqltest.script import Load
-    from promql.histogram_columns import HistogramRow
+    from promql.histograms.columns import HistogramRow
 
     Ints = npt.NDArray[np.int64]
     Statuses = npt.NDArray[np.uint8]

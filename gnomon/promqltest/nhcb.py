@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gnomon.promqltest.values import NotationError, number
-from promql.histogram_columns import HistogramRow
+from promql.histograms.columns import HistogramRow
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA, METRIC_NAME
 
 if TYPE_CHECKING:

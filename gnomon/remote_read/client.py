@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import cramjam
 
-from api.body_decoding import BodyError, decode
+from api.receivers.body_decoding import BodyError, decode
 from api.wire import WireError
 from discovery.http_requests import CredentialsError, RequestOptions, new_session
 from gnomon.prometheus import bit_kernels, chunk_kernels, histogram_kernels

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from api.remote_write_extras import columns, read_extras
+from api.receivers.remote_write_extras import columns, read_extras
+from api.receivers.write_batch import decode_write_request
 from api.wire import WireError, fields, message_of, read_varint, text_of, varint_bytes
-from api.write_batch import decode_write_request
 from gnomon.prometheus.bit_kernels import SLACK_BYTES, crc32c
 from gnomon.prometheus.chunks import ENCODINGS, XOR, ChunkData, Places
 from tsdb.errors import CorruptFileError
-from tsdb.histogram_columns import concat, take
+from tsdb.histograms.columns import concat, take
 from tsdb.interface import (
     HistogramColumns,
     HistogramRuns,

@@ -17,7 +17,7 @@ import numpy as np
 from api.float_kernels import SLACK_BYTES
 from gnomon.tsdb_tools.line_kernels import LINE_BYTES_MAX, STALE, write_lines
 from gnomon.tsdb_tools.sample_starts import changes_of
-from promql.histogram_text import histogram_text
+from promql.histograms.text import histogram_text
 from promql.quoting import quote
 from tsdb.interface import METRIC_NAME
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnomon.tsdb_tools.sample_starts import starts_of
-from tsdb.histogram_columns import ragged
+from tsdb.histograms.columns import ragged
 from tsdb.interface import ABSENT
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gnomon.prometheus.index_kernels import mark_deleted
-from tsdb.histogram_columns import starts_of, take
+from tsdb.histograms.columns import starts_of, take
 from tsdb.interface import HistogramColumns, HistogramRuns, SeriesBatch
 
 if TYPE_CHECKING:

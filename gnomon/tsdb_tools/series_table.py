@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsdb.histogram_columns import ragged
+from tsdb.histograms.columns import ragged
 from tsdb.interface import METRIC_NAME, LabelColumns
 from tsdb.merge_kernels import group_equal_runs
 from tsdb.series_order import series_order

@@ -22,8 +22,8 @@ from gnomon.tsdb_tools.run_building import build_batch
 from tsdb.block_meta import new_ulid
 from tsdb.block_writer import TMP_SUFFIX, write_block
 from tsdb.errors import StorageError
-from tsdb.histogram_columns import concat, take
-from tsdb.histogram_record import histogram_payload, read_histograms
+from tsdb.histograms.columns import concat, take
+from tsdb.histograms.record import histogram_payload, read_histograms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

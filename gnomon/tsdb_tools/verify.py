@@ -21,7 +21,7 @@ from tsdb.block_writer import TMP_SUFFIX
 from tsdb.compaction import superseded
 from tsdb.errors import CorruptFileError
 from tsdb.head_snapshot import check_snapshot
-from tsdb.histogram_record import read_histograms
+from tsdb.histograms.record import read_histograms
 from tsdb.sample_record import SampleDecoder
 from tsdb.segment_reader import DamagedError, read_chunks, unpacked
 from tsdb.wal import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.exposition_form import ALLOW, DOTS, VALUES, Form, Syntax, negotiate
 from api.federate import exposition
-from api.remote_write_extras import Histogram, columns
+from api.receivers.remote_write_extras import Histogram, columns
 from api.wire import fields, read_varint, signed
 from promql.float_text import general_text
 from tests.api.conftest import ListStorage

@@ -8,8 +8,8 @@ import pytest
 from api.json_histograms import seconds
 from api.json_writer import result_chunks
 from api.query import _truncated as truncated
-from promql.histogram_columns import HistogramRow, from_rows
-from promql.histogram_matrix import HistogramMatrix
+from promql.histograms.columns import HistogramRow, from_rows
+from promql.histograms.matrix import HistogramMatrix
 from promql.labels import QuerySymbols, SeriesLabels
 from promql.result import MatrixResult, RawResult, VectorResult
 from tsdb.interface import HistogramRuns

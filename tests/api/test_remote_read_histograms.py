@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.federate import exposition
+from api.receivers.remote_write_extras import Histogram, columns, read_extras
 from api.remote_read import query_result
 from api.remote_read_histograms import histogram_message
-from api.remote_write_extras import Histogram, columns, read_extras
 from api.wire import fields, signed
 from tests.protobuf import varint
 from tsdb.database import Database

@@ -5,7 +5,7 @@ import pytest
 
 from gnomon import library
 from promql.errors import ParseError
-from promql.histogram_columns import HistogramRow, from_rows
+from promql.histograms.columns import HistogramRow, from_rows
 from tsdb.errors import LockedError
 from tsdb.interface import AppendStatus, LabelSpans
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from api.import_receiver import ImportStats
-from api.otlp import OtlpStats
-from api.remote_write import WriteStats
+from api.receivers.import_receiver import ImportStats
+from api.receivers.otlp import OtlpStats
+from api.receivers.remote_write import WriteStats
 from gnomon.metrics_text import MetricsText
 from gnomon.receiver_telemetry import Receivers, write_receivers
 from gnomon.remote_read.reader import RemoteReadStats

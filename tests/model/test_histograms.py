@@ -10,7 +10,7 @@ from hypothesis.stateful import rule
 from tests.model.test_database import SERIES, DatabaseMachine, times
 from tests.tsdb.block_models import bits
 from tests.tsdb.histogram_models import histograms, to_columns
-from tsdb import histogram_buffer
+from tsdb.histograms import buffer as histogram_buffer
 from tsdb.interface import AppendStatus, LabelSpans
 
 batches = st.lists(

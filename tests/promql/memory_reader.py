@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import re2
 
-from promql.histogram_columns import HistogramRow, from_rows
+from promql.histograms.columns import HistogramRow, from_rows
 from tsdb.errors import BadMatcherError, TooManySamplesError
 from tsdb.interface import (
     ABSENT,

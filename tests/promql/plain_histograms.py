@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from promql.histogram_columns import HistogramRow
-from promql.native_bounds_kernels import exponential_bound
+from promql.histograms.bounds_kernels import exponential_bound
+from promql.histograms.columns import HistogramRow
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA as CUSTOM
 from tsdb.interface import ResetHint
 
@@ -14,7 +14,7 @@ UNKNOWN, RESET, NOT_RESET, GAUGE = ResetHint
 
 
 bound = exponential_bound
-"""The upper bound of an exponential bucket; test_native_bounds_kernels.py looks after it."""
+"""The upper bound of an exponential bucket; histograms/test_bounds_kernels.py looks after it."""
 
 
 def bounds_of(row, index):

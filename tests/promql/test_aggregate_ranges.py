@@ -6,7 +6,7 @@ import pytest
 from promql import aggregate_ranges
 from promql.engine import Engine, EngineOptions
 from promql.errors import ExecutionError, TooManySamplesError
-from promql.histogram_columns import HistogramRow
+from promql.histograms.columns import HistogramRow
 from tests.promql.memory_reader import MemoryReader
 from tsdb.staleness import STALE_NAN
 

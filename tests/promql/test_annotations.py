@@ -6,7 +6,7 @@ import pytest
 from promql.annotations import Annotations
 from promql.engine import Engine, EngineOptions
 from promql.errors import ExecutionError
-from promql.histogram_columns import HistogramRow
+from promql.histograms.columns import HistogramRow
 from promql.parse import FEATURES
 from promql.syntax import Span
 from tests.promql.memory_reader import MemoryReader

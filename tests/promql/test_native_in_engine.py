@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from promql.engine import Engine, EngineOptions
 from promql.functions import FUNCTIONS
-from promql.histogram_columns import HistogramRow, row_of
+from promql.histograms.columns import HistogramRow, row_of
 from promql.parse import FEATURES
 from promql.result import MatrixResult, RawResult, ScalarResult, VectorResult
 from tests.promql.memory_reader import MemoryReader

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promql.engine import Engine, EngineOptions
-from promql.histogram_columns import HistogramRow, from_rows
+from promql.histograms.columns import HistogramRow, from_rows
 from promql.start_time_kernels import OVERLAP, RESET, align_starts, look_up_starts
 from tsdb.database import Database
 from tsdb.interface import LabelSpans

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from tsdb.histogram_columns import take
+from tsdb.histograms.columns import take
 from tsdb.interface import AppendStatus
 from tsdb.staleness import is_stale
 

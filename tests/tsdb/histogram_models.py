@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.tsdb.block_models import bits, from_batch, label_sets, to_batch
-from tsdb.histogram_columns import take_series
+from tsdb.histograms.columns import take_series
 from tsdb.interface import (
     CUSTOM_BUCKETS_SCHEMA,
     HistogramColumns,

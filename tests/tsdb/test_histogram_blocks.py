@@ -23,8 +23,8 @@ from tests.tsdb.histogram_models import (
 from tsdb import compaction
 from tsdb.block import Block
 from tsdb.block_writer import write_block
-from tsdb.histogram_columns import concat, digests, take
-from tsdb.histogram_record import histogram_payload, read_histograms
+from tsdb.histograms.columns import concat, digests, take
+from tsdb.histograms.record import histogram_payload, read_histograms
 from tsdb.merge import merge_batches
 from tsdb.symbols import SymbolTable
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promql.histogram_columns import HistogramRow, from_rows
+from promql.histograms.columns import HistogramRow, from_rows
 from tsdb.block import Block
 from tsdb.database import Database
 from tsdb.errors import BadMatcherError, WriteFailedError

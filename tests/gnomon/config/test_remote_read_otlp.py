@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from api.otlp_settings import OtlpSettings
+from api.receivers.otlp_settings import OtlpSettings
 from gnomon.config.document import ConfigError
 from gnomon.config.effective import effective_yaml
 from gnomon.config.load import load_text

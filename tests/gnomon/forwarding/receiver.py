@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cramjam
 
-from api.remote_write_extras import read_extras
-from api.remote_write_v2 import decode_request
+from api.receivers.remote_write_extras import read_extras
+from api.receivers.remote_write_v2 import decode_request
+from api.receivers.write_batch import decode_write_request
 from api.wire import fields
-from api.write_batch import decode_write_request
 
 
 class Receiver:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.receivers.remote_write_extras import read_extras
+from api.receivers.remote_write_v2 import decode_request
+from api.receivers.write_batch import decode_write_request
 from api.remote_read_histograms import histogram_message
-from api.remote_write_extras import read_extras
-from api.remote_write_v2 import decode_request
-from api.write_batch import decode_write_request
 from gnomon.forwarding.messages import Exemplars, Floats, Histograms
 from gnomon.forwarding.messages_v1 import WriterV1
 from gnomon.forwarding.messages_v2 import WriterV2

@@ -1,0 +1,1 @@
+"""Native histograms: their arithmetic, their functions, and how they meet windows and groups."""

@@ -1,0 +1,1 @@
+"""From text to nodes, inside: lexer, parse table, and the actions of the grammar."""
