@@ -50,10 +50,6 @@ class Annotations:
         """At most ten texts, then how many more there are."""
         return _shown(self._placed(self._infos), "info")
 
-    def all_texts(self) -> tuple[list[str], list[str]]:
-        """Every warning and every info, without the limit."""
-        return self._placed(self._warnings), self._placed(self._infos)
-
     def _placed(self, texts: dict[str, Span | None]) -> list[str]:
         return [
             text if span is None else f"{text} ({place_of(self._query, span.start)})"

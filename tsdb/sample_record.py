@@ -23,7 +23,7 @@ from tsdb.wal_kernels import ALONE, BASE, BASED, CODED, decode_batches, encode_s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tsdb.interface import Bytes, Floats, Ints
+    from tsdb.interface import Bytes, Ints
     from tsdb.label_kernels import Words
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ _PLACE_MAX = 1 << 32
 _HEADER = struct.Struct("<IBBBBII")
 
 _NO_REFS: Ints = np.empty(0, np.int64)
-_NO_VALUES: Floats = np.empty(0, np.float64)
 _NO_BITS: Words = np.empty(0, np.uint64)
 _NONE = np.full(1, -1, np.int64)
 

@@ -46,7 +46,6 @@ class _Field:
 
 
 _TIMES = {2: _Field("startTimeUnixNano", FIXED), 3: _Field("timeUnixNano", FIXED)}
-_POINTS = _Field("dataPoints", MESSAGES)
 _TEMPORALITY = {2: _Field("aggregationTemporality", ENUM)}
 
 MESSAGES_OF: dict[str, dict[int, _Field]] = {

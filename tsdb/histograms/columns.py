@@ -9,7 +9,7 @@ moving rows does not multiply them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,16 +39,6 @@ _TYPES: dict[str, npt.DTypeLike] = {
     "bounds_count": np.int64,
 }
 _ALL = (*_PLAIN, *_POOLS, "positive_start", "negative_start", "bounds_start", "bounds_count")
-
-
-def empty_histograms() -> HistogramColumns:
-    """Return no histograms."""
-    return of_columns(HistogramColumns(*(np.zeros(0) for _ in range(7)), *_no_pools()))  # type: ignore[arg-type] # converted
-
-
-def _no_pools() -> tuple[npt.NDArray[Any], ...]:
-    start, none = np.zeros(1), np.zeros(0)
-    return (start, none, none, start, none, none, none, none, none)
 
 
 def of_columns(columns: HistogramColumns) -> HistogramColumns:
