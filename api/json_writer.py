@@ -125,7 +125,7 @@ def result_chunks(
     """Yield the whole success reply of a query. `stats` are shown where given."""
     tail = b"}"
     if stats is not None:
-        tail = b',"stats":%b}' % dumps(_stats_members(stats, per_step=per_step))
+        tail = b',"stats":%b}' % dumps(stats_members(stats, per_step=per_step))
     tail += annotation_members(warnings, infos) + b"}"
     head = b'{"status":"success","data":{"resultType":"%b","result":'
     match value:
@@ -300,7 +300,8 @@ def _framed(head: bytes, body: Iterator[bytes], tail: bytes) -> Iterator[bytes]:
     yield held + tail
 
 
-def _stats_members(stats: QueryStats, *, per_step: bool) -> dict[str, object]:
+def stats_members(stats: QueryStats, *, per_step: bool) -> dict[str, object]:
+    """Return the `stats` member of a reply, with samples of each step if they are wanted."""
     samples: dict[str, object] = {
         "totalQueryableSamples": stats.samples_total,
         "peakSamples": stats.samples_peak,

@@ -16,6 +16,7 @@ from api.json_text import JsonBytes
 from api.json_writer import result_chunks
 from api.params import POINTS_MAX, Form, read_form
 from api.parts import PARTS
+from api.query_log import QueryLog
 from api.replies import Packed, accepted_encoding, answer, packed, success, success_body
 from api.times import MAX_TIME, MIN_TIME, Instant
 from promql.errors import ExecutionError, ParseError, QueryTimeoutError
@@ -64,7 +65,8 @@ async def instant(request: web.Request) -> web.StreamResponse:
     # What is asked of the present is in memory: see `Gate.query`.
     recent = abs(parts.now_ms - at.query_ms) < RECENT_MS and parts.view.answers_alone()
     key = ("instant", form.text("query"), lookback_ms, limit) if recent else None
-    return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit, key=key)
+    log = QueryLog(parts.view, request, form.text("query"), (at.query_ms, at.query_ms, 0))
+    return await _answer(request, form, evaluate, log, timeout_s=timeout_s, limit=limit, key=key)
 
 
 async def over_range(request: web.Request) -> web.StreamResponse:
@@ -107,13 +109,16 @@ async def over_range(request: web.Request) -> web.StreamResponse:
             pause=parts.gate.pause,
         )
 
-    return await _answer(request, form, evaluate, timeout_s=timeout_s, limit=limit)
+    times = start.query_ms, end.query_ms, step_ms
+    log = QueryLog(parts.view, request, form.text("query"), times)
+    return await _answer(request, form, evaluate, log, timeout_s=timeout_s, limit=limit)
 
 
 async def _answer(
     request: web.Request,
     form: Form,
     evaluate: Evaluate,
+    log: QueryLog,
     *,
     timeout_s: float | None,
     limit: int,
@@ -131,9 +136,11 @@ async def _answer(
     offered = accepted_encoding(request)
 
     def run(canceled: threading.Event, left_s: float, queue_s: float) -> Packed:
-        if left_s <= 0:
-            raise QueryTimeoutError("query execution")
-        result = evaluate(form.text("query"), canceled, left_s)
+        with log.logged(queue_s) as logged:
+            if left_s <= 0:
+                raise QueryTimeoutError("query execution")
+            result = evaluate(form.text("query"), canceled, left_s)
+            logged.stats = replace(result.stats, queue_s=queue_s)
         value, warnings = result.value, result.warnings
         if limit:
             value, cut = _truncated(value, limit)
@@ -142,7 +149,7 @@ async def _answer(
         return packed(
             result_chunks(
                 value,
-                stats=replace(result.stats, queue_s=queue_s) if stats else None,
+                stats=logged.stats if stats else None,
                 per_step=per_step,
                 warnings=warnings,
                 infos=result.infos,

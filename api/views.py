@@ -80,6 +80,14 @@ class Notification:
     since_s: float
 
 
+class LogLines(Protocol):
+    """Where the lines of a log go."""
+
+    def write(self, message: str, fields: Mapping[str, object]) -> None:
+        """Append a line, from any thread; never raises."""
+        ...
+
+
 class AppView(Protocol):
     """The running app, as far as the API shows or commands it. All methods are quick."""
 
@@ -97,6 +105,10 @@ class AppView(Protocol):
 
     def answers_alone(self) -> bool:
         """Say whether reading waits for nobody: no other servers, no log that is replayed."""
+        ...
+
+    def query_log(self) -> LogLines | None:
+        """Return where queries are logged at this moment, None for nowhere."""
         ...
 
     def stopping(self) -> bool:

@@ -90,6 +90,12 @@ class Server:
             fields = {"file": options.web_config_file, "err": problem_text(error)}
             _log.error("Unable to validate web configuration file", extra={"fields": fields})
             return 1
+        try:
+            self._state.logs.follow(self._config)
+        except OSError as error:
+            fields = {"file": options.config_file, "err": problem_text(error)}
+            _log.error("Unable to open a log of the configuration", extra={"fields": fields})
+            return 1
         self._state.fan_out = self._fan_out
         engine = wiring.engine(options, self._fan_out)
         view = ServerView(self._state, options, engine, reload=self.reload)
@@ -141,6 +147,7 @@ class Server:
             engine.close()
             await asyncio.to_thread(self._fan_out.close)
             await self._close_storage()
+            self._state.logs.close()
         return code
 
     async def reload(self) -> None:
@@ -160,6 +167,13 @@ class Server:
                 state.reload_success, state.reload_failed_s = False, time.time()
                 reason = problem_text(error)
                 text = f"couldn't load configuration (--config.file={str(path)!r}): {reason}"
+                _log.error("Error reloading config", extra={"fields": {"err": text}})
+                raise ValueError(text) from error
+            try:
+                await asyncio.to_thread(state.logs.follow, config)
+            except OSError as error:
+                state.reload_success, state.reload_failed_s = False, time.time()
+                text = f"couldn't open a log that {str(path)!r} names: {problem_text(error)}"
                 _log.error("Error reloading config", extra={"fields": {"err": text}})
                 raise ValueError(text) from error
             _tell_warnings(config)
@@ -286,7 +300,7 @@ class Server:
 
     async def _scrape(self, began: float) -> None:
         self._threads = wiring.scrape_threads()
-        scraper = wiring.scraper(self._storage, self._threads, self._config)
+        scraper = wiring.scraper(self._storage, self._threads, self._config, self._state.logs)
         self._state.scraper = scraper
         await self._apply_jobs(self._state.config)
         self._state.ready = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gnomon.config.effective import effective_yaml
+from gnomon.json_lines import JsonLogs
 from tsdb.replay import ReplayProgress
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class ServerState:
     config: Config
     retention: Retention
     external_labels: dict[str, str]
+    logs: JsonLogs = field(default_factory=JsonLogs)
     start_time_s: float = field(default_factory=time.time)
     config_time_s: float = field(default_factory=time.time)
     reload_success: bool = True

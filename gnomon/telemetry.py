@@ -47,6 +47,8 @@ class Snapshot:
     gate: GateStats
     receivers: Receivers
     engine: EngineStats
+    query_log: bool
+    query_log_failures: int
     scrape: ScrapeStats | None
     discovery: Mapping[str, Sequence[object]]
     forwarding: Sequence[QueueCounts]
@@ -67,6 +69,12 @@ def metrics_text(snapshot: Snapshot) -> bytes:
     _notifications(out, snapshot.notifications)
     _requests(out, snapshot.requests)
     _queries(out, snapshot.engine, snapshot.gate)
+    out.gauge("prometheus_engine_query_log_enabled", "State of the query log.", snapshot.query_log)
+    out.counter(
+        "prometheus_engine_query_log_failures_total",
+        "The number of query log failures.",
+        snapshot.query_log_failures,
+    )
     write_receivers(out, snapshot.receivers)
     if snapshot.scrape is not None:
         _scrapes(out, snapshot.scrape)

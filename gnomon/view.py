@@ -20,6 +20,7 @@ from api.receivers.otlp import OTLP
 from api.receivers.remote_write import WRITES
 from api.views import (
     BuildView,
+    LogLines,
     MetricMetadata,
     Notification,
     RuntimeView,
@@ -90,6 +91,10 @@ class ServerView:
         state = self._state
         others = state.fan_out is not None and state.fan_out.remote is not None
         return state.early is None and not others
+
+    def query_log(self) -> LogLines | None:
+        """Return the log that the configuration names."""
+        return self._state.logs.queries
 
     def stopping(self) -> bool:
         """Say whether shutdown has begun."""
@@ -239,6 +244,8 @@ class ServerView:
             gate=parts.gate.stats(),
             receivers=self._receivers(self._app),
             engine=self._engine.stats(),
+            query_log=state.logs.queries is not None,
+            query_log_failures=state.logs.query_failures,
             scrape=scraper.stats() if scraper else None,
             discovery={
                 job: [part.stats() for part in parts if hasattr(part, "stats")]

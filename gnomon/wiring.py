@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from gnomon.deferred import DeferredStorage
     from gnomon.flags import ServeOptions
     from gnomon.forwarding.forwarder import Forwarder
+    from gnomon.json_lines import JsonLogs
     from gnomon.operator.live import LiveMonitors
     from gnomon.remote_read.fan_out import FanOut
     from gnomon.remote_read.reader import RemoteReads
@@ -189,9 +190,16 @@ def scrape_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="scrape")
 
 
-def scraper(storage: DeferredStorage, threads: ThreadPoolExecutor, config: Config) -> ScraperThread:
+def scraper(
+    storage: DeferredStorage, threads: ThreadPoolExecutor, config: Config, logs: JsonLogs
+) -> ScraperThread:
     """Make the scraper; `apply` gives it its jobs."""
-    return ScraperThread(storage, threads, external_labels=config.global_config.external_labels)
+    return ScraperThread(
+        storage,
+        threads,
+        external_labels=config.global_config.external_labels,
+        failed=logs.scrape_failed,
+    )
 
 
 def jobs(

@@ -14,6 +14,7 @@ from discovery.http_client import HttpClientConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 class RelabelAction(enum.Enum):
@@ -101,3 +102,5 @@ class ScrapeJob:
     relabel_rules: tuple[RelabelRule, ...] = ()
     metric_relabel_rules: tuple[RelabelRule, ...] = ()
     http_client: HttpClientConfig = field(default_factory=HttpClientConfig)
+    failure_log: Path | None = None
+    """The file that is told of scrapes whose request failed."""

@@ -31,17 +31,19 @@ from scraper.fetch import (
 from scraper.plain_http import NotPlainError, PlainClient, PlainRequest, plain_request
 from scraper.stats import Durations
 from scraper.targets import ActiveTarget
+from scraper.tokens import ParseError
 from tsdb.errors import WriteFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
+    from pathlib import Path
 
     import aiohttp
 
     from scraper.ingest import TargetIngest
     from scraper.job import ScrapeJob
-    from scraper.outcome import Outcome
+    from scraper.outcome import Body, Outcome
     from scraper.targets import Target
 
 T = TypeVar("T")
@@ -72,6 +74,8 @@ class LoopContext:
     user_agent: str
     phase_seed: int
     record: Callable[[ScrapeJob, Outcome], None]
+    failed: Callable[[Path, str, str, str], None]
+    """Told the file to log to, why the request failed, the job's name and the target's URL."""
     intervals: dict[int, Durations]
 
 
@@ -248,7 +252,7 @@ class TargetLoop:
             lengths = context.intervals.setdefault(target.interval_ms, Durations())
             lengths.add(now_ms / 1000 - self.last_scrape_s)
         result = await self._fetch()
-        read = partial(read_or_refuse, result, job.limits.body_size_limit)
+        read = partial(self._read, result, job)
         store = partial(ingest.store, time_ms, read, lambda: time.monotonic() - started)
         if _is_quick(result, ingest):
             outcome = store()
@@ -261,6 +265,15 @@ class TargetLoop:
         self.last_duration_s = outcome.duration_s
         context.record(job, outcome)
         self._warn(outcome)
+
+    def _read(self, result: Response | FetchError, job: ScrapeJob) -> Body:
+        """Return the body as `read_or_refuse` does, and tell the job's log if there is none."""
+        try:
+            return read_or_refuse(result, job.limits.body_size_limit)
+        except ParseError as error:
+            if job.failure_log is not None:
+                self._context.failed(job.failure_log, str(error), job.job_name, self.target.url)
+            raise
 
     def _warn(self, outcome: Outcome) -> None:
         """Say which samples storage refuses: when that begins, not at every scrape."""

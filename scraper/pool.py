@@ -31,6 +31,7 @@ from scraper.targets import DroppedTarget, TargetMaker, Targets, TargetSet, stab
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
+    from pathlib import Path
 
     import aiohttp
 
@@ -50,13 +51,17 @@ USER_AGENT = "Prometheus/3.5.3"
 """Exporters know this name and answer it as they answer Prometheus."""
 
 
+def untold(_file: Path, _message: str, _job_name: str, _url: str) -> None:
+    """Keep no log of scrapes that failed."""
+
+
 class Scraper:
     """All pools of a server. Used within one event loop; `stop` ends it.
 
     What only reads (`targets`, `stats` and so on) may be called from any thread.
 
     `external_labels` and the host's name shift the phases of all targets, so that replicas of one
-    configuration do not scrape at the same moment.
+    configuration do not scrape at the same moment. `failed` writes a job's log of failed scrapes.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Scraper:
         clock: Callable[[], float] = time.time,
         external_labels: Mapping[str, str] | None = None,
         user_agent: str = USER_AGENT,
+        failed: Callable[[Path, str, str, str], None] = untold,
     ) -> None:
         self._appender = appender
         self._counts = OutcomeCounts()
@@ -84,6 +90,7 @@ class Scraper:
             user_agent=user_agent,
             phase_seed=_seed(external_labels or {}),
             record=self._record,
+            failed=failed,
             intervals=self._intervals,
         )
 

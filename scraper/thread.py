@@ -12,11 +12,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scraper.loop_thread import LoopThread
-from scraper.pool import Scraper
+from scraper.pool import Scraper, untold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from concurrent.futures import Executor
+    from pathlib import Path
 
     from discovery.groups import Discoverer
     from scraper.ingest import ScrapeAppender
@@ -37,9 +38,10 @@ class ScraperThread:
         executor: Executor,
         *,
         external_labels: Mapping[str, str] | None = None,
+        failed: Callable[[Path, str, str, str], None] = untold,
     ) -> None:
-        """Start the thread; nothing is scraped before `apply`."""
-        self._scraper = Scraper(appender, executor, external_labels=external_labels)
+        """Start the thread; nothing is scraped before `apply`. `failed`: see `Scraper`."""
+        self._scraper = Scraper(appender, executor, external_labels=external_labels, failed=failed)
         self._loop = LoopThread("scraper")
 
     async def apply(self, jobs: Sequence[tuple[ScrapeJob, Sequence[Discoverer]]]) -> None:

@@ -85,6 +85,9 @@ def _global(config: GlobalConfig) -> Fields:
         "scrape_protocols": list(config.scrape_protocols),
         "evaluation_interval": format_duration(config.evaluation_interval_ms),
     }
+    for name in ("query_log_file", "scrape_failure_log_file"):
+        if path := getattr(config, name):
+            fields[name] = str(path)
     if config.external_labels:
         # A dollar is shown as it is, as Prometheus shows it: the text is for reading.
         fields["external_labels"] = dict(sorted(config.external_labels.items()))
@@ -138,6 +141,8 @@ def _job(config: JobConfig) -> Fields:
     fields["always_scrape_classic_histograms"] = job.always_scrape_classic_histograms
     fields["convert_classic_histograms_to_nhcb"] = job.convert_classic_histograms
     fields["extra_scrape_metrics"] = job.extra_scrape_metrics
+    if job.failure_log is not None:
+        fields["scrape_failure_log_file"] = str(job.failure_log)
     fields["metrics_path"] = job.metrics_path
     fields["scheme"] = job.scheme
     fields["enable_compression"] = job.enable_compression

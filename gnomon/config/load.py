@@ -21,6 +21,7 @@ from gnomon.config.document import (
     read_document,
     without_collection,
 )
+from gnomon.config.http_client import joined
 from gnomon.config.model import (
     EXEMPLARS_DEFAULT,
     GOGC_DEFAULT,
@@ -81,7 +82,7 @@ def load_text(text: str, folder: Path, environment: Mapping[str, str] | None = N
     warnings: list[str] = []
     _refuse_unbuilt(top)
     environment = os.environ if environment is None else environment
-    defaults = _global(top.section("global", "config.plain"), environment, warnings.append)
+    defaults = _global(top.section("global", "config.plain"), folder, environment, warnings.append)
     storage = _storage(top.section("storage", "config.StorageConfig"))
     runtime = top.section("runtime", "config.RuntimeConfig")
     gogc = runtime.integer("gogc", GOGC_DEFAULT, signed=True) if runtime else GOGC_DEFAULT
@@ -169,14 +170,14 @@ def _refuse_unbuilt(top: Section) -> None:
 
 
 def _global(
-    section: Section | None, environment: Mapping[str, str], warn: Callable[[str], None]
+    section: Section | None,
+    folder: Path,
+    environment: Mapping[str, str],
+    warn: Callable[[str], None],
 ) -> GlobalConfig:
     default = GlobalConfig()
     if section is None:
         return default
-    for name in ("query_log_file", "scrape_failure_log_file"):
-        if section.string(name):
-            section.not_yet(name)
     if section.duration_ms("rule_query_offset"):
         section.not_yet("rule_query_offset")
     interval_ms = section.duration_ms("scrape_interval") or default.scrape_interval_ms
@@ -195,6 +196,8 @@ def _global(
         or default.evaluation_interval_ms,
         external_labels={name: expand(value, environment, warn) for name, value in labels.items()},
         limits=decode_limits(section, ScrapeLimits()),
+        query_log_file=joined(folder, section.string("query_log_file")),
+        scrape_failure_log_file=joined(folder, section.string("scrape_failure_log_file")),
         metric_name_validation_scheme=validation,
         metric_name_escaping_scheme=decode_escaping(
             section, validation, default.metric_name_escaping_scheme

@@ -78,6 +78,8 @@ class GlobalConfig:
     limits: ScrapeLimits = field(default_factory=ScrapeLimits)
     metric_name_validation_scheme: str = "utf8"
     metric_name_escaping_scheme: str = "allow-utf-8"
+    query_log_file: Path | None = None
+    scrape_failure_log_file: Path | None = None
     scrape_native_histograms: bool = False
     always_scrape_classic_histograms: bool = False
     convert_classic_histograms: bool = False

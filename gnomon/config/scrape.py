@@ -18,7 +18,7 @@ from gnomon.config.discovery import (
 )
 from gnomon.config.dns import decode_dns
 from gnomon.config.document import go_quote
-from gnomon.config.http_client import decode_client
+from gnomon.config.http_client import decode_client, joined
 from gnomon.config.kubernetes import decode_kubernetes
 from gnomon.config.model import GlobalConfig, JobConfig
 from gnomon.config.relabel import decode_rules
@@ -49,8 +49,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
     name = section.string("job_name")
     suffix = f" for scrape config with job name {go_quote(name)}"
     refuse_unbuilt(section)
-    if section.string("scrape_failure_log_file"):
-        section.not_yet("scrape_failure_log_file")
+    failure_log = joined(folder, section.string("scrape_failure_log_file"))
     client = decode_client(section, folder)
     files, http = decode_files(section, folder), decode_http(section, folder)
     kubernetes = decode_kubernetes(section, folder)
@@ -102,6 +101,7 @@ def decode_job(section: Section, defaults: GlobalConfig, folder: Path) -> JobCon
         metric_name_validation_scheme=validation,
         metric_name_escaping_scheme=escaping,
         limits=decode_limits(section, defaults.limits),
+        failure_log=failure_log or defaults.scrape_failure_log_file,
         relabel_rules=rules,
         metric_relabel_rules=metric_rules,
         http_client=client,

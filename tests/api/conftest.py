@@ -224,6 +224,7 @@ class FixedView:
     quits: int = 0
     commands: list[tuple] = field(default_factory=list)
     command_error: Exception | None = None
+    logged: list[tuple[str, dict]] | None = None
 
     def ready(self):
         return self.is_ready
@@ -236,6 +237,12 @@ class FixedView:
 
     def answers_alone(self):
         return not self.notes
+
+    def query_log(self):
+        return None if self.logged is None else self
+
+    def write(self, message, fields):
+        self.logged.append((message, fields))
 
     def stopping(self):
         return self.is_stopping

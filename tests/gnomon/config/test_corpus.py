@@ -23,8 +23,6 @@ UNBUILT = {
     "_sd_configs",
     "percentage",
     "stale_series_compaction_threshold",
-    "query_log_file",
-    "scrape_failure_log_file",
 }
 
 

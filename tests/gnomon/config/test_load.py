@@ -166,7 +166,7 @@ def test_all_unknown_fields_are_told_at_once():
 def test_what_is_unbuilt_is_accepted_where_it_says_nothing():
     config = load(
         "alerting:\n  alertmanagers: []\nrule_files: []\nremote_write:\notlp:\n"
-        "global:\n  scrape_native_histograms: false\n  query_log_file: ''\n"
+        "global:\n  scrape_native_histograms: false\n"
         "runtime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 100000}}\n"
     )
     assert config.gogc == 50
