@@ -30,6 +30,9 @@ _OFFSETS_OUT = types.int32[:, ::1]
 
 _STALE = np.uint64(0x7FF0_0000_0000_0002)
 
+_COPIED_MIN = 8
+"""Fewer samples in a row gain nothing by being copied together."""
+
 
 @kernel(
     types.void(_INTS, _INTS, _INTS, _INTS, types.int64, _OFFSETS_OUT, _OFFSETS_OUT),
@@ -113,13 +116,34 @@ def gather_newest(
     Shapes: `bits` uint64[samples] (floats by their bits: a NaN's payload must survive);
     `value_start`, `run_of` int64[S]; `newest` int32[W, T]; `out`, `present` [S, T].
     """
+    steps = newest.shape[1]
+    # For how many steps from here on each names the sample after the one before: these are copied.
+    ahead = np.empty(steps, dtype=np.int32)
+    known = -1
     for s in range(value_start.size):
         base, w = value_start[s], run_of[s]
-        for t in range(newest.shape[1]):
-            at = newest[w, t]
-            value = bits[base + at] if at >= 0 else _STALE
-            out[s, t] = value
-            present[s, t] = value != _STALE
+        if w != known:
+            known = w
+            for t in range(steps - 1, -1, -1):
+                ahead[t] = 1
+                if t + 1 < steps and newest[w, t] >= 0 and newest[w, t + 1] == newest[w, t] + 1:
+                    ahead[t] = ahead[t + 1] + 1
+        t = 0
+        while t < steps:
+            together = ahead[t]
+            if together < _COPIED_MIN:
+                at = newest[w, t]
+                value = bits[base + at] if at >= 0 else _STALE
+                out[s, t] = value
+                present[s, t] = value != _STALE
+                t += 1
+                continue
+            source = bits[base + newest[w, t] : base + newest[w, t] + together]
+            to, there = out[s, t : t + together], present[s, t : t + together]
+            for i in range(together):
+                to[i] = source[i]
+                there[i] = source[i] != _STALE
+            t += together
 
 
 @kernel(types.void(_BITS, _INTS, _INTS, types.int64[::1]))

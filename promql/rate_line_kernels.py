@@ -34,7 +34,41 @@ _OUT_OFFSETS = types.int32[:, ::1]
 _PRESENT = types.boolean[:, ::1]
 
 _SPAN = 16
-"""Steps that are done together where windows do not move by one sample each."""
+"""Steps that are done together where windows do not move by as many samples each."""
+
+_TOGETHER = 64
+"""Steps that are done side by side at most: where one of them needs a closer look, all get it."""
+
+
+@helper(
+    types.int64(
+        _FLOATS, types.int64, types.int64, types.int64, _FLOATS, _FLOATS, types.float64[::1]
+    ),
+    error_model="numpy",
+)
+def _changes(
+    values: Floats, low: int, last: int, moved: int, by: Floats, near: Floats, to: Floats
+) -> int:
+    """Write the change of windows that move by `moved` samples; return of how many it is unsure.
+
+    The first is that from values[low] to values[last].
+    """
+    unsure = 0
+    if moved == 1:
+        left = values[low : low + to.size]
+        right = values[last : last + to.size]
+        for i in range(to.size):
+            change = right[i] - left[i]
+            to[i] = change * by[i]
+            # Not "at most": a product that is not a number tells nothing.
+            unsure += (change > 0) & (not (left[i] > near[i] * change))
+        return unsure
+    for i in range(to.size):
+        first_value = values[low + i * moved]
+        change = values[last + i * moved] - first_value
+        to[i] = change * by[i]
+        unsure += (change > 0) & (not (first_value > near[i] * change))
+    return unsure
 
 
 @helper(
@@ -117,16 +151,18 @@ def draw_lines(
     `end_ms` int64[T]. Written: `factor`, by which a change is multiplied; `reach`: where the first
     value is more than `reach` times the change, a line through both is above zero at the left
     edge; `held`: for how many steps from here on windows hold two samples or more; `steady`: for
-    how many of these each window is the one before, moved by one sample.
+    how many of these each window is the one before, moved by as many samples, at least one.
     """
     steps = end_ms.size
     for w in range(first.shape[0]):
         base = time_start[w]
+        later = 0  # by how many samples the next window moves
         for t in range(steps - 1, -1, -1):
             low, high = first[w, t], stop[w, t]
             if high - low < 2:
                 held[w, t] = 0
                 steady[w, t] = 0
+                later = 0
                 continue
             first_ms, last_ms = times[base + low], times[base + high - 1]
             factor[w, t] = _factor(
@@ -137,10 +173,15 @@ def draw_lines(
             reach[w, t] = (first_ms - (end_ms[t] - range_ms)) / sampled_ms * 1.000001
             held[w, t] = 1
             steady[w, t] = 1
+            moved = 0
             if t + 1 < steps and held[w, t + 1] > 0:
                 held[w, t] = held[w, t + 1] + 1
-                if first[w, t + 1] == low + 1 and stop[w, t + 1] == high + 1:
-                    steady[w, t] = steady[w, t + 1] + 1
+                moved = first[w, t + 1] - low
+                if moved < 1 or stop[w, t + 1] - high != moved:
+                    moved = 0
+            if moved > 0:
+                steady[w, t] = steady[w, t + 1] + 1 if moved == later else 2
+            later = moved
 
 
 @kernel(
@@ -197,8 +238,9 @@ def change_along_lines(
     falls = np.empty(longest + 1, dtype=np.int32)
     for s in range(value_start.size):
         base, time_base, w = value_start[s], time_start[s], window_of[s]
-        for t in range(steps):
-            present[s, t] = held[w, t] > 0
+        here, known = present[s], held[w]
+        for t in range(here.size):
+            here[t] = known[t] > 0
         # Where the counter fell: falls[head:tail], oldest first. Windows only move right. The
         # place after the last is beyond all windows.
         head = 0
@@ -248,20 +290,19 @@ def change_along_lines(
                 t += 1
                 continue
             unsure = 0
-            together = int(min(steady[w, t], int(falls[head]) - high + 1))
+            together = int(min(steady[w, t], _TOGETHER))
+            moved = int(first[w, t + 1] - low) if together > 1 else 1
+            together = min(together, (int(falls[head]) - high) // moved + 1)
             if together >= 4:
-                left = values[base + low : base + low + together]
-                right = values[base + high - 1 : base + high - 1 + together]
-                by, near, to = (
+                unsure = _changes(
+                    values,
+                    base + low,
+                    base + high - 1,
+                    moved,
                     factor[w, t : t + together],
                     reach[w, t : t + together],
                     out[s, t : t + together],
                 )
-                for i in range(together):
-                    change = right[i] - left[i]
-                    to[i] = change * by[i]
-                    # Not "at most": a product that is not a number tells nothing.
-                    unsure += change > 0 and not (left[i] > near[i] * change)
             else:
                 together = int(min(held[w, t], _SPAN))
                 i = 0

@@ -52,6 +52,25 @@ def test_the_newest_sample_within_the_lookback(series, lookback):
                 assert got.float_time[row, step] == window[-1][0] / 1000
 
 
+@given(
+    values=st.lists(st.lists(with_stale, min_size=40, max_size=40), min_size=1, max_size=3),
+    missing=st.sets(st.integers(0, 39), max_size=3),
+    step_ms=st.sampled_from([7_500, 15_000, 30_000]),
+)
+@settings(deadline=None, max_examples=40)
+def test_samples_that_steps_name_in_a_row_are_those_they_name_one_by_one(values, missing, step_ms):
+    kept = [at for at in range(40) if at not in missing]
+    series = [([15_000 * at for at in kept], [own[at] for at in kept]) for own in values]
+    ctx = context(range(0, 700_000, step_ms), lookback_ms=20_000)
+    got = newest_samples(samples(series, ctx.symbols), ctx.steps_ms, ctx)
+    for row, (times, own) in enumerate(series):
+        for step, at in enumerate(ctx.steps_ms.tolist()):
+            window = plain_window(times, own, at, 20_000)
+            assert got.present[row, step] == (bool(window) and bits(window[-1][1]) != bits(STALE))
+            if got.present[row, step]:
+                assert bits(got.values[row, step]) == bits(window[-1][1])
+
+
 def test_an_ordinary_nan_is_a_value():
     ctx = context([1000])
     series = [([1000], [float(NORMAL_NAN)]), ([1000], [STALE])]
