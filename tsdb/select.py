@@ -1,7 +1,7 @@
 """Read one time range of many series, as columns.
 
 From: `head_view.py` (open samples, sealed pages, late buffer), `block.py` (sealed blocks).
-To:   `promql/engine.py` and everybody else, through `SeriesReader` in `interface.py`.
+To:   `promql/engine.py` and everybody else, through `SeriesReader` of `interface`.
 
 All selections of a call are matched first, then one moment is fixed under the head's lock, then
 columns are read without it. Blocks are only merged in where one overlaps the range.
