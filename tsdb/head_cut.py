@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb.block_writer import write_block
+from tsdb.head_gathering import GatheredPages
 from tsdb.head_view import read_view, take_view
 from tsdb.histograms.buffer import read_histograms
 from tsdb.histograms.columns import size_bytes
@@ -109,16 +110,19 @@ def _pieces(
     histogram_runs: tuple[Run, ...],
 ) -> Iterator[SeriesBatch]:
     """Yield the window's samples of all series, in order."""
-    for slots in order:
+    pages = GatheredPages(head, *window)
+    for slots, gathered in pages.each(order):
         # Few series at first; as many as fit once their density is known.
         first, size = 0, min(slots.size, 512)
-        ordered = slots
+        ordered, places = slots, gathered
         while first < ordered.size:
             if first == 0 and size < ordered.size:
-                ordered = ordered[series_order(rows.labels(ordered))]
+                by_labels = series_order(rows.labels(ordered))
+                ordered, places = ordered[by_labels], gathered[by_labels]
             some = np.ascontiguousarray(ordered[first : first + size])
             with head.lock:
                 view = take_view(head, some, late_runs=late_runs, histogram_runs=histogram_runs)
+            view = pages.view(view, places[first : first + size])
             start, end = (np.full(some.size, bound, np.int64) for bound in window)
             samples = read_view(head, view, start, end)
             histograms = read_histograms(histogram_runs, some, start, end)

@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 STAGING_WORDS = 1 << 16
 """Words staged at most between two writes: 512 KiB."""
 _CHECKED_AT_ONCE = 8 << 20
+_LET_GO_WORDS = 1 << 20
+"""Words let go at once: some tenths of a millisecond."""
 
 
 class PageStore:
@@ -44,6 +46,8 @@ class PageStore:
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
         self._segments: dict[int, Words] = {}
+        self._maps: dict[int, mmap.mmap] = {}
+        """The maps of those that are files."""
         self._newest_time: dict[int, int] = {}
         self._used_words: dict[int, int] = {}
         self._crc: dict[int, int] = {}
@@ -109,6 +113,7 @@ class PageStore:
             os.close(file)
             raise
         self._segments[number] = np.frombuffer(mapped, np.uint64)
+        self._maps[number] = mapped
         if keep_open:
             self._file, self._open_number = file, number
         else:
@@ -145,6 +150,21 @@ class PageStore:
             else:
                 state[STAGE_BASE] += count
 
+    def let_go(self, number: int, first: int = 0, words: int = SEGMENT_WORDS) -> None:
+        """Count a part of a segment no more as memory of this process; who reads it maps it again.
+
+        A segment that is no file is left as it is. Needs no lock.
+        """
+        mapped = self._maps.get(number)
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED, 8 * first, 8 * min(words, SEGMENT_WORDS - first))
+
+    def let_go_all(self) -> None:
+        """Let go of what queries have read of all segments. Needs no lock."""
+        for number in list(self._maps):
+            for first in range(0, SEGMENT_WORDS, _LET_GO_WORDS):
+                self.let_go(number, first, _LET_GO_WORDS)
+
     def drop_before(self, time: int) -> None:
         """Drop the segments whose pages all end before `time`; never the one being written.
 
@@ -155,6 +175,7 @@ class PageStore:
                 continue
             del self._segments[number], self._newest_time[number], self._used_words[number]
             del self._crc[number]
+            self._maps.pop(number, None)
             self._dropped.append(number)
 
     def unlink_dropped(self) -> None:
@@ -173,7 +194,13 @@ class PageStore:
         if self.directory is not None and not keep_files:
             for number in self._segments:
                 self._path(self.directory, number).unlink(missing_ok=True)
-        for column in (self._segments, self._newest_time, self._used_words, self._crc):
+        for column in (
+            self._segments,
+            self._maps,
+            self._newest_time,
+            self._used_words,
+            self._crc,
+        ):
             column.clear()
         self._open_number = -1
 
@@ -197,9 +224,11 @@ class PageStore:
             return
         self._file = file
         self._segments[number] = np.frombuffer(mapped, np.uint64)
+        self._maps[number] = mapped
 
     def _open_in_memory(self, number: int) -> None:
         self._in_memory = True
+        self._maps.pop(number, None)
         self._memory = mmap.mmap(-1, 8 * SEGMENT_WORDS)
         self._segments[number] = np.frombuffer(self._memory, np.uint64)
 
