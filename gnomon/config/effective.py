@@ -474,6 +474,8 @@ def _storage(config: StorageConfig) -> Fields:
         retention["time"] = format_duration(config.retention_time_ms)
     if config.retention_size_bytes is not None:
         retention["size"] = format_size(config.retention_size_bytes)
+    if config.retention_percentage:
+        retention["percentage"] = config.retention_percentage
     if retention:
         fields["retention"] = retention
     return fields

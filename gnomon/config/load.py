@@ -245,19 +245,23 @@ def _storage(section: Section | None) -> StorageConfig:
         return StorageConfig(exemplars_max=exemplars_max)
     if tsdb.number("stale_series_compaction_threshold") != 0:
         tsdb.not_yet("stale_series_compaction_threshold")
-    time_ms, size_bytes = _retention(tsdb.section("retention", "config.TSDBRetentionConfig"))
+    time_ms, size_bytes, percentage = _retention(
+        tsdb.section("retention", "config.TSDBRetentionConfig")
+    )
     return StorageConfig(
         out_of_order_time_window_ms=tsdb.duration_ms("out_of_order_time_window"),
         retention_time_ms=time_ms,
         retention_size_bytes=size_bytes,
+        retention_percentage=percentage,
         chunk_encoding_floats=_chunk_encoding(tsdb),
         exemplars_max=exemplars_max,
     )
 
 
-def _retention(section: Section | None) -> tuple[int | None, int | None]:
+def _retention(section: Section | None) -> tuple[int | None, int | None, float]:
+    """Return the time in ms, the size in bytes, and the percentage of the disk, 0 for none."""
     if section is None:
-        return None, None
+        return None, None, 0.0
     percentage = section.number("percentage")
     if not 0 <= percentage <= 100:
         section.fail(
@@ -265,11 +269,9 @@ def _retention(section: Section | None) -> tuple[int | None, int | None]:
             f" got {percentage:g}",
             "percentage",
         )
-    if percentage:
-        section.not_yet("percentage", "storage.tsdb.retention.percentage")
     if section.string("size").startswith("-"):
         section.fail("'storage.tsdb.retention.size' must be greater than or equal to 0", "size")
-    return section.duration_ms("time"), section.size_bytes("size")
+    return section.duration_ms("time"), section.size_bytes("size"), percentage
 
 
 def _chunk_encoding(tsdb: Section) -> str:

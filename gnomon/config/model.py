@@ -96,6 +96,8 @@ class StorageConfig:
     out_of_order_time_window_ms: int | None = None
     retention_time_ms: int | None = None
     retention_size_bytes: int | None = None
+    retention_percentage: float = 0.0
+    """Of the disk that holds the data directory; 0 where the file does not say."""
     chunk_encoding_floats: str = ""
     exemplars_max: int | None = None
     """How many exemplars are kept; 0: none."""

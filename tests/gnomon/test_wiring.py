@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_retention(tmp_path, flags, text, expected, shown):
     kept = retention(parse_flags(flags), config(text, tmp_path))
     assert (kept.time_ms, kept.size_bytes) == expected
     assert kept.text() == shown
+
+
+def test_a_percentage_of_the_disk_counts_instead_of_a_size(tmp_path):
+    flags = ["--storage.tsdb.retention.size=1MB", f"--storage.tsdb.path={tmp_path / 'a' / 'b'}"]
+    text = "storage: {tsdb: {retention: {percentage: 12.5}}}"
+    kept = retention(parse_flags(flags), config(text, tmp_path))
+    eighth = shutil.disk_usage(tmp_path).total / 8
+    assert (kept.time_ms, kept.text()) == (None, "12.5%")
+    assert kept.size_bytes == int(eighth)
+    assert wiring.database_options(
+        parse_flags(flags), config(text, tmp_path)
+    ).retention_bytes == int(eighth)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ UNBUILT = {
     "rule_files",
     "tracing",
     "_sd_configs",
-    "percentage",
     "stale_series_compaction_threshold",
 }
 
