@@ -5,17 +5,22 @@ From: `tsdb.database.DatabaseStats`.   To: `telemetry.py`.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from gnomon.maintenance_telemetry import write_maintenance
 from tsdb.interface import AppendStatus, ExemplarStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gnomon.metrics_text import MetricsText
     from tsdb.database import DatabaseStats
 
 NO_HEAD_MIN_MS = 2**63 - 1
 NO_HEAD_MAX_MS = -(2**63)
 """What Prometheus shows for the times of an empty head."""
+_QUANTILES = (0.5, 0.9, 0.99)
 
 
 def storage_metrics(out: MetricsText, stats: DatabaseStats) -> None:
@@ -25,6 +30,7 @@ def storage_metrics(out: MetricsText, stats: DatabaseStats) -> None:
     _exemplars(out, stats)
     _log(out, stats)
     _blocks(out, stats)
+    write_maintenance(out, stats.maintenance)
 
 
 def _head(out: MetricsText, stats: DatabaseStats) -> None:
@@ -36,7 +42,7 @@ def _head(out: MetricsText, stats: DatabaseStats) -> None:
         (
             "head_chunks",
             "Total number of pages and open slabs in the head block.",
-            stats.head_pages + stats.series,
+            stats.head_pages - stats.pages_dropped + stats.series,
         ),
         ("head_min_time", "Minimum time bound of the head block, in milliseconds.", low),
         ("head_max_time", "Maximum timestamp of the head block, in milliseconds.", high),
@@ -47,6 +53,11 @@ def _head(out: MetricsText, stats: DatabaseStats) -> None:
             "data_replay_duration_seconds",
             "Time taken to replay the data on disk.",
             stats.replay_duration_s,
+        ),
+        (
+            "head_chunks_storage_size_bytes",
+            "Size of the files of sealed pages.",
+            stats.head_page_bytes,
         ),
         (
             "clean_start",
@@ -66,6 +77,30 @@ def _head(out: MetricsText, stats: DatabaseStats) -> None:
         "Total number of series removed in the head",
         stats.series_removed,
     )
+    for name, help_text, total in (
+        (
+            "head_chunks_created_total",
+            "Total number of chunks created in the head: pages that were sealed, and open slabs.",
+            stats.head_pages + stats.series_created,
+        ),
+        (
+            "head_chunks_removed_total",
+            "Total number of chunks that blocks took over from the head, about.",
+            stats.pages_dropped + stats.series_removed,
+        ),
+        (
+            "mmap_chunks_total",
+            "Total number of pages that were sealed into memory-mapped files.",
+            stats.head_pages,
+        ),
+        (
+            "head_series_not_found_total",
+            "Total number of samples of series that were collected meanwhile.",
+            stats.appended[AppendStatus.UNKNOWN_SERIES]
+            + stats.histograms_appended[AppendStatus.UNKNOWN_SERIES],
+        ),
+    ):
+        out.counter(f"prometheus_tsdb_{name}", help_text, total)
     for name, help_text, value in (
         (
             "head_memory_bytes",
@@ -157,6 +192,16 @@ def _exemplars(out: MetricsText, stats: DatabaseStats) -> None:
         stats.exemplars,
     )
     out.gauge(
+        "prometheus_tsdb_exemplar_series_with_exemplars_in_storage",
+        "Number of series with exemplars currently in circular storage.",
+        stats.exemplar_series,
+    )
+    out.gauge(
+        "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
+        "The timestamp of the oldest exemplar stored in circular storage.",
+        (stats.exemplar_oldest_ms or 0) / 1000,
+    )
+    out.gauge(
         "prometheus_tsdb_exemplar_max_exemplars",
         "Total number of exemplars the exemplar storage can store, resizeable.",
         stats.exemplars_max,
@@ -178,10 +223,15 @@ def _log(out: MetricsText, stats: DatabaseStats) -> None:
     out.summary(
         "prometheus_tsdb_wal_fsync_duration_seconds",
         "Duration of write log fsync.",
-        [({}, {}, wal.fsync_seconds, wal.fsyncs)],
+        [({}, _quantiles(wal.sync_recent_s), wal.fsync_seconds, wal.fsyncs)],
     )
     for name, help_text, value in (
         ("wal_corruptions_total", "Total number of WAL corruptions.", stats.wal_corruptions),
+        (
+            "wal_writes_failed_total",
+            "Total number of write log writes that failed.",
+            wal.writes_failed,
+        ),
         (
             "wal_truncations_total",
             "Total number of write log truncations that were attempted.",
@@ -198,6 +248,12 @@ def _log(out: MetricsText, stats: DatabaseStats) -> None:
     out.counter(
         "gnomon_tsdb_wal_written_bytes_total", "Bytes written to the log.", wal.written_bytes
     )
+
+
+def _quantiles(recent_s: Sequence[float]) -> dict[float, float]:
+    ordered = sorted(recent_s)
+    last = len(ordered) - 1
+    return {q: ordered[round(q * last)] if ordered else math.nan for q in _QUANTILES}
 
 
 def _blocks(out: MetricsText, stats: DatabaseStats) -> None:
@@ -234,16 +290,6 @@ def _blocks(out: MetricsText, stats: DatabaseStats) -> None:
         out.gauge(f"prometheus_tsdb_{name}", help_text, value)
     for name, help_text, total in (
         (
-            "compactions_total",
-            "Total number of compactions that were executed for the partition.",
-            stats.compactions + stats.cuts,
-        ),
-        (
-            "compactions_failed_total",
-            "Total number of compactions that failed for the partition.",
-            stats.compactions_failed,
-        ),
-        (
             "reloads_total",
             "Number of times the database reloaded block data from disk.",
             stats.reloads,
@@ -267,18 +313,6 @@ def _blocks(out: MetricsText, stats: DatabaseStats) -> None:
         ),
     ):
         out.counter(f"prometheus_tsdb_{name}", help_text, total)
-    out.summary(
-        "prometheus_tsdb_compaction_duration_seconds",
-        "Duration of compaction runs",
-        [
-            (
-                {},
-                {},
-                stats.compaction_duration_s + stats.cut_duration_s,
-                stats.compactions + stats.cuts,
-            )
-        ],
-    )
     out.summary(
         "gnomon_tsdb_head_save_duration_seconds",
         "Duration of saving the head, so that a start after a crash replays less",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tsdb.interface import Floats, Ints
-    from tsdb.page_directory import OnCorrupt, ReadPlan
+    from tsdb.page_directory import OnCorrupt, PageSizes, ReadPlan
 
 CHUNK_SAMPLES = 1 << 21
 """Samples in one chunk of `Block.chunks`, about: 16 MB of values."""
@@ -132,6 +132,10 @@ class Block:
     def size_bytes(self) -> int:
         """Bytes of its files: index, pages, and what is said of both in the two small ones."""
         return self._index.size_bytes + self._directory.size_bytes + len(self.meta.to_json())
+
+    def page_sizes(self) -> PageSizes:
+        """Return how large its pages of floats are, for statistics."""
+        return self._directory.sizes()
 
     def match(self, matchers: Sequence[Matcher]) -> Ints:
         """Return the rows int64[rows] that satisfy all matchers. Raises `BadMatcherError`."""

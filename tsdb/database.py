@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from tsdb.block import Block
     from tsdb.interface import Matcher, MetricMetadata
+    from tsdb.maintenance_counts import MaintenanceCounts
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ class DatabaseStats:
 
     `appended` counts floats by `AppendStatus`, replayed ones included, `histograms_appended`
     histograms; `histograms_waiting` are in the head. `exemplars_appended` counts by
-    `ExemplarStatus`. Head times are None while
-    it is empty. `clean_start`: 1 the last owner closed it, 0 it crashed, -1 there is no lock.
+    `ExemplarStatus`. Head times are None while it is empty. `head_pages` are all that were sealed
+    since the start, `pages_dropped` those of them that blocks took over, about. `maintenance` is
+    the live object. `clean_start`: 1 the last owner closed it, 0 it crashed, -1 there is no lock.
     """
 
     series: int
@@ -105,6 +107,10 @@ class DatabaseStats:
     head_saves: int
     head_save_s: float
     clean_start: int
+    maintenance: MaintenanceCounts
+    pages_dropped: int
+    exemplar_series: int
+    exemplar_oldest_ms: int | None
 
 
 class Database(Delegating):
@@ -431,6 +437,10 @@ class Database(Delegating):
             head_saves=counts.head_saves,
             head_save_s=counts.head_save_s,
             clean_start=clean,
+            maintenance=counts,
+            pages_dropped=head.pages_dropped,
+            exemplar_series=head.exemplars.series_count(),
+            exemplar_oldest_ms=head.exemplars.oldest_ms(),
         )
 
     def _start(self, name: str, interval_s: float, work: Callable[[], None]) -> None:

@@ -104,6 +104,14 @@ class ExemplarRing:
         own = 40 * self.capacity + self._pool.nbytes + self._newest.array.nbytes
         return own + self.collected.ids.nbytes
 
+    def oldest_ms(self) -> int | None:
+        """Return the time of the oldest exemplar, None where there is none."""
+        return int(self._time[: len(self)].min()) if len(self) else None
+
+    def series_count(self) -> int:
+        """Return how many series have exemplars."""
+        return int(np.count_nonzero(self._newest.array))
+
     def resize(self, capacity: int, generation: Slots) -> None:
         """Change the capacity; the newest stay."""
         if max(capacity, 0) == self.capacity:

@@ -80,6 +80,8 @@ class Head:
         self.reserve = reserve
         self.window_ms = window_ms
         self.windows: set[int] = set()
+        self.pages_dropped = 0
+        """Sealed pages that blocks have taken over, about."""
         """Windows, by number, in which slots or pages may have samples: those to be cut."""
         self.symbols_kept = 0
         """How many symbols were in use when symbols nobody used went last."""
@@ -368,7 +370,11 @@ class Head:
         if self.min_time_ms < time_ms:
             newest = self.max_time_ms
             self.state[MIN_TIME] = time_ms if newest >= time_ms else NEVER_MS
+        # Whole files of pages go, which do not say how many they held: about their share.
+        before, shown = self.pages.size_bytes, self.page_count - self.pages_dropped
         self.pages.drop_before(time_ms)
+        if before:
+            self.pages_dropped += round(shown * (1 - self.pages.size_bytes / before))
         left = (each.where(each.end_ms >= time_ms) for each in self.deleted)
         self.deleted = tuple(each for each in left if each.slots.size)
         self.windows = {each for each in self.windows if (each + 1) * self.window_ms > time_ms}

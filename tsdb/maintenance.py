@@ -18,7 +18,7 @@ import os
 import shutil
 import threading
 import time
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tsdb import compaction
@@ -34,6 +34,7 @@ from tsdb.head_snapshot import write_snapshot
 from tsdb.histograms.buffer import HistogramBuffer
 from tsdb.kernels import NO_TIME
 from tsdb.late import LateBuffer, LateRun
+from tsdb.maintenance_counts import MaintenanceCounts
 from tsdb.matching import check_matchers
 from tsdb.retention import blocks_to_drop
 from tsdb.start_times import companion_matchers
@@ -61,25 +62,6 @@ _RETRY_S = 600.0
 """How long blocks are left alone after the disk failed their compaction."""
 LATE_SAMPLES_MAX = 2_000_000
 """Late samples that wait for the next cut at most: 40 MB."""
-
-
-@dataclass(slots=True)
-class MaintenanceCounts:
-    """What maintenance has done."""
-
-    cuts: int = 0
-    cut_s: float = 0.0
-    compactions: int = 0
-    compactions_failed: int = 0
-    compaction_s: float = 0.0
-    time_retentions: int = 0
-    size_retentions: int = 0
-    reloads: int = 0
-    reloads_failed: int = 0
-    head_saves: int = 0
-    head_save_s: float = 0.0
-    tried_again_at: dict[str, float] = field(default_factory=dict)
-    """Blocks whose compaction failed, and when (monotonic clock) it may be tried again."""
 
 
 class Maintenance:
@@ -111,6 +93,7 @@ class Maintenance:
     def run(self, now_ms: int | None) -> None:
         """Do all that is due; see `Database.maintain`."""
         with self.lock:
+            self.counts.rounds += 1
             done = self.counts.cuts + self.counts.compactions
             with self._head.lock:
                 end_rest(self._head)
@@ -196,6 +179,7 @@ class Maintenance:
             size = write_snapshot(self._head, self.path / "head", begin_segment, wal.sync)
         except (OSError, WriteFailedError) as error:
             _log.warning("the head cannot be saved, a start has to replay more: %s", error)
+            self.counts.head_saves_failed += 1
             size = None
         # Where it failed it is not tried again at once either.
         self.unsaved_bytes = -written
@@ -210,7 +194,9 @@ class Maintenance:
         with self.lock:
             for block in self._reader.blocks:
                 if block.tombstones:
+                    begin = time.perf_counter()
                     self._compact([block])
+                    self.counts.tombstone_cleanups.add(time.perf_counter() - begin)
 
     def snapshot(self, target: Path, *, skip_head: bool) -> None:
         """Write all data to a new directory; see `Database.snapshot`."""
@@ -297,6 +283,8 @@ class Maintenance:
             head.frozen_histograms, head.histograms = head.histograms.split(stop_ms)
             frozen = (head.frozen_late.min_time_ms, head.frozen_histograms.min_time_ms)
             first = min(head.min_time_ms, *(NEVER_MS if each is None else each for each in frozen))
+        counts = self.counts
+        counts.writing = True
         try:
             written = (
                 self._write(
@@ -307,6 +295,7 @@ class Maintenance:
             )
             blocks = [Block.open(path) for path in written]
         except BaseException:
+            counts.cuts_failed += 1
             with head.lock:
                 head.floor_ms = floor_before
                 head.late.add(older)
@@ -314,28 +303,45 @@ class Maintenance:
                 head.histograms.add_back(head.frozen_histograms)
                 head.frozen_histograms = HistogramBuffer()
             raise
+        finally:
+            counts.writing = False
         with head.lock:
             self._reader.blocks = _in_order((*self._reader.blocks, *blocks))
             head.frozen_late = LateBuffer()
             head.frozen_histograms = HistogramBuffer()
             head.drop_before(stop_ms)
+        collecting = time.perf_counter()
         left = survivors(head, stop_ms, keep_new=keep_new)
         with head.lock:
             collect(head, stop_ms, left)
+        counts.collections.add(time.perf_counter() - collecting)
         if left is not None:
             left.before.forget_tables()
             del left
         self._reader.forget_rows()
-        self.counts.cuts += 1
+        counts.cuts += 1
+        for block in blocks:
+            counts.wrote_pages(block.page_sizes())
         if self.wal is not None and segment is not None:
             self._save_head()
-            write_checkpoint(
-                self.path / "wal", segment, keep_from_ms=stop_ms, is_live=self._is_live
-            )
-            self.wal.remove_before(segment)
+            self._shorten_log(self.path, self.wal, segment, stop_ms)
             self._head.pages.unlink_dropped()
-        self.counts.cut_s += time.perf_counter() - begin
+        took_s = time.perf_counter() - begin
+        counts.cut_s += took_s
+        counts.compaction_runs.add(took_s)
         _log.info("cut the head at %d into %d blocks", stop_ms, len(blocks))
+
+    def _shorten_log(self, path: Path, wal: WalWriter, segment: int, stop_ms: int) -> None:
+        """Put a checkpoint in the place of everything before the segment."""
+        begin = time.perf_counter()
+        self.counts.checkpoints += 1
+        try:
+            write_checkpoint(path / "wal", segment, keep_from_ms=stop_ms, is_live=self._is_live)
+        except BaseException:
+            self.counts.checkpoints_failed += 1
+            raise
+        wal.remove_before(segment)
+        self.counts.log_truncations.add(time.perf_counter() - begin)
 
     def _write(
         self,
@@ -391,10 +397,19 @@ class Maintenance:
     def _compact(self, blocks: list[Block]) -> None:
         assert self.path is not None
         begin = time.perf_counter()
-        path = compaction.compact(blocks, self.path)
+        self.counts.writing = True
+        try:
+            path = compaction.compact(blocks, self.path)
+        finally:
+            self.counts.writing = False
         self._replace_blocks(blocks, [] if path is None else [Block.open(path)])
+        took_s = time.perf_counter() - begin
+        metas = sorted((block.meta for block in blocks), key=lambda each: each.min_time_ms)
+        overlap = any(a.max_time_ms > b.min_time_ms for a, b in pairwise(metas))
         self.counts.compactions += 1
-        self.counts.compaction_s += time.perf_counter() - begin
+        self.counts.compactions_overlapping += overlap
+        self.counts.compaction_s += took_s
+        self.counts.compaction_runs.add(took_s)
 
     def _drop_old(self, now_ms: int | None) -> None:
         blocks = self._reader.blocks

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _FRAMES_A_TASK = 4
 """Frames that a thread decodes in one go: about 1 ms."""
 
+_COUNTED_AT_ONCE = 1 << 20
+"""Pages whose slices are counted in one go: counting widens them to 8 bytes each."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
@@ -66,6 +69,21 @@ class ReadPlan:
         return ReadPlan(
             self.row[keep], self.page[keep], self.slice[keep], self.low[keep], self.take[keep]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PageSizes:
+    """The pages of a block, counted by what they have in common.
+
+    Of each slice of time: float64[T] samples and range in ms, int64[T] how many pages have it.
+    Of each frame: float64[F] bytes on disk for each of its pages, int64[F] how many these are.
+    """
+
+    samples: Floats
+    range_ms: Floats
+    pages_of_slice: Ints
+    frame_page_bytes: Floats
+    pages_of_frame: Ints
 
 
 class PageDirectory:
@@ -104,6 +122,27 @@ class PageDirectory:
                 raise CorruptFileError(path, size, f"{wanted} bytes were written")
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return PageDirectory(index, path, mapped)
+
+    def sizes(self) -> PageSizes:
+        """Return how large the pages of values are."""
+        pages = np.zeros(self._slice_count.size, dtype=np.int64)
+        for first in range(0, self._page_slice.size, _COUNTED_AT_ONCE):
+            part = self._page_slice[first : first + _COUNTED_AT_ONCE]
+            pages += np.bincount(part, minlength=pages.size)
+        first_page = self._frame_page.astype(np.int64)
+        in_frame = first_page[1:] - first_page[:-1]
+        offsets = self._frame_offset.astype(np.int64)
+        # Frames of times lie between those of values.
+        borders = np.unique(np.concatenate((offsets, self._time_frame_offset, [self.size_bytes])))
+        ends = borders[np.searchsorted(borders, offsets, side="right")]
+        range_ms = self._slice_max.astype(np.float64) - self._slice_min.astype(np.float64)
+        return PageSizes(
+            self._slice_count.astype(np.float64),
+            range_ms,
+            pages,
+            (ends - offsets) / np.maximum(in_frame, 1),
+            in_frame,
+        )
 
     def row_samples(self) -> Ints:
         """Return the number of samples of every row."""

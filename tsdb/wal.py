@@ -19,6 +19,7 @@ import struct
 import threading
 import time
 import zlib
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,9 @@ class WalStats:
     fsync_seconds: float = 0.0
     truncations: int = 0
     truncations_failed: int = 0
+    writes_failed: int = 0
+    sync_recent_s: tuple[float, ...] = ()
+    """How long each of the last syncs took."""
 
 
 class WalWriter:
@@ -99,7 +103,8 @@ class WalWriter:
         self._samples = SampleEncoder()
         self._records = self._written = self._fsyncs = 0
         self._fsync_seconds = 0.0
-        self._truncations = self._truncations_failed = 0
+        self._truncations = self._truncations_failed = self._writes_failed = 0
+        self._sync_recent_s: deque[float] = deque(maxlen=128)
         self.segment = segment
         self._file = self._open(segment)
         self._size = len(SEGMENT_MAGIC)
@@ -157,6 +162,7 @@ class WalWriter:
             while written < size:
                 written += os.write(self._file, b"".join(record)[written:])
         except OSError as error:
+            self._writes_failed += 1
             self._take_back()
             raise WriteFailedError(f"write to the log failed: {error}") from error
         self._size += size
@@ -203,7 +209,9 @@ class WalWriter:
                 self._fsyncs += 1
             finally:
                 os.close(file)
-        self._fsync_seconds += time.perf_counter() - begin
+        took_s = time.perf_counter() - begin
+        self._fsync_seconds += took_s
+        self._sync_recent_s.append(took_s)
 
     def sync_retired(self) -> None:
         """Bring full segments to the disk, and leave the one being written alone."""
@@ -241,6 +249,8 @@ class WalWriter:
             self._fsync_seconds,
             self._truncations,
             self._truncations_failed,
+            self._writes_failed,
+            tuple(self._sync_recent_s),
         )
 
     def close(self) -> None:
