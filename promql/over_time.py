@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.absent import absent_labels
+from promql.deviation_kernels import deviation_windows
 from promql.errors import ExecutionError
 from promql.float_text import general_text
 from promql.histograms.over_time import histogram_at_edge, histogram_total
@@ -63,9 +64,6 @@ if TYPE_CHECKING:
 _RUN_MIN = 16
 """Steps in a row, about, by which windows must move by as many samples to be done together."""
 
-_ONE_LOOK = frozenset({COUNT, PRESENT, FIRST, LAST})
-"""Reductions that cost the same for a window of any size."""
-
 
 def _reduction_kernel(reduction: int) -> RangeKernel:
     def fill(view: Windows, _ctx: EvalContext) -> Fill:
@@ -83,7 +81,7 @@ def _reduction_kernel(reduction: int) -> RangeKernel:
 
         return work
 
-    return RangeKernel(fill, cells if reduction in _ONE_LOOK else _all_samples)
+    return RangeKernel(fill, cells)
 
 
 def _total_kernel(*, average: bool) -> RangeKernel:
@@ -106,6 +104,29 @@ def _total_kernel(*, average: bool) -> RangeKernel:
         return work
 
     return RangeKernel(fill, _all_samples)
+
+
+def _deviation_kernel(*, root: bool) -> RangeKernel:
+    def fill(view: Windows, _ctx: EvalContext) -> Fill:
+        steady = steady_steps(view)
+
+        def work(rows: slice, out: Floats, present: Mask) -> None:
+            deviation_windows(
+                view.values,
+                view.value_start[rows],
+                view.window_of[rows],
+                view.first,
+                view.stop,
+                steady,
+                root,
+                out,
+                present,
+            )
+
+        return work
+
+    # A division for each sample: several times as much as a sum.
+    return RangeKernel(fill, lambda view: 4 * _all_samples(view))
 
 
 def _all_samples(view: Windows) -> int:
@@ -342,8 +363,10 @@ KERNELS: dict[str, RangeKernel] = {
     **{
         name: _reduction_kernel(reduction)
         for name, reduction in _REDUCTIONS.items()
-        if reduction not in (SUM, AVG)
+        if reduction in (COUNT, PRESENT, FIRST, LAST)
     },
+    "stdvar_over_time": _deviation_kernel(root=False),
+    "stddev_over_time": _deviation_kernel(root=True),
     "sum_over_time": _total_kernel(average=False),
     "avg_over_time": _total_kernel(average=True),
     "min_over_time": _extreme_kernel(MIN),

@@ -66,23 +66,6 @@ def average_of(values: Floats, low: int, high: int) -> float:
     return float(total / count + lost / count)
 
 
-@helper(types.float64(_FLOATS, types.int64, types.int64), error_model="numpy")
-def _variance(values: Floats, low: int, high: int) -> float:
-    """Welford's running variance, compensated."""
-    count = 0.0
-    mean, mean_lost = 0.0, 0.0
-    squares, squares_lost = 0.0, 0.0
-    for i in range(low, high):
-        count += 1.0
-        value = values[i]
-        away = value - (mean + mean_lost)
-        mean, mean_lost = compensated_add(away / count, mean, mean_lost)
-        squares, squares_lost = compensated_add(
-            away * (value - (mean + mean_lost)), squares, squares_lost
-        )
-    return (squares + squares_lost) / count
-
-
 @kernel(
     types.void(*_VALUE_WINDOWS, types.int64, _OUT, _PRESENT),
     error_model="numpy",
@@ -97,7 +80,7 @@ def reduce_windows(
     out: Floats,
     present: Mask,
 ) -> None:
-    """Write one of STDVAR ... LAST of each window; absent where a window is empty."""
+    """Write one of COUNT ... LAST of each window; absent where a window is empty."""
     for s in range(value_start.size):
         base, w = value_start[s], window_of[s]
         for t in range(first.shape[1]):
@@ -105,11 +88,7 @@ def reduce_windows(
             present[s, t] = high > low
             if high <= low:
                 continue
-            if reduction == STDVAR:
-                out[s, t] = _variance(values, low, high)
-            elif reduction == STDDEV:
-                out[s, t] = np.sqrt(_variance(values, low, high))
-            elif reduction == COUNT:
+            if reduction == COUNT:
                 out[s, t] = high - low
             elif reduction == PRESENT:
                 out[s, t] = 1.0

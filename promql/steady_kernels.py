@@ -112,7 +112,7 @@ def regular_windows(
 
 
 @helper(types.int64(_FLOATS, types.int64, _OUT1))
-def _deal(values: Floats, hands: int, dealt: Floats) -> int:
+def deal(values: Floats, hands: int, dealt: Floats) -> int:
     """Deal values out in turn, hand by hand; return how far apart hands begin in `dealt`.
 
     So values[i + hands * k] is dealt[(i % hands) * far + i // hands + k]: for windows that move by
@@ -218,7 +218,7 @@ def total_windows(
                 continue
             count = high - low
             moved = int(first[w, t + 1] - first[w, t])
-            far = _deal(values[low : high + moved * (together - 1)], moved, dealt)
+            far = deal(values[low : high + moved * (together - 1)], moved, dealt)
             _add_to_each(dealt, moved, far, count, totals[:together], lost[:together])
             by = float(count) if average else 1.0
             for k in range(together):
@@ -309,7 +309,7 @@ def regress_regular(
             sum_xx = sum_xy[0] + lost_xy[0]
             moved = int(first[w, t + 1] - first[w, t])
             part = values[base + low : base + high + moved * (together - 1)]
-            far = _deal(part, moved, dealt)
+            far = deal(part, moved, dealt)
             _add_to_each(dealt, moved, far, count, sum_y[:together], lost_y[:together])
             _add_products_to_each(dealt, moved, far, x, sum_xy[:together], lost_xy[:together])
             n = float(count)

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promql.deviation_kernels import deviation_windows
 from promql.over_time_kernels import quantile_windows
 from promql.steady_kernels import (
     extreme_of_steady,
@@ -79,6 +80,57 @@ def test_totals_are_those_of_windows_one_by_one(times, values, range_ms, step_ms
             )
         np.testing.assert_array_equal(found[1], expected[1])
         np.testing.assert_array_equal(found[0], expected[0])
+
+
+def plain_variance(values):
+    """Welford's, with what each sum lost kept beside it."""
+
+    def add(total, lost, value):
+        new = total + value
+        if np.isinf(new):
+            return new, 0.0
+        larger, smaller = (total, value) if abs(total) >= abs(value) else (value, total)
+        return new, lost + ((larger - new) + smaller)
+
+    mean, mean_lost, squares, squares_lost = np.zeros(4)
+    for count, value in enumerate(np.array(values), start=1):
+        away = value - (mean + mean_lost)
+        mean, mean_lost = add(mean, mean_lost, away / count)
+        squares, squares_lost = add(squares, squares_lost, away * (value - (mean + mean_lost)))
+    return (squares + squares_lost) / len(values)
+
+
+@given(
+    times=shared_times(),
+    values=lists,
+    range_ms=st.sampled_from([15_000, 60_000, 300_000]),
+    step_ms=st.sampled_from([5_000, 15_000, 60_000, 600_000]),
+    root=st.booleans(),
+)
+@settings(deadline=None, max_examples=40)
+def test_deviations_are_those_of_windows_one_by_one(times, values, range_ms, step_ms, root):
+    windows, ctx = windows_of(times, values, range_ms, step_ms)
+    out, present = outputs(windows)
+    deviation_windows(
+        windows.values,
+        windows.value_start,
+        windows.window_of,
+        windows.first,
+        windows.stop,
+        runs_of(windows),
+        root,
+        out,
+        present,
+    )
+    for row, own in enumerate(values):
+        for step in range(ctx.step_count):
+            low, high = windows.first[0, step], windows.stop[0, step]
+            assert present[row, step] == (high > low)
+            if high > low:
+                with np.errstate(all="ignore"):
+                    expected = plain_variance(own[low:high])
+                    expected = np.sqrt(expected) if root else expected
+                np.testing.assert_array_equal(out[row, step], expected)
 
 
 @given(
