@@ -1,7 +1,7 @@
-"""One batch: look at it, log it, place it, say what became of each sample.
+"""One batch: have it decided, log it, have it placed, say what became of each sample.
 
-From: scrapers, receivers, rules (`interface.Appender`); `replay.py`. To: `wal.py`, `head.py`,
-`late.py`.
+From: scrapers, receivers, rules (`interface.Appender`); `replay.py`.
+To:   `decisions.py`, `wal.py`, `head.py`.
 
 Invariant: nothing can be read that is not in the log, and a batch is one record, so that after a
 crash all of it is there or none. If the log cannot be written, nothing has happened.
@@ -18,14 +18,12 @@ import numpy as np
 
 from tsdb.change_log import ChangeLog
 from tsdb.companions import Companions
+from tsdb.decisions import Decided, decide, decide_starts, place, revoke
 from tsdb.errors import ClosedError
-from tsdb.head_deletion import any_covers
 from tsdb.histograms.columns import concat, digests, of_columns, take
 from tsdb.histograms.run import HistogramRun
 from tsdb.interface import AppendStatus, ExemplarStatus
-from tsdb.kernels import LATE, NO_TIME, STORED
-from tsdb.late import sorted_run
-from tsdb.late_decisions import decide_late
+from tsdb.kernels import NO_TIME, STORED
 from tsdb.start_zeros import places_after, zero_histograms, zero_places
 from tsdb.wal import choose_series
 
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from tsdb.companions import StartBatch
     from tsdb.head import Head
     from tsdb.interface import Floats, HistogramColumns, Ints, LabelSpans, MetricMetadata
-    from tsdb.kernels import Small
     from tsdb.label_kernels import Slots, Words
     from tsdb.wal import WalWriter
 
@@ -74,24 +71,6 @@ class StartUse:
     stored: bool = True
     zeros: bool = False
     zeros_age_ms: int = 3_600_000
-
-
-@dataclass(slots=True)
-class _Decided:
-    """Samples that were looked at: what becomes of each, which are late, and the way back.
-
-    Made for each batch, so not frozen: that would double the 1 us of making it.
-    """
-
-    refs: Ints
-    times: Ints
-    bits: Words
-    status: Small
-    counts: Ints
-    in_order: Small
-    """As `status`, but LATE for what is stored out of order: what slots are not to take."""
-    late: Ints | None
-    prior: tuple[Ints, Words]
 
 
 class BatchAppender:
@@ -177,14 +156,14 @@ class BatchAppender:
                 zeros = self._zeros(refs, times, start_times_ms)
                 if not zeros.size:
                     return self._append(refs, times, bits, limits, starts)
-                place = places_after(zeros, refs.size)
+                rows = places_after(zeros, refs.size)
                 return self._append(
                     np.insert(refs, zeros, refs[zeros]),
                     np.insert(times, zeros, start_times_ms[zeros]),
                     np.insert(bits, zeros, 0),
                     limits,
-                    None if starts is None else replace(starts, at=place[starts.at]),
-                )[place]
+                    None if starts is None else replace(starts, at=rows[starts.at]),
+                )[rows]
 
     def append_histograms(
         self,
@@ -214,7 +193,7 @@ class BatchAppender:
                 if not zeros.size:
                     return self._append_histograms(refs, times, digest, columns, limits, starts)
                 assert start_times_ms is not None
-                place = places_after(zeros, refs.size)
+                rows = places_after(zeros, refs.size)
                 order = np.insert(np.arange(refs.size), zeros, refs.size + np.arange(zeros.size))
                 all_columns = take(concat([columns, zero_histograms(columns, zeros)]), order)
                 return self._append_histograms(
@@ -223,8 +202,8 @@ class BatchAppender:
                     digests(all_columns, self.head.digest_keys),
                     all_columns,
                     limits,
-                    None if starts is None else replace(starts, at=place[starts.at]),
-                )[place]
+                    None if starts is None else replace(starts, at=rows[starts.at]),
+                )[rows]
 
     def restore_histograms(
         self, refs: Ints, times: Ints, columns: HistogramColumns
@@ -378,40 +357,18 @@ class BatchAppender:
         limits: tuple[int, int, int, int],
         starts: StartBatch | None = None,
     ) -> npt.NDArray[np.uint8]:
-        own = self._decide(refs, times, bits, limits)
-        began = None if starts is None else self._decide_starts(starts, own, limits)
+        own = decide(self.head, refs, times, bits, limits)
+        began = None if starts is None else decide_starts(self.head, starts, own, limits)
         self._log_samples(own, began)
-        self._place(own)
+        place(self.head, own)
         if began is not None:
-            self._place(began)
+            place(self.head, began)
         if own.late is not None:
             self._late += own.late.size
         self._by_status += own.counts
         return own.status
 
-    def _decide(
-        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
-    ) -> _Decided:
-        status, counts, prior = self._admit(refs, times, bits, limits)
-        in_order, late = status, None
-        if counts[LATE]:
-            in_order = status.copy()
-            late = decide_late(self.head, status, refs, times, bits)
-            counts = np.bincount(status, minlength=counts.size)
-        return _Decided(refs, times, bits, status, counts, in_order, late, prior)
-
-    def _decide_starts(
-        self, starts: StartBatch, own: _Decided, limits: tuple[int, int, int, int]
-    ) -> _Decided:
-        """Decide about the start timestamps of those samples that are stored, or were before.
-
-        The latter, as a request that is sent again may have failed between the two.
-        """
-        taken = own.status[starts.at] <= AppendStatus.DUPLICATE
-        times = own.times[starts.at[taken]]
-        return self._decide(starts.refs[taken], times, starts.bits[taken], limits)
-
-    def _log_samples(self, own: _Decided, began: _Decided | None = None) -> None:
+    def _log_samples(self, own: Decided, began: Decided | None = None) -> None:
         """Log what is stored as one record; where that fails, nothing was decided."""
         count = own.counts[STORED]
         started = 0 if began is None else began.counts[STORED]
@@ -426,41 +383,16 @@ class BatchAppender:
             columns = [(each.refs, each.times, each.bits) for each in parts]
             refs, times, bits = (
                 np.concatenate(
-                    [column[place][mask] for column, mask in zip(columns, stored, strict=True)]
+                    [column[part][mask] for column, mask in zip(columns, stored, strict=True)]
                 )
-                for place in range(3)
+                for part in range(3)
             )
             self.wal.write_samples(refs, times, bits)
         except BaseException:
-            self._revoke(began)
-            self._revoke(own)
+            if began is not None:
+                revoke(self.head, began)
+            revoke(self.head, own)
             raise
-
-    def _revoke(self, decided: _Decided | None) -> None:
-        if decided is not None:
-            self.head.revoke(decided.refs, decided.in_order, decided.prior)
-
-    def _place(self, decided: _Decided) -> None:
-        refs, times, bits, late = decided.refs, decided.times, decided.bits, decided.late
-        self.head.place(refs, times, bits, decided.in_order)
-        if late is not None:
-            slots = (refs[late] & _SLOT_MASK).astype(np.int32)
-            self.head.late.add(sorted_run(slots, times[late], bits[late]))
-
-    def _admit(
-        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
-    ) -> tuple[Small, Ints, tuple[Ints, Words]]:
-        """Decide as the head does, but that a sample which was deleted may be written again."""
-        head = self.head
-        status, counts, prior = head.admit(refs, times, bits, limits)
-        if head.deleted and (counts[AppendStatus.DUPLICATE] or counts[AppendStatus.CONFLICT]):
-            repeats = np.flatnonzero(
-                (status == AppendStatus.DUPLICATE) | (status == AppendStatus.CONFLICT)
-            )
-            slots = (refs[repeats] & _SLOT_MASK).astype(np.int32)
-            status[repeats[any_covers(head.deleted, slots, times[repeats])]] = LATE
-            counts = np.bincount(status, minlength=counts.size)
-        return status, counts, prior
 
     def _append_histograms(
         self,
@@ -472,8 +404,8 @@ class BatchAppender:
         starts: StartBatch | None = None,
     ) -> npt.NDArray[np.uint8]:
         head = self.head
-        own = self._decide(refs, times, digest, limits)
-        began = None if starts is None else self._decide_starts(starts, own, limits)
+        own = decide(head, refs, times, digest, limits)
+        began = None if starts is None else decide_starts(head, starts, own, limits)
         status = own.status
         stored = np.flatnonzero(status == STORED)
         slots = (refs & _SLOT_MASK).astype(np.int32)
@@ -485,17 +417,18 @@ class BatchAppender:
                 if began is not None:
                     self._log_samples(began)
             except BaseException:
-                self._revoke(own)
+                revoke(head, own)
                 raise
             try:
                 if kept is not None:
                     self.wal.write_histograms(refs[stored], times[stored], kept)
             except BaseException:
-                self._revoke(began)
-                self._revoke(own)
+                if began is not None:
+                    revoke(head, began)
+                revoke(head, own)
                 raise
         if began is not None:
-            self._place(began)
+            place(head, began)
         if kept is not None:
             run = HistogramRun.of(slots[stored], times[stored], digest[stored], kept)
             head.add_histograms(run, times[own.in_order == STORED])
