@@ -65,6 +65,10 @@ _RUN_MIN = 16
 """Steps in a row, about, by which windows must move by as many samples to be done together."""
 
 
+_OVERLAP_MAX = 6
+"""Where samples are in no more windows, looking at each anew costs less than a queue of them."""
+
+
 def _reduction_kernel(reduction: int) -> RangeKernel:
     def fill(view: Windows, _ctx: EvalContext) -> Fill:
         def work(rows: slice, out: Floats, present: Mask) -> None:
@@ -129,6 +133,15 @@ def _deviation_kernel(*, root: bool) -> RangeKernel:
     return RangeKernel(fill, lambda view: 4 * _all_samples(view))
 
 
+def _overlap(view: Windows) -> float:
+    """Return in how many windows a sample is, on average over all between first and last."""
+    if view.end_ms.size == 0:
+        return 0.0
+    inside = (view.stop - view.first).sum(axis=1, dtype=np.int64)
+    span = view.stop[:, -1] - view.first[:, 0]
+    return float(inside.sum() / max(1, int(span.sum())))
+
+
 def _all_samples(view: Windows) -> int:
     return cells(view) + int(samples_per_step(view).sum())
 
@@ -174,7 +187,8 @@ def _extreme_kernel(extreme: int, *, as_time: bool = False) -> RangeKernel:
         if not as_time:
             steady = steady_steps(view)
             # Runs that are no longer than this gain nothing by what is done to them as a whole.
-            if _RUN_MIN * np.count_nonzero(steady <= 1) <= steady.size:
+            runs = _RUN_MIN * np.count_nonzero(steady <= 1) <= steady.size
+            if runs or _overlap(view) <= _OVERLAP_MAX:
                 return of_steady(view, steady)
         return by_queue(view)
 

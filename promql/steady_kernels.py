@@ -40,6 +40,12 @@ _TOGETHER = 256
 _FEW = 8
 """Fewer steps than this gain nothing."""
 
+_FEW_EXTREMES = 4
+"""The same for extremes: what is done for a run costs as much as a look at some windows."""
+
+_LANES = 32
+"""Values of one window that are compared side by side."""
+
 
 @kernel(types.void(_OFFSETS, _OFFSETS, types.int32[:, ::1]))
 def steady_windows(first: Offsets, stop: Offsets, steady: Offsets) -> None:
@@ -356,6 +362,32 @@ def _choose(one: Floats, other: Floats, largest: bool, best: Floats) -> None:
             best[j] = b if (b < a) | (a != a) else a
 
 
+@helper(types.float64(_FLOATS, types.boolean, _OUT1), error_model="numpy")
+def _extreme_of(window: Floats, largest: bool, best: Floats) -> float:
+    """Return the least or greatest of one window; `best` is room for a few, side by side."""
+    lanes = best.size
+    for j in range(lanes):
+        best[j] = window[min(j, window.size - 1)]
+    sign = 1.0 if largest else -1.0
+    for at in range(lanes, window.size - lanes + 1, lanes):
+        row = window[at : at + lanes]
+        for j in range(lanes):
+            a, b = best[j], row[j]
+            best[j] = b if (sign * b > sign * a) | (a != a) else a
+    found = best[0]
+    for j in range(1, lanes):
+        if sign * best[j] > sign * found or np.isnan(found):
+            found = best[j]
+    for j in range(window.size - window.size % lanes, window.size):
+        if sign * window[j] > sign * found or np.isnan(found):
+            found = window[j]
+    if found == 0.0:  # of zeros, whose signs differ, the first
+        for value in window:
+            if value == 0.0:
+                return float(value)
+    return float(found)
+
+
 @kernel(
     types.void(_FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS, _OFFSETS, types.boolean, _OUT, _PRESENT),
     error_model="numpy",
@@ -373,8 +405,8 @@ def extreme_of_steady(
 ) -> None:
     """Write the least or (`largest`) greatest value of each window; absent where one is empty.
 
-    Shapes: `steady` [W, T] as `steady_windows` wrote it; where it is small this is slow. NaN gives
-    way to every number; among equals the first counts.
+    Shapes: `steady` [W, T] as `steady_windows` wrote it; where it is small, each window is looked
+    at as a whole. NaN gives way to every number; among equals the first counts.
     """
     longest = 0
     for w in range(first.shape[0]):
@@ -382,6 +414,7 @@ def extreme_of_steady(
             longest = max(longest, stop[w, first.shape[1] - 1])
     best = np.empty(longest, dtype=np.float64)
     next_best = np.empty(longest, dtype=np.float64)
+    lanes = np.empty(_LANES, dtype=np.float64)
     for s in range(value_start.size):
         base, w = value_start[s], window_of[s]
         t = 0
@@ -392,7 +425,11 @@ def extreme_of_steady(
                 t += 1
                 continue
             low, count = base + first[w, t], int(stop[w, t] - first[w, t])
-            moved = int(first[w, t + 1] - first[w, t]) if together > 1 else 1
+            if together < _FEW_EXTREMES:
+                out[s, t] = _extreme_of(values[low : low + count], largest, lanes)
+                t += 1
+                continue
+            moved = int(first[w, t + 1] - first[w, t])
             size = count + moved * (together - 1)
             best[:size] = values[low : low + size]
             # Invariant: best[j] is that of `span` samples from j on. Spans double, and the last
