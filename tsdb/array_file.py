@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from tsdb.errors import CorruptFileError
+from tsdb.free_memory import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,4 +199,4 @@ class ArrayFile:
 
     def let_go(self) -> None:
         """Count no more as memory of this process what was read; it is read again if needed."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+        let_go(self._map)

@@ -128,6 +128,14 @@ class Block:
         """Refuse every further read; maps go when the last batch that uses them goes."""
         self._closed = True
 
+    def let_go(self) -> None:
+        """Count no more as memory of this process what was read of its files. Costs no reader much.
+
+        Reading maps them again: a microsecond for 64 kB, while the system has them in memory.
+        """
+        self._index.let_go()
+        self._directory.let_go()
+
     @property
     def size_bytes(self) -> int:
         """Bytes of its files: index, pages, and what is said of both in the two small ones."""

@@ -152,6 +152,9 @@ def _merged_pieces(
                     batches.append(batch)
         if batches:
             yield merge_batches(batches, symbols)
+        # What comes next is elsewhere: of a block of 2 GB no more than a piece stays mapped.
+        for block in blocks:
+            block.let_go()
 
 
 def _pieces(blocks: Sequence[Block], piece_samples: int) -> Iterator[list[tuple[int, int]]]:
@@ -164,7 +167,10 @@ def _pieces(blocks: Sequence[Block], piece_samples: int) -> Iterator[list[tuple[
         for metric, first, stop in block.metrics():
             rows = tables.setdefault(metric, [(0, 0)] * len(blocks))
             rows[at] = (first, stop)
-    ends = [np.concatenate(([0], np.cumsum(block.row_values()))) for block in blocks]
+    ends = []
+    for block in blocks:
+        ends.append(np.concatenate(([0], np.cumsum(block.row_values()))))
+        block.let_go()
     piece: list[tuple[int, int]] = [(0, 0)] * len(blocks)
     held = 0
     for metric in sorted(tables):

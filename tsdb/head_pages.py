@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsdb.free_memory import let_go
 from tsdb.kernels import SEGMENT_WORDS, STAGE_BASE, STAGED
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ _log = logging.getLogger(__name__)
 STAGING_WORDS = 1 << 16
 """Words staged at most between two writes: 512 KiB."""
 _CHECKED_AT_ONCE = 8 << 20
-_LET_GO_WORDS = 1 << 20
-"""Words let go at once: some tenths of a millisecond."""
 
 
 class PageStore:
@@ -157,13 +156,12 @@ class PageStore:
         """
         mapped = self._maps.get(number)
         if mapped is not None:
-            mapped.madvise(mmap.MADV_DONTNEED, 8 * first, 8 * min(words, SEGMENT_WORDS - first))
+            let_go(mapped, 8 * first, 8 * (first + words))
 
     def let_go_all(self) -> None:
         """Let go of what queries have read of all segments. Needs no lock."""
         for number in list(self._maps):
-            for first in range(0, SEGMENT_WORDS, _LET_GO_WORDS):
-                self.let_go(number, first, _LET_GO_WORDS)
+            self.let_go(number)
 
     def drop_before(self, time: int) -> None:
         """Drop the segments whose pages all end before `time`; never the one being written.

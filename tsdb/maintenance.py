@@ -94,19 +94,27 @@ class Maintenance:
         """Do all that is due; see `Database.maintain`."""
         with self.lock:
             self.counts.rounds += 1
-            done = self.counts.cuts + self.counts.compactions
+            cuts = self.counts.cuts
             with self._head.lock:
                 end_rest(self._head)
             with self.head_lock:
                 self._cut_if_due()
                 self._head.seal_histograms()
             self.save_head_if_due()
+            if self.counts.cuts > cuts:
+                # Before blocks are compacted: what that takes is not to come on top of it.
+                give_back_free_memory()
             self._compact_due()
             self._drop_old(now_ms)
             if self.wal is not None:
                 self.wal.sync_retired()
-            if self.counts.cuts + self.counts.compactions > done:
-                give_back_free_memory()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the files that queries have read, however many blocks there are."""
+        self._head.pages.let_go_all()
+        for block in self._reader.blocks:
+            block.let_go()
 
     def flush(self) -> None:
         """Write what the head holds up to now into blocks, and shorten the log."""
@@ -410,6 +418,7 @@ class Maintenance:
         self.counts.compactions_overlapping += overlap
         self.counts.compaction_s += took_s
         self.counts.compaction_runs.add(took_s)
+        give_back_free_memory()
 
     def _drop_old(self, now_ms: int | None) -> None:
         blocks = self._reader.blocks

@@ -22,6 +22,7 @@ import zstandard
 
 from tsdb import frames, merge_kernels, pages
 from tsdb.errors import CorruptFileError
+from tsdb.free_memory import let_go
 from tsdb.large_arrays import large_empty
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ class PageDirectory:
             (ends - offsets) / np.maximum(in_frame, 1),
             in_frame,
         )
+
+    def let_go(self) -> None:
+        """Count no more as memory of this process what was read; it is read again if needed."""
+        if isinstance(self._file.obj, mmap.mmap):
+            let_go(self._file.obj)
 
     def row_samples(self) -> Ints:
         """Return the number of samples of every row."""

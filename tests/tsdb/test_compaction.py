@@ -3,6 +3,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +19,12 @@ from tests.tsdb.block_models import (
     to_batch,
     without,
 )
+from tests.tsdb.test_head_gathering import mapped_kb
 from tsdb import compaction
 from tsdb.block import Block
 from tsdb.block_meta import BlockMeta, BlockParent
 from tsdb.block_writer import write_block
+from tsdb.interface import LabelColumns, SeriesBatch
 from tsdb.symbols import SymbolTable
 
 RANGES = (20, 60, 180)
@@ -123,3 +126,34 @@ def test_windows_of_a_series_join(tmp_path):
     result = Block.open(compaction.compact(blocks, tmp_path))
     assert result.meta.stats.num_chunks == 1
     assert result.meta.parents == tuple(BlockParent(b.meta.ulid, 0, TIME_MAX) for b in blocks)
+
+
+def test_blocks_that_were_read_are_not_our_memory(tmp_path):
+    symbols, rng = SymbolTable(), np.random.default_rng(4)
+    count, series = 400, 1000
+    ids = symbols.intern_many([f"series{n:04d}" for n in range(series)])
+    times = np.arange(count)
+    for number in range(2):
+        batch = SeriesBatch(
+            LabelColumns(("name",), ids[None], symbols),
+            times + number * count,
+            np.zeros(series, np.int64),
+            rng.random(series * count),
+            np.arange(series) * count,
+            np.full(series, count, np.int64),
+        )
+        write_block(
+            tmp_path, symbols, [batch], min_time_ms=number * count, max_time_ms=(number + 1) * count
+        )
+    blocks = [Block.open(path) for path in sorted(tmp_path.iterdir())]
+    assert blocks[0].select_all(0, series) is not None
+    assert mapped_kb(tmp_path) > 2000
+    for block in blocks:
+        block.let_go()
+    assert mapped_kb(tmp_path) == 0
+    pieces = []
+    for piece in compaction._merged_pieces(blocks, SymbolTable(), 20_000, None):
+        pieces.append(piece.sample_count)
+        # No more than two pieces and what was read ahead with them, of 6 MB in all.
+        assert mapped_kb(tmp_path) < 1500
+    assert sum(pieces) == 2 * series * count
