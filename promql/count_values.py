@@ -1,4 +1,7 @@
-"""`count_values("label", v)`: how many series of a group have each value, the value as a label."""
+"""`count_values("label", v)`: how many series of a group have each value, the value as a label.
+
+From: `aggregate.py` (a matrix, its groups).   To: the same, as a matrix of counts.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def count_values(node: Aggregation, operand: Matrix, label: str, ctx: EvalContex
     counts = np.bincount(row_of * steps + step, minlength=keys.size * steps)
     counts = counts.reshape(keys.size, steps)
     labels = bare.take(first).take(keys // max(count, 1))
-    drops_label = node.without and label in node.grouping
+    drops_label = node.without and label in (*node.grouping, "__name__")
     if not drops_label:
         symbols = np.array([ctx.symbols.intern(text) for text in texts], dtype=np.uint32)
         labels = labels.with_column(label, symbols[keys % max(count, 1)])

@@ -60,6 +60,13 @@ def counted(label, rows, grouping=(), without=False):
             {key(b="x"): [2, 2], key(b="y"): [1, None]},
             id="without the value's own label only numbers remain",
         ),
+        pytest.param(
+            "__name__",
+            ("a",),
+            True,
+            {key(b="x"): [2, 2], key(b="y"): [1, None]},
+            id="the name is never among the labels that remain",
+        ),
     ],
 )
 def test_counted(label, grouping, without, expected):
