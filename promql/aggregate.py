@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promql.aggregate_folds import FOLDS
-from promql.aggregate_kernels import quantile_rows
 from promql.count_values import count_values
 from promql.grouping import group_series, rows_by_group
 from promql.histograms.aggregate import fold_histograms
@@ -20,6 +19,7 @@ from promql.histograms.notes import note_ignored_in_aggregation
 from promql.matrix import Matrix, ScalarSteps, StringValue
 from promql.places import parameter_place
 from promql.quantiles import warn_quantile_of_aggregation
+from promql.rank_kernels import quantile_rows
 from promql.ranking import SELECTIONS
 
 if TYPE_CHECKING:
@@ -50,7 +50,16 @@ def aggregate(
         order, start = rows_by_group(groups)
         out = np.zeros(shape, dtype=np.float64)
         counts = np.zeros(shape, dtype=np.int64)
-        quantile_rows(operand.values, operand.present, order, start, param.values, out, counts)
+        levels = param.values
+
+        def write(low: int, high: int) -> None:
+            quantile_rows(
+                operand.values, operand.present, order, start, levels, low, high, out, counts
+            )
+
+        # A value is looked at several times until its rank is found.
+        cost = 8 * operand.values.size
+        ctx.rows.run(shape[1], cost, write, ctx.budget.check, rows_min=16)
     else:
         fold = FOLDS[node.op](*shape)
         counted = operand.occupied if node.op in ("count", "group") else operand.present

@@ -1,6 +1,6 @@
 """Compiled loops of the aggregations: many rows into one per group, at every step.
 
-From: `aggregate_folds.py`, `aggregate.py`, `ranking.py`.
+From: `aggregate_folds.py`. What goes by rank is in `rank_kernels.py`.
 `group_of` names the row of the answer each series goes to. Series are taken in row order, as
 Prometheus takes them, so that rounding agrees. Where `present` is False the value is garbage and is
 never used. Folds go on where an earlier call for the same groups ended. Plain Python twins are in
@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 from numba import types
 
 from tsdb.kernel_compilation import helper, kernel
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     Ints = npt.NDArray[np.int64]
@@ -275,151 +275,3 @@ def variance_rows(
             delta = value - means[g, t]
             means[g, t] += delta / counts[g, t]
             out[g, t] += delta * (value - means[g, t])
-
-
-@kernel(types.void(_FLOATS2, _MASK2, _INTS1, _INTS1, _FLOATS1, _OUT, _OUT_INTS))
-def quantile_rows(
-    values: Floats,
-    present: Mask,
-    order: Ints,
-    start: Ints,
-    quantiles: Floats,
-    out: Floats,
-    counts: Ints,
-) -> None:
-    """Write the quantile of each group, interpolated between the two nearest ranks.
-
-    Shapes: `order` [series] holds the rows group by group, `start` [groups + 1] where each
-    begins; `quantiles` [steps]; `out`, `counts` [groups, steps]. NaN values rank lowest.
-    A quantile outside 0..1 gives an infinity, NaN gives NaN.
-    """
-    held = np.empty(order.size, dtype=np.float64)
-    for g in range(start.size - 1):
-        for t in range(values.shape[1]):
-            nans = 0
-            n = 0
-            for i in range(start[g], start[g + 1]):
-                s = order[i]
-                if present[s, t]:
-                    if math.isnan(values[s, t]):
-                        nans += 1
-                    else:
-                        held[n] = values[s, t]
-                        n += 1
-            total = n + nans
-            counts[g, t] = total
-            if total == 0:
-                continue
-            q = quantiles[t]
-            if math.isnan(q):
-                out[g, t] = math.nan
-            elif q < 0:
-                out[g, t] = -math.inf
-            elif q > 1:
-                out[g, t] = math.inf
-            else:
-                ranked = held[:n]
-                ranked.sort()
-                rank = q * (total - 1)
-                low = np.int64(rank)  # q is in 0..1, so cutting is rounding down
-                high = low + 1 if low + 1 < total else low
-                weight = rank - math.floor(rank)
-                below = math.nan if low < nans else ranked[low - nans]
-                above = math.nan if high < nans else ranked[high - nans]
-                out[g, t] = below * (1.0 - weight) + above * weight
-
-
-@helper(types.boolean(types.float64, types.float64, types.boolean), error_model="numpy")
-def _ranks_below(a: float, b: float, smallest: bool) -> bool:
-    """Tell whether `a` goes before `b` out of the heap; NaN goes first."""
-    if math.isnan(a):
-        return True
-    return a > b if smallest else a < b
-
-
-@kernel(
-    types.void(
-        _FLOATS2,
-        _MASK2,
-        _INTS1,
-        _INTS1,
-        _INTS1,
-        types.boolean,
-        types.boolean[:, ::1],
-        types.int64[::1],
-    ),
-    error_model="numpy",
-)
-def select_top(
-    values: Floats,
-    present: Mask,
-    order: Ints,
-    start: Ints,
-    k: Ints,
-    smallest: bool,
-    keep: Mask,
-    place: Ints,
-) -> None:
-    """Mark the `k[t]` largest (or `smallest`) values of each group at each step.
-
-    Shapes: `order` [series] rows group by group, `start` [groups + 1]; `k` [steps]; `keep`
-    [series, steps] all False at first; `place` [series]: where in the heap a row of the last step
-    ended, which orders equal values as Prometheus' heap does.
-    Invariant: `heap[0]` is the kept value that the next better one throws out.
-    """
-    room = 0
-    for t in range(k.size):
-        room = max(room, k[t])
-    heap = np.empty(min(room, order.size) + 1, dtype=np.int64)
-    for t in range(values.shape[1]):
-        if k[t] < 1:
-            continue
-        for g in range(start.size - 1):
-            n = 0
-            for i in range(start[g], start[g + 1]):
-                s = order[i]
-                if not present[s, t]:
-                    continue
-                value = values[s, t]
-                if n < k[t]:
-                    j = n
-                    heap[n] = s
-                    n += 1
-                    while j > 0:
-                        parent = (j - 1) // 2
-                        if not _ranks_below(values[heap[j], t], values[heap[parent], t], smallest):
-                            break
-                        heap[j], heap[parent] = heap[parent], heap[j]
-                        j = parent
-                    continue
-                worst = values[heap[0], t]
-                better = worst > value if smallest else worst < value
-                if not (better or (math.isnan(worst) and not math.isnan(value))):
-                    continue
-                heap[0] = s
-                j = 0
-                while 2 * j + 1 < n:
-                    child = 2 * j + 1
-                    if child + 1 < n and _ranks_below(
-                        values[heap[child + 1], t], values[heap[child], t], smallest
-                    ):
-                        child += 1
-                    if not _ranks_below(values[heap[child], t], values[heap[j], t], smallest):
-                        break
-                    heap[j], heap[child] = heap[child], heap[j]
-                    j = child
-            for i in range(n):
-                keep[heap[i], t] = True
-                place[heap[i]] = i
-
-
-@kernel(types.void(_MASK2, _INTS1, types.int64, _INTS1, types.boolean[:, ::1]))
-def select_first(present: Mask, group_of: Ints, groups: int, k: Ints, keep: Mask) -> None:
-    """Mark the first `k[t]` rows of each group that are present at each step."""
-    seen = np.zeros((groups, present.shape[1]), dtype=np.int64)
-    for s in range(present.shape[0]):
-        g = group_of[s]
-        for t in range(present.shape[1]):
-            if present[s, t] and seen[g, t] < k[t]:
-                seen[g, t] += 1
-                keep[s, t] = True

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promql.aggregate_kernels import select_first, select_top
 from promql.errors import ExecutionError
 from promql.float_text import general_text
 from promql.grouping import Groups, group_series, rows_by_group
 from promql.histograms.notes import note_ignored_in_aggregation
 from promql.places import parameter_place
+from promql.rank_kernels import select_first, select_top
 from promql.series_hash import hash_series
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _INT64_END = 2.0**63
 
+_STEPS_TOGETHER = 64
+"""As many as the kernel goes through together."""
+
 
 def _top(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalContext) -> Matrix:
     k = _counts(param, operand.series_count)
@@ -42,7 +45,13 @@ def _top(node: Aggregation, operand: Matrix, param: Floats, ctx: EvalContext) ->
     order, start = rows_by_group(groups)
     place = np.zeros(operand.series_count, dtype=np.int64)
     smallest = node.op == "bottomk"
-    select_top(operand.values, operand.present, order, start, k, smallest, keep, place)
+
+    def select(low: int, high: int) -> None:
+        select_top(
+            operand.values, operand.present, order, start, k, smallest, low, high, keep, place
+        )
+
+    ctx.rows.run(k.size, operand.values.size, select, ctx.budget.check, rows_min=_STEPS_TOGETHER)
     if ctx.step_count == 1:
         return _ordered(operand, keep, groups, place, smallest=smallest)
     return _kept(operand, keep)

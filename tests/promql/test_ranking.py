@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from promql.aggregate import aggregate
 from promql.errors import ExecutionError
+from promql.rank_kernels import quantile_rows, select_top
 from promql.syntax import Aggregation
 from tests.promql.matrices import ANY, by_labels, context, key, matrix, rows, scalar
 
@@ -136,3 +137,67 @@ def test_the_kept_values_are_the_front_of_the_sorted_ones(values, k, op):
     numbers = sorted((v for v in there if not math.isnan(v)), reverse=op == "topk")
     nans = [v for v in there if math.isnan(v)]
     np.testing.assert_array_equal(kept, (numbers + nans)[:k])
+
+
+@given(
+    values=st.lists(st.sampled_from([NAN, -INF, -1.0, 0.0, 1.0, 2.0, INF]), min_size=1, max_size=9),
+    k=st.integers(1, 5),
+    smallest=st.booleans(),
+    cut=st.integers(0, 150),
+)
+@settings(deadline=None, max_examples=40)
+def test_many_steps_keep_what_each_keeps_alone(values, k, smallest, cut):
+    # Each step has the values in another order, and another one is missing.
+    steps = 150
+    table = np.array([np.roll(values, -step) for step in range(steps)]).T.copy()
+    present = np.array([np.arange(len(values)) != step % 10 for step in range(steps)]).T.copy()
+    order, start = np.arange(len(values)), np.array([0, len(values) // 2, len(values)])
+    keep, place = np.zeros_like(present), np.zeros(len(values), dtype=np.int64)
+    for low, high in ((0, cut), (cut, steps)):
+        counts = np.full(steps, k)
+        select_top(table, present, order, start, counts, smallest, low, high, keep, place)
+    for step in range(steps):
+        one = np.zeros((len(values), 1), dtype=np.bool_)
+        select_top(
+            table[:, step : step + 1].copy(),
+            present[:, step : step + 1].copy(),
+            order,
+            start,
+            np.array([k]),
+            smallest,
+            0,
+            1,
+            one,
+            place,
+        )
+        assert keep[:, step].tolist() == one[:, 0].tolist()
+        for rows_of in (range(start[1]), range(start[1], start[2])):
+            there = [table[row, step] for row in rows_of if present[row, step]]
+            kept = [table[row, step] for row in rows_of if keep[row, step]]
+            by_rank = sorted(
+                there, key=lambda each: (math.isnan(each), each if smallest else -each)
+            )
+            np.testing.assert_array_equal(np.sort(kept), np.sort(by_rank[:k]))
+
+
+@given(
+    values=st.lists(st.one_of(st.floats(-9, 9), st.just(NAN)), min_size=1, max_size=60),
+    q=st.sampled_from([0.0, 0.01, 0.5, 0.9, 1.0]),
+)
+@settings(deadline=None, max_examples=60)
+def test_quantiles_are_those_of_sorted_values(values, q):
+    steps = 20
+    table = np.array([np.roll(values, step) for step in range(steps)]).T.copy()
+    present = np.ones(table.shape, dtype=np.bool_)
+    out, counts = np.zeros((1, steps)), np.zeros((1, steps), dtype=np.int64)
+    order, start = np.arange(len(values)), np.array([0, len(values)])
+    for low, high in ((0, 7), (7, steps)):
+        quantile_rows(table, present, order, start, np.full(steps, q), low, high, out, counts)
+    ranked = sorted(values, key=lambda each: (not math.isnan(each), each))
+    rank = q * (len(values) - 1)
+    low = int(rank)
+    high = min(low + 1, len(values) - 1)
+    weight = rank - low
+    expected = ranked[low] * (1 - weight) + ranked[high] * weight
+    np.testing.assert_array_equal(out[0], np.full(steps, expected))
+    assert (counts == len(values)).all()
