@@ -17,7 +17,15 @@ import numpy as np
 
 from promql.aggregate import aggregate
 from promql.aggregate_ranges import KERNELS as FOLDED
-from promql.aggregate_ranges import can_fold, can_fold_windows, fold_newest, fold_windows
+from promql.aggregate_ranges import (
+    can_fold,
+    can_fold_windows,
+    fold_newest,
+    fold_windows,
+    folds_in_parts,
+    groups_of_windows,
+    of_one_metric,
+)
 from promql.binary import evaluate_binary, negate
 from promql.context import SampleCounts
 from promql.count_values import refuse_label
@@ -29,6 +37,7 @@ from promql.info import InfoSelector, join_info
 from promql.label_functions import FUNCTIONS as LABEL_FUNCTIONS
 from promql.label_functions import refuse_texts
 from promql.matrix import Matrix, ScalarSteps, StringValue, Windows
+from promql.series_parts import EACH_SERIES, RowsDone
 from promql.start_times import USE_START_TIMESTAMPS, start_seconds
 from promql.syntax import (
     Aggregation,
@@ -46,12 +55,17 @@ from promql.syntax import (
 from promql.windows import Samples, newest_samples, samples_per_step, windows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
 
     from promql.context import EvalContext
+    from promql.grouping import Groups
     from promql.matrix import Operand
     from promql.plan import Plan
     from promql.syntax import Expr
+
+    Ints = npt.NDArray[np.int64]
 
 
 class Evaluator:
@@ -61,6 +75,8 @@ class Evaluator:
         self._plan, self._selected = plan, selected
         self._clean: dict[int, Samples] = {}
         self._told: dict[int, Samples] = {}
+        self._known: Matrix | None = None
+        """What the vector that is evaluated next comes to, where that is known."""
         self._collected = 0
         """Points at the last step of the operands that the node in work has so far."""
 
@@ -113,12 +129,17 @@ class Evaluator:
             case Call():
                 if node.func in LABEL_FUNCTIONS:
                     refuse_texts(node.func, [_text(arg) for arg in node.args[1:]])
+                if (place := self._large_range(node)) is not None:
+                    return self._call_in_parts(node, place, ctx)
                 args = [self._argument(node, arg, ctx) for arg in node.args]
                 return implementation(node.func)(node, args, ctx)
             case Aggregation():
                 return self._aggregation(node, ctx)
             case Binary(lhs=left, rhs=right):
-                return evaluate_binary(node, self.operand(left, ctx), self.operand(right, ctx), ctx)
+                first = self.operand(left, ctx)
+                if isinstance(first, Matrix) and self._is_same_vector(left, right):
+                    self._known = first
+                return evaluate_binary(node, first, self.operand(right, ctx), ctx)
             case Unary(op="-", expr=inner):
                 return negate(node, self.operand(inner, ctx), ctx)
             case Unary(expr=inner):
@@ -148,6 +169,54 @@ class Evaluator:
             refuse_extension(bare.vector.extension, node.func)
         return self.operand(arg, ctx)
 
+    def _large_range(self, node: Call) -> int | None:
+        """Return which argument is a range of samples that need not be there all at once."""
+        if node.func not in EACH_SERIES:
+            return None
+        for place, arg in enumerate(node.args):
+            selector = _unwrapped(arg)
+            if isinstance(selector, MatrixSelector) and not selector.vector.extension:
+                samples = self._selected[self._plan.selection_of[id(selector)]]
+                large = samples.deferred is not None and of_one_metric(samples.labels)
+                return place if large else None
+        return None
+
+    def _call_in_parts(self, node: Call, place: int, ctx: EvalContext) -> Matrix:
+        """Return a function of a range, some series after the other."""
+        selector = _unwrapped(node.args[place])
+        assert isinstance(selector, MatrixSelector)
+        args = [
+            StringValue("") if at == place else self._argument(node, arg, ctx)
+            for at, arg in enumerate(node.args)
+        ]
+        samples = self._selected[self._plan.selection_of[id(selector)]]
+        ctx.budget.reserve(samples.count.size * ctx.step_count)
+        mark, held = ctx.budget.held, 0
+        rows_done = RowsDone(samples.count.size, ctx.step_count)
+        for rows, view in self._ranges(selector, samples, ctx):
+            held = max(held, samples_held(view))
+            ctx.budget.settle(mark, held)
+            args[place] = view
+            part = implementation(node.func)(node, args, ctx)
+            assert isinstance(part, Matrix)
+            rows_done.put(rows, part)
+        ctx.budget.settle(mark, held)
+        return rows_done.matrix()
+
+    def _ranges(
+        self, node: MatrixSelector, samples: Samples, ctx: EvalContext
+    ) -> Iterator[tuple[slice, Windows]]:
+        """Yield the windows of some series of a large selection after the other."""
+        look = self._plan.looks[id(node)]
+        ends = look.points(ctx.steps_ms)
+        for rows, part in samples.parts():
+            ctx.budget.check()
+            clean = part.without_stale(ctx)
+            kept = np.zeros(clean.count.size, dtype=np.bool_)
+            view = windows(clean, ends, look.range_ms, kept, ctx)
+            ctx.counts.per_step += samples_per_step(view)
+            yield rows, view
+
     def _aggregation(self, node: Aggregation, ctx: EvalContext) -> Matrix:
         if can_fold(node, ctx) and (folded := self._folded(node, ctx)) is not None:
             return folded
@@ -174,6 +243,11 @@ class Evaluator:
             selector = _unwrapped(inner.args[0])
             if not isinstance(selector, MatrixSelector) or selector.vector.extension:
                 return None
+            large = self._selected[self._plan.selection_of[id(selector)]]
+            if large.deferred is not None and of_one_metric(large.labels):
+                groups = groups_of_windows(node, inner, large.labels)
+                if folds_in_parts(groups, large, ctx.step_count):
+                    return self._folded_in_parts(node, inner, selector, groups, ctx)
             view = self._range(selector, ctx)
             ctx.budget.take(samples_held(view))
             if not can_fold_windows(view):
@@ -182,19 +256,55 @@ class Evaluator:
                 ctx.budget.take(samples_held(operand))
                 ctx.budget.settle(mark, samples_held(operand))
                 return aggregate(node, operand, None, ctx)
-            result, found = fold_windows(node, inner, view, ctx)
+            groups = groups_of_windows(node, inner, view.labels)
+            whole = slice(0, view.series_count)
+            result, found = fold_windows(node, inner, groups, [(whole, view)], ctx)
         else:
             return None
-        # The operand counts as if it had been held, which Prometheus does.
-        held = int(found.sum())
-        ctx.budget.take(held)
-        ctx.budget.settle(mark, held)
-        return result
+        return _settled(result, found, mark, ctx)
+
+    def _folded_in_parts(
+        self,
+        node: Aggregation,
+        call: Call,
+        selector: MatrixSelector,
+        groups: Groups,
+        ctx: EvalContext,
+    ) -> Matrix:
+        """Return the aggregation of a function of a range that is never there as a whole."""
+        mark, held = ctx.budget.held, 0
+        samples = self._selected[self._plan.selection_of[id(selector)]]
+
+        def views() -> Iterator[tuple[slice, Windows]]:
+            nonlocal held
+            for rows, view in self._ranges(selector, samples, ctx):
+                held = max(held, samples_held(view))
+                ctx.budget.settle(mark, held)
+                yield rows, view
+
+        result, found = fold_windows(node, call, groups, views(), ctx, alone=False)
+        return _settled(result, found, mark, ctx)
+
+    def _is_same_vector(self, left: Expr, right: Expr) -> bool:
+        """Say whether two operands are one selector, looking at the same times."""
+        left, right = _unwrapped(left), _unwrapped(right)
+        plan = self._plan
+        return (
+            isinstance(left, VectorSelector)
+            and isinstance(right, VectorSelector)
+            and left.extension == right.extension
+            and plan.selection_of[id(left)] == plan.selection_of[id(right)]
+            and plan.looks[id(left)] == plan.looks[id(right)]
+            and not {id(left), id(right)} & plan.invariant
+        )
 
     def _vector(self, node: VectorSelector, ctx: EvalContext, *, keep_time: bool = False) -> Matrix:
         number = self._plan.selection_of[id(node)]
         points = self._plan.looks[id(node)].points(ctx.steps_ms)
-        if node.extension == "smoothed":
+        known, self._known = self._known, None
+        if known is not None:
+            result = known
+        elif node.extension == "smoothed":
             result = smoothed_samples(self._without_stale(number, ctx), points, node.span, ctx)
         else:
             samples = self._selected[number]
@@ -237,7 +347,7 @@ class Evaluator:
     def _without_stale(self, number: int, ctx: EvalContext) -> Samples:
         """Return a selection without its stale markers; the work is done once a query."""
         if number not in self._clean:
-            self._clean[number] = self._selected[number].without_stale(ctx)
+            self._clean[number] = self._selected[number].whole().without_stale(ctx)
         return self._clean[number]
 
     def _with_resets(self, number: int) -> Samples:
@@ -272,6 +382,14 @@ class Evaluator:
         view = windows(samples, ends, inner.look.range_ms, points.drop_name, ctx)
         ctx.counts.per_step += samples_per_step(view)
         return view
+
+
+def _settled(result: Matrix, found: Ints, mark: int, ctx: EvalContext) -> Matrix:
+    """Let the operand of a fold count as if it had been held, which Prometheus does."""
+    held = int(found.sum())
+    ctx.budget.take(held)
+    ctx.budget.settle(mark, held)
+    return result
 
 
 def _text(node: Expr) -> str:

@@ -136,6 +136,10 @@ class SeriesLabels:
         at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return SeriesLabels(self.names, np.take(self.ids, at, axis=1), self.symbols)
 
+    def between(self, low: int, high: int) -> SeriesLabels:
+        """Return the series [low, high)."""
+        return SeriesLabels(self.names, np.ascontiguousarray(self.ids[:, low:high]), self.symbols)
+
     def drop(self, names: Sequence[str]) -> SeriesLabels:
         """Return all but these labels."""
         return self._choose([name not in names for name in self.names])

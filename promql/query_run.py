@@ -2,7 +2,8 @@
 
 From: `engine.py`, with a checked expression, its times and its brakes.   To: `result.py`.
 
-All that a query reads is held while it is evaluated. A range query over a long time may read far
+What a query reads is held while it is evaluated, but for very many samples, which storage leaves to
+be read series by series where they are needed. A range query over a long time may read far
 more than its answer holds; then its steps are evaluated in two halves, each by itself, and their
 answers are joined. Every step is evaluated as in the whole: `start()`, `@ end()` and `range()` stay
 those of the query.
@@ -11,7 +12,7 @@ those of the query.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +127,18 @@ class QueryRun:
         return join_steps(self._steps(steps_ms[:middle]), self._steps(steps_ms[middle:]))
 
     def _part(self, steps_ms: Ints, *, instant: bool) -> ResultValue:
-        """Answer some of the steps by one select."""
+        """Answer some of the steps by one select; by two where one finds damage too late."""
+        mark = self._budget.held
+        # Whoever watches wants to see the nodes one by one.
+        if self._evaluator is Evaluator:
+            try:
+                return self._answer(steps_ms, instant=instant, deferred=True)
+            except storage_errors.ReadAgainError:
+                self._budget.settle(mark, 0)
+        return self._answer(steps_ms, instant=instant, deferred=False)
+
+    def _answer(self, steps_ms: Ints, *, instant: bool, deferred: bool) -> ResultValue:
+        """Answer some of the steps; with `deferred` samples are read when they are needed."""
         clock, budget, times = Clock(), self._budget, self._times
         first_ms = int(steps_ms[0]) if steps_ms.size else times.start_ms
         last_ms = int(steps_ms[-1]) if steps_ms.size else times.start_ms
@@ -139,6 +151,8 @@ class QueryRun:
             start_times=USE_START_TIMESTAMPS in self._features,
         )
         budget.check()
+        if deferred:
+            plan.selections = [replace(each, deferred=True) for each in plan.selections]
         selected, symbols = self._select(plan.selections)
         self.cost.prepare_s += clock.lap()
         ctx = EvalContext(

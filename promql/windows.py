@@ -32,7 +32,7 @@ from tsdb.large_arrays import large_empty
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from promql.histograms.matrix import HistogramMatrix
     from promql.labels import SeriesLabels
     from promql.matrix import HistogramWindows
-    from tsdb.interface import HistogramRuns, Ids, SeriesBatch, StartTimes
+    from tsdb.interface import DeferredValues, HistogramRuns, Ids, SeriesBatch, StartTimes
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 
     Fill = Callable[[slice, Floats, Mask], object]
     """Gets the series to do as a slice, and their rows of values and presence [rows, T]."""
+
+
+PART_SAMPLES = 1 << 21
+"""Samples, about, that are held at once of a selection whose values are read as they are needed:
+16 MB of them, which take some 10 ms to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Samples:
     Shapes: as in `SeriesBatch`; `run_of` int64[S] numbers the run of each series, `run_start` and
     `run_count` int64[W] say where it lies in `times`. `histograms` are those of the same series,
     None where there are none; `start_times` what is known of when their samples' counting began.
+    Where `deferred` is not None, `values` is empty: look at the samples in `parts`.
     """
 
     labels: SeriesLabels
@@ -83,11 +89,12 @@ class Samples:
     run_count: Ints
     histograms: HistogramRuns | None = None
     start_times: StartTimes | None = None
+    deferred: DeferredValues | None = None
 
     @staticmethod
     def from_batch(batch: SeriesBatch, labels: SeriesLabels) -> Samples:
         """Take over what storage selected, stale markers among it."""
-        return _with_runs(
+        samples = _with_runs(
             labels,
             batch.times,
             batch.time_start,
@@ -97,6 +104,56 @@ class Samples:
             batch.histograms,
             batch.start_times,
         )
+        return samples if batch.deferred is None else replace(samples, deferred=batch.deferred)
+
+    def whole(self) -> Samples:
+        """Return the samples with all their values."""
+        if self.deferred is None:
+            return self
+        return replace(self, values=self.deferred.read(0, self.count.size), deferred=None)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """Return the series of each part, from the first to the one after its last."""
+        ends = np.cumsum(self.count)
+        bounds, low = [], 0
+        while low < ends.size:
+            limit = (ends[low - 1] if low else 0) + PART_SAMPLES
+            high = max(low + 1, int(np.searchsorted(ends, limit, side="right")))
+            bounds.append((low, high))
+            low = high
+        return bounds
+
+    def value_parts(self) -> Iterator[tuple[slice, Floats, Ints]]:
+        """Yield some series after the other: which they are, their values, where each begins."""
+        if self.deferred is None:
+            yield slice(0, self.count.size), self.values, self.value_start
+            return
+        for low, high in self.bounds():
+            rows = slice(low, high)
+            yield (
+                rows,
+                self.deferred.read(low, high),
+                self.value_start[rows] - self.value_start[low],
+            )
+
+    def parts(self) -> Iterator[tuple[slice, Samples]]:
+        """Yield the samples of some series after the other, and which they are."""
+        if self.deferred is None:
+            yield slice(0, self.count.size), self
+            return
+        for rows, values, value_start in self.value_parts():
+            yield (
+                rows,
+                _with_runs(
+                    self.labels.between(rows.start, rows.stop),
+                    self.times,
+                    self.time_start[rows],
+                    values,
+                    value_start,
+                    self.count[rows],
+                    None,
+                ),
+            )
 
     @staticmethod
     def from_matrix(matrix: Matrix, steps_ms: Ints) -> Samples:
@@ -215,19 +272,8 @@ def newest_samples(
     )
     out = large_empty((series, steps), np.uint64)
     present = large_empty((series, steps), np.bool_)
-    bits = samples.values.view(np.uint64)
-
-    def gather(low: int, high: int) -> None:
-        gather_newest(
-            bits,
-            samples.value_start[low:high],
-            samples.run_of[low:high],
-            newest,
-            out[low:high],
-            present[low:high],
-        )
-
-    ctx.rows.run(series, series * steps, gather, ctx.budget.check)
+    for part, values, value_start in samples.value_parts():
+        _gather(samples.run_of[part], values, value_start, newest, out[part], present[part], ctx)
     float_time = None
     if keep_time:
         offsets = np.maximum(newest, 0)[samples.run_of]
@@ -248,6 +294,25 @@ def newest_samples(
         float_time=float_time,
         histograms=histograms,
     )
+
+
+def _gather(
+    run_of: Ints,
+    values: Floats,
+    value_start: Ints,
+    newest: Offsets,
+    out: npt.NDArray[np.uint64],
+    present: Mask,
+    ctx: EvalContext,
+) -> None:
+    """Write the newest value of some series at each step, as bits, and whether there is one."""
+    bits = values.view(np.uint64)
+
+    def gather(low: int, high: int) -> None:
+        some = slice(low, high)
+        gather_newest(bits, value_start[some], run_of[some], newest, out[some], present[some])
+
+    ctx.rows.run(run_of.size, out.size, gather, ctx.budget.check)
 
 
 def _newest_ms(samples: Samples, newest: Offsets, rows: Ints) -> Ints:

@@ -74,13 +74,17 @@ class PlannedRows:
 
         What goes into `damaged` could not be read.
         """
+        return self.directory.value_tasks(self.plan, out, self.places(out_start), damaged)
+
+    def places(self, out_start: Ints) -> Ints:
+        """Return where each page of the plan begins if the rows begin at `out_start`."""
         take = self.plan.take
         of_row = np.cumsum(self.samples) - self.samples
         to = np.zeros(self.samples.size, dtype=np.int64)
         to[self.kept] = out_start
         # Pages come row by row: how far each is into its row.
-        place = np.cumsum(take) - take + (to - of_row)[self.plan.row]
-        return self.directory.value_tasks(self.plan, out, place, damaged)
+        place: Ints = np.cumsum(take) - take + (to - of_row)[self.plan.row]
+        return place
 
 
 class Block:

@@ -75,8 +75,10 @@ class EarlyReads:
     ) -> list[SeriesBatch]:
         """See `interface.SeriesReader`; each batch says that it may be incomplete."""
         warning = self.warning()
+        # What is read later would be read beside who may change anything.
+        at_once = [replace(each, deferred=False) for each in selections]
         with self._reading() as storage:
-            batches = storage.select(selections, samples_max=samples_max)
+            batches = storage.select(at_once, samples_max=samples_max)
         return [replace(each, warnings=(*each.warnings, warning)) for each in batches]
 
     def series(

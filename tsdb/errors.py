@@ -5,6 +5,7 @@ StorageError
 ├── TooManySamplesError   tell the client; raised before memory is taken
 ├── LockedError           another process owns the directory: stop the start with its text
 ├── WriteFailedError      the disk is full or gone: nothing of the call was stored, try it again
+├── ReadAgainError        select once more, and read all values at once
 ├── BadMatcherError       the client's fault: a regular expression that does not compile
 └── ClosedError           the caller's bug; never retried
 A refused sample is an `AppendStatus`: one late sample must not cost its ten thousand neighbours.
@@ -36,6 +37,10 @@ class TooManySamplesError(StorageError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"selection holds more than {limit} samples")
         self.limit = limit
+
+
+class ReadAgainError(StorageError):
+    """Values that were left to be read later are damaged; who reads them at once is told how."""
 
 
 class LockedError(StorageError):

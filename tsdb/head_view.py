@@ -18,6 +18,7 @@ import numpy as np
 
 from tsdb.errors import TooManySamplesError
 from tsdb.head_deletion import DeletedSlots, mask_rows
+from tsdb.histograms.columns import ragged
 from tsdb.kernels import SEGMENT_WORDS
 from tsdb.large_arrays import large_empty
 from tsdb.late import LateRows, LateRun, late_rows
@@ -210,6 +211,23 @@ class OwnPlan:
     open_bits: Words
     open_stop: Ints
     pages: _Pages
+
+    def some(self, rows: Ints) -> OwnPlan:
+        """Return the plan of some rows, rising."""
+        place = np.full(self.count.size, -1, np.int32)
+        place[rows] = np.arange(rows.size, dtype=np.int32)
+        pages: _Pages = []
+        for number, of_row, positions, lows, highs in self.pages:
+            kept = np.flatnonzero(place[of_row] >= 0)
+            if kept.size:
+                row = place[of_row[kept]]
+                pages.append((number, row, positions[kept], lows[kept], highs[kept]))
+        first = np.concatenate((np.zeros(1, np.int64), self.open_stop))
+        open_count = np.diff(first)[rows]
+        bits = self.open_bits[ragged(first[rows], open_count)]
+        count, time_start = self.count[rows], self.time_start[rows]
+        stop = np.cumsum(open_count)
+        return OwnPlan(self.view, count, self.times, time_start, bits, stop, pages)
 
     def tasks(self, values: Floats, stop: Ints) -> list[Callable[[], object]]:
         """Return what writes the values of each row up to `values[stop[row]]`, in any order."""

@@ -156,10 +156,19 @@ class Reader:
             holds = histograms is not None and bool(histograms.count[first:stop].any())
             asked.append(self._asked(each, blocks, holds=holds, may_hold=bool(view.histogram_runs)))
         plain = not view.histogram_runs and not any(each.wide for each in asked)
-        if plain and isinstance(view, HeadView) and any(each.in_blocks for each in asked):
+        arranged = any(each.in_blocks for each in asked) or any(
+            each.deferred for each in selections
+        )
+        if plain and isinstance(view, HeadView) and arranged:
             wanted = [
-                Wanted(each.start_ms, each.end_ms, known, each.in_blocks)
-                for each, known in zip(asked, matched, strict=True)
+                Wanted(
+                    each.start_ms,
+                    each.end_ms,
+                    known,
+                    each.in_blocks,
+                    one.deferred and not one.start_times,
+                )
+                for one, each, known in zip(selections, asked, matched, strict=True)
             ]
             direct = read_directly(
                 head, view, wanted, start, end, samples_max=samples_max, workers=self._workers

@@ -92,6 +92,8 @@ class RemoteReads:
     ) -> list[SeriesBatch]:
         """See `SeriesReader.select`."""
         asked = self._asked(selections)
+        if asked:  # to be merged with what others have
+            selections = [replace(each, deferred=False) for each in selections]
         own = self._local.select(selections, samples_max=samples_max)
         if not asked:
             return own

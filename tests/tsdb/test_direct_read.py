@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from tests.tsdb.block_models import from_batch
-from tsdb import select
+from tsdb import direct_read, select
 from tsdb.database import Database, DatabaseOptions
-from tsdb.errors import TooManySamplesError
+from tsdb.errors import ReadAgainError, TooManySamplesError
 from tsdb.interface import LabelSpans, Matcher, MatchOp, Selection
 from tsdb.staleness import STALE_NAN
 
@@ -165,3 +168,94 @@ def test_a_damaged_frame_is_left_out_and_counted(tmp_path, direct):
         assert database.stats().block_corruptions > 0
     finally:
         database.close()
+
+
+@pytest.fixture(name="later")
+def _later(monkeypatch):
+    monkeypatch.setattr(direct_read, "DEFERRED_MIN", 1000)
+
+
+def read_later(database, *asked):
+    return database.select([Selection(*each, deferred=True) for each in asked])
+
+
+def put_together(batch, *bounds):
+    """The batch with the values of some series read after those of others."""
+    edges = [0, *bounds, batch.series_count]
+    values = [batch.deferred.read(low, high) for low, high in pairwise(edges)]
+    return replace(batch, values=np.concatenate(values), deferred=None)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param((EVERYTHING, 0, STEPS * STEP_MS), id="blocks and head"),
+        pytest.param((EVERYTHING, HOUR_MS + 3, 3 * HOUR_MS + 3), id="blocks, across a seam"),
+        pytest.param((EVERYTHING, HOUR_MS, HOUR_MS + 600_000), id="one block"),
+        pytest.param((EVERYTHING, 5 * HOUR_MS, 9 * HOUR_MS), id="the head"),
+    ],
+)
+@pytest.mark.parametrize("bounds", [(), (1,), (7, 8, 31), (25, 25, 49)], ids=str)
+@pytest.mark.usefixtures("later")
+def test_what_is_read_later_is_what_is_read_at_once(database, asked, bounds):
+    (batch,) = read_later(database, asked)
+    assert batch.values.size == 0
+    assert from_batch(put_together(batch, *bounds)) == from_batch(read(database, asked)[0])
+
+
+@pytest.mark.usefixtures("later")
+def test_what_is_few_is_read_at_once_beside_what_is_read_later(database):
+    asked = (EVERYTHING, 0, STEPS * STEP_MS), (ODD, HOUR_MS, HOUR_MS + 60_000), (EVERYTHING, 9, 3)
+    many, few, none = read_later(database, *asked)
+    assert (few.deferred, none.deferred) == (None, None)
+    for found, expected in zip(
+        (put_together(many, 3), few, none), read(database, *asked), strict=True
+    ):
+        assert from_batch(found) == from_batch(expected)
+
+
+@pytest.mark.usefixtures("later")
+def test_later_is_as_of_when_it_was_selected(tmp_path):
+    options = DatabaseOptions(background=False, retention_ms=None)
+    with_more = Database.open(tmp_path, options)
+    try:
+        refs = with_more.resolve(
+            LabelSpans.from_labels({"__name__": "m", "n": str(n)} for n in range(80))
+        )
+        for step in range(40):
+            with_more.append(refs, np.full(80, step * 1000), np.arange(80.0) + step)
+        (batch,) = read_later(with_more, (EVERYTHING, 0, 10_000_000))
+        expected = from_batch(with_more.select([Selection(EVERYTHING, 0, 10_000_000)])[0])
+        for step in range(40, 400):
+            with_more.append(refs, np.full(80, step * 1000), np.arange(80.0) + step)
+        with_more.delete([EVERYTHING], 0, 20_000)
+        with_more.flush()
+        assert from_batch(put_together(batch, 50)) == expected
+    finally:
+        with_more.close()
+
+
+@pytest.mark.usefixtures("later")
+def test_damage_that_shows_later_asks_for_another_read(tmp_path):
+    options = DatabaseOptions(background=False, retention_ms=None)
+    damaged = Database.open(tmp_path, options)
+    try:
+        refs = damaged.resolve(
+            LabelSpans.from_labels({"__name__": "m", "n": str(n)} for n in range(80))
+        )
+        rng = np.random.default_rng(1)
+        for step in range(400):
+            damaged.append(refs, np.full(80, step * 1000), rng.standard_normal(80))
+        damaged.flush()
+        (pages,) = tmp_path.glob("*/pages")
+        body = bytearray(pages.read_bytes())
+        body[len(body) // 2] ^= 1
+        pages.write_bytes(bytes(body))
+        (batch,) = read_later(damaged, (EVERYTHING, 0, 10_000_000))
+        with pytest.raises(ReadAgainError):
+            batch.deferred.read(0, batch.series_count)
+        assert damaged.stats().block_corruptions == 0
+        (batch,) = damaged.select([Selection(EVERYTHING, 0, 10_000_000)])
+        assert 0 < batch.sample_count < 80 * 400
+    finally:
+        damaged.close()

@@ -41,6 +41,7 @@ from tsdb.interface.metadata import (
 from tsdb.interface.reading import (
     ALL_TIMES_MS,
     ChangeSource,
+    DeferredValues,
     Matcher,
     MatchOp,
     SelectHints,
@@ -70,6 +71,7 @@ __all__ = [
     "AppendStatus",
     "Appender",
     "ChangeSource",
+    "DeferredValues",
     "ExemplarColumns",
     "ExemplarStatus",
     "ExemplarStorage",

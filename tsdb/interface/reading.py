@@ -62,7 +62,8 @@ class SelectHints:
 class Selection:
     """The series that satisfy all matchers, with their samples in [start_ms, end_ms], inclusive.
 
-    With `start_times` the start timestamps of these samples are read as well.
+    With `start_times` the start timestamps of these samples are read as well. With `deferred`
+    storage may leave the values of very many samples to be read later: see `DeferredValues`.
     """
 
     matchers: tuple[Matcher, ...]
@@ -70,6 +71,19 @@ class Selection:
     end_ms: int
     hints: SelectHints = field(default_factory=SelectHints)
     start_times: bool = False
+    deferred: bool = False
+
+
+class DeferredValues(Protocol):
+    """The values of a batch's series, read when they are asked for: of the same snapshot."""
+
+    def read(self, low: int, high: int) -> Floats:
+        """Return the values of the series [low, high), one after the other, in new memory.
+
+        Those of series s begin at `value_start[s] - value_start[low]`. Raises `ReadAgainError`
+        where the batch must be selected anew, without `deferred`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,8 @@ class SeriesBatch:
     `histograms` holds the native histogram samples of the same series, None if there are none.
     `start_times` is None unless the selection asked for them and there are some.
     `warnings` is what whoever asked should know of the whole select, in words.
+    Where `deferred` is not None (which only a selection that says so gets) `values` is empty, there
+    are no histograms, and `value_start` is as if all values were there, series after series.
     All arrays are read-only to the receiver; the batch keeps alive what they view.
     """
 
@@ -112,6 +128,7 @@ class SeriesBatch:
     histograms: HistogramRuns | None = None
     start_times: StartTimes | None = None
     warnings: tuple[str, ...] = ()
+    deferred: DeferredValues | None = None
 
     @property
     def series_count(self) -> int:
