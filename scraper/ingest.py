@@ -1,45 +1,29 @@
-"""One scrape's columns become one append; also `up` and its kin, and the markers of what ended.
+"""One scrape's batch becomes one append; also `up` and its kin, and the markers of what ended.
 
-From: `exposition.py` (columns), `fetch.py` (or why there are none).
+From: `batch.py` (samples), `fetch.py` (or why there are none).
 To:   `tsdb.interface.Appender`.
 
-Runs in a worker thread, one scrape of a target at a time. Work in Python is done for new series
-only; all else is by column. A refused body stores nothing but report series and stale markers.
+Runs in a worker thread, one scrape of a target at a time. A refused body stores nothing but report
+series and stale markers.
 """
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from scraper.batch import Batch, BatchReader, give_back_columns
 from scraper.cache_kernels import (
-    ADDED,
-    COUNTS_SIZE,
-    DROPPED,
     DUPLICATE,
-    GONE,
-    KEPT,
-    REPEATED,
-    SHOWN,
-    STORED,
-    settle,
 )
-from scraper.classic import ClassicHistograms, ConvertedExposition
-from scraper.columns import ROOM_KEPT_MAX, Columns
 from scraper.exemplars import TargetExemplars
-from scraper.exposition import parse
-from scraper.media_type import OPENMETRICS, PROTOBUF, media_type
 from scraper.metadata import TargetMetadata
-from scraper.native import NativeSamples, part_native, stale_histograms
-from scraper.new_series import TypesInEffect, find_new
-from scraper.outcome import Outcome, SampleLimitError, exceeded_limit
-from scraper.protobuf import ProtobufExposition, parse_protobuf
+from scraper.native import NativeSamples, stale_histograms
+from scraper.new_series import TypesInEffect
+from scraper.outcome import Outcome, exceeded_limit
 from scraper.report import ReportSeries, report_values
 from scraper.series_cache import SeriesCache
-from scraper.start_times import CreatedLines
 from scraper.tokens import ParseError, series_labels
 from tsdb.interface import (
     Appender,
@@ -55,9 +39,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from scraper.exposition import Exposition
     from scraper.labelling import Labelling
-    from scraper.new_series import NewSeries
     from scraper.outcome import Body
 
     Ints = npt.NDArray[np.int64]
@@ -77,48 +59,21 @@ class ScrapeAppender(Appender, HistogramAppender, ExemplarStorage, Protocol):
     """What a scrape writes to: floats, native histograms, exemplars."""
 
 
-@dataclass(slots=True)
-class _Batch:
-    """The samples of one good scrape, ready to append, and the counts for its report.
-
-    The first `size` of `columns.out_*` are to be stored; `live` says of each entry of the cache
-    whether it is live from now on, `gone` counts those that were and are not.
-    """
-
-    columns: Columns | None = None
-    size: int = 0
-    native: NativeSamples | None = None
-    live: Mask = field(default_factory=lambda: _NONE_LIVE)
-    gone: int = -1
-    exposition: Exposition | None = None
-    scraped: int = 0
-    post_relabelling: int = 0
-    series_added: int = 0
-    shown: int = 0
-    duplicates: int = 0
-    starts: Ints | None = None
-    """The start timestamp of each sample of the exposition, 0 for none."""
-
-
-class _Thread(threading.local):
-    """Columns that each thread uses for one scrape after the other."""
-
-    def __init__(self) -> None:
-        self.columns = Columns()
-
-
-_thread = _Thread()
-
-
 class TargetIngest:
     """The writing side of one target: its series cache, its metadata, its report series."""
 
-    def __init__(self, appender: ScrapeAppender, labelling: Labelling, *, timeout_ms: int) -> None:
+    def __init__(
+        self,
+        appender: ScrapeAppender,
+        labelling: Labelling,
+        *,
+        timeout_ms: int,
+        metadata: TargetMetadata | None = None,
+    ) -> None:
         self._appender = appender
         self.labelling = labelling
         self.timeout_ms = timeout_ms
         self.cache = SeriesCache()
-        self.metadata = TargetMetadata()
         self._report = ReportSeries(appender)
         self._good_generation = 0
         self._good_count = 0
@@ -127,15 +82,16 @@ class TargetIngest:
         # Those that were native histograms in the last good scrape: so are their markers.
         self._native_refs = _NO_REFS
         self._exemplars = TargetExemplars()
-        self._classic = ClassicHistograms() if labelling.job.convert_classic_histograms else None
-        self._created = CreatedLines() if labelling.job.start_times else None
+        self.metadata = TargetMetadata() if metadata is None else metadata
+        self._reader = BatchReader(appender, labelling, self.cache, self.metadata, self._exemplars)
 
     def relabelled(self, labelling: Labelling, *, timeout_ms: int) -> TargetIngest:
         """Return a successor that labels differently and knows which series were live."""
-        successor = TargetIngest(self._appender, labelling, timeout_ms=timeout_ms)
+        successor = TargetIngest(
+            self._appender, labelling, timeout_ms=timeout_ms, metadata=self.metadata
+        )
         successor._inherited = self._live_refs()
         successor._native_refs = self._native_refs
-        successor.metadata = self.metadata
         return successor
 
     def store(
@@ -154,12 +110,12 @@ class TargetIngest:
         try:
             body = read()
             body_bytes = len(body.text)
-            batch = self._read(body, time_ms)
+            batch = self._reader.read(body, time_ms, self._good_generation)
         except ParseError as e:
             error = str(e)
             exceeded = exceeded_limit(e)
             body_bytes = -1 if exceeded == "body_size" else 0
-            batch = _Batch(scraped=e.samples, post_relabelling=e.kept)
+            batch = Batch(scraped=e.samples, post_relabelling=e.kept)
         stale, stale_native = self._part_native(self._vanished(batch))
         counts_told = (batch.scraped, batch.post_relabelling, batch.series_added)
         report = report_values(
@@ -182,8 +138,7 @@ class TargetIngest:
             counts = [a + b for a, b in zip(counts, found, strict=True)]
         late_exemplars = self._store_exemplars(batch, statuses)
         self._end(batch, generation, failed=bool(error))
-        if _thread.columns.room > ROOM_KEPT_MAX:
-            _thread.columns = Columns()
+        give_back_columns()
         return Outcome(
             error=error,
             duration_s=float(report[1]),
@@ -198,7 +153,7 @@ class TargetIngest:
             exceeded=exceeded,
         )
 
-    def _store_exemplars(self, batch: _Batch, statuses: npt.NDArray[np.uint8]) -> int:
+    def _store_exemplars(self, batch: Batch, statuses: npt.NDArray[np.uint8]) -> int:
         """Keep the exemplars of what was stored; return how many of them came too late."""
         exposition, columns = batch.exposition, batch.columns
         if exposition is None or columns is None or not exposition.exemplar_sample.size:
@@ -229,7 +184,7 @@ class TargetIngest:
             times = np.full(refs.size, time_ms, np.int64)
             self._appender.append_histograms(refs, times, stale_histograms(refs.size))
 
-    def _store_native(self, batch: _Batch, native: NativeSamples, time_ms: int) -> list[int]:
+    def _store_native(self, batch: Batch, native: NativeSamples, time_ms: int) -> list[int]:
         """Append the native histograms of a scrape; return the count of each `AppendStatus`."""
         limit = time_ms + FUTURE_MS_MAX
         starts = batch.starts
@@ -268,178 +223,12 @@ class TargetIngest:
         self.cache.live[:] = False
         self._inherited = _NO_REFS
 
-    # ------------------------------------------------------------------------ reading a body
-
-    def _read(self, body: Body, time_ms: int) -> _Batch:
-        """Return the samples of a body. Raises ParseError; the cache may have learned series."""
-        if not body.text:
-            return _Batch()
-        job, cache, columns = self.labelling.job, self.cache, _thread.columns
-        exposition = self._parse(body, columns)
-        if exposition.unknown or job.limits.sample_limit:
-            try:
-                self._learn(exposition)
-            except ParseError:
-                # The families are known, as in Prometheus, though none of their samples is stored.
-                if not self.metadata.knows(exposition.comment_hash):
-                    exposition.teach(self.metadata)
-                raise
-        if exposition.exemplar_sample.size:
-            try:
-                self._exemplars.read(exposition, cache.refs[exposition.entries])
-            except ParseError as e:
-                raise ParseError(str(e), exposition.sample_count) from None
-        live, counts = np.zeros(cache.count, np.bool_), np.empty(COUNTS_SIZE, np.int64)
-        settle(
-            exposition.entries,
-            exposition.seen_before,
-            exposition.flags,
-            exposition.values,
-            exposition.times_ms,
-            time_ms,
-            self._good_generation,
-            job.honor_timestamps,
-            job.track_timestamps_staleness,
-            cache.refs,
-            cache.live,
-            columns.out_refs,
-            columns.out_times,
-            columns.out_values,
-            columns.out_samples,
-            live,
-            counts,
-        )
-        count = counts.tolist()
-        starts, scraped = self._start_times(exposition)
-        native, size = None, count[STORED]
-        if isinstance(exposition, ProtobufExposition | ConvertedExposition):
-            native, size = part_native(exposition, columns, size)
-        return _Batch(
-            columns=columns,
-            size=size,
-            native=native,
-            live=live,
-            gone=count[GONE],
-            exposition=exposition,
-            scraped=scraped,
-            starts=starts,
-            post_relabelling=count[KEPT],
-            series_added=count[ADDED],
-            shown=count[SHOWN],
-            duplicates=count[REPEATED],
-        )
-
-    def _parse(self, body: Body, columns: Columns) -> Exposition:
-        """Return the columns of a body, classic histograms converted where the job wants it."""
-        job = self.labelling.job
-        kind = media_type(body.content_type, job.fallback_scrape_protocol)
-        cache, classic = self.cache, self._classic
-        if classic is not None:
-            cache = classic.cache
-            cache.begin()
-        exposition: Exposition
-        if kind == PROTOBUF:
-            exposition = parse_protobuf(
-                body.text,
-                native=job.scrape_native_histograms,
-                classic=job.always_scrape_classic_histograms,
-                buckets_max=job.native_histogram_bucket_limit,
-                bucket_factor_min=job.native_histogram_min_bucket_factor,
-                cache=cache,
-                metadata=self.metadata,
-                columns=columns,
-            )
-        else:
-            exposition = parse(
-                body.text,
-                openmetrics=kind == OPENMETRICS,
-                cache=cache,
-                metadata=self.metadata,
-                columns=columns,
-            )
-        if classic is not None:
-            exposition = classic.convert(
-                exposition,
-                self.cache,
-                self.metadata,
-                keep_classic=job.always_scrape_classic_histograms,
-                buckets_max=job.native_histogram_bucket_limit,
-            )
-            while columns.room < exposition.sample_count:
-                columns.grow()
-        return exposition
-
-    def _start_times(self, exposition: Exposition) -> tuple[Ints | None, int]:
-        """Return the starts of all samples, None for none, and how many samples there are.
-
-        `_created` lines are none. Raises ParseError.
-        """
-        if self._created is None:
-            return None, exposition.sample_count
-        raw = exposition.raw if isinstance(exposition, ConvertedExposition) else exposition
-        if isinstance(raw, ProtobufExposition):
-            starts = raw.start_times_ms()
-            if starts is not None and isinstance(exposition, ConvertedExposition):
-                starts = starts[exposition.origin]
-            return starts, exposition.sample_count
-        entries = exposition.entries.astype(np.int64)
-        lines = int(np.count_nonzero(self._created.created[entries]))
-        starts = self._created.starts(entries, exposition.values)
-        return starts, exposition.sample_count - lines
-
-    def _keep(self, order: Ints) -> None:
-        self.cache.keep(order)
-        if self._created is not None:
-            self._created.keep(order)
-
-    def _learn(self, exposition: Exposition) -> None:
-        """Find the series of samples without an entry; fills `entries` in place.
-
-        The sample limit is checked before anything is resolved: a target that exceeds it must
-        not create series.
-        """
-        new = find_new(exposition, self.labelling, self.metadata, self.cache.refs)
-        group, created = _NO_REFS, _NONE_LIVE
-        if self._created is not None:
-            types = TypesInEffect(exposition, self.metadata)
-            kinds = [types.at(sample) for sample in new.first.tolist()]
-            if not exposition.openmetrics:
-                kinds = [""] * len(kinds)
-            group, created = self._created.look_at(exposition, new.first, kinds)
-            new.leave_out(created)
-        self._check_sample_limit(exposition, new)
-        if not new.first.size:
-            return
-        spans = exposition.spans
-        added = self.cache.add(
-            exposition.low[new.first],
-            exposition.high[new.first],
-            spans[1, new.first] - spans[0, new.first],
-            new.resolve(self._appender),
-        )
-        exposition.entries[new.samples] = added[new.numbers]
-        if self._created is not None:
-            self._created.add(group, created)
-
-    def _check_sample_limit(self, exposition: Exposition, new: NewSeries) -> None:
-        limit = self.labelling.job.limits.sample_limit
-        if not limit:
-            return
-        explicit = exposition.explicit & self.labelling.job.honor_timestamps
-        counted = ~exposition.duplicate | explicit
-        stored = np.ones(exposition.sample_count, np.bool_)
-        known = exposition.entries >= 0
-        stored[known] = self.cache.refs[exposition.entries[known]] != DROPPED
-        stored[new.samples] = new.kept[new.numbers]
-        if np.count_nonzero(stored & counted) > limit:
-            raise SampleLimitError("sample limit exceeded", exposition.sample_count)
-
     # -------------------------------------------------------------------- what has vanished
 
     def _live_refs(self) -> Ints:
         return np.concatenate((self.cache.refs[self.cache.live], self._inherited))
 
-    def _vanished(self, batch: _Batch) -> Ints:
+    def _vanished(self, batch: Batch) -> Ints:
         """Return the refs to mark as gone."""
         if batch.gone == 0 and not self._inherited.size:
             return _NO_REFS
@@ -452,7 +241,7 @@ class TargetIngest:
         return np.unique(gone[~np.isin(gone, cache.refs[batch.live])])
 
     def _rows(
-        self, batch: _Batch, stale: Ints, report: Floats, time_ms: int
+        self, batch: Batch, stale: Ints, report: Floats, time_ms: int
     ) -> tuple[Ints, Ints, Floats]:
         """Return refs, times and values of samples, stale markers and report, in this order."""
         size, more = batch.size, len(report)
@@ -476,7 +265,7 @@ class TargetIngest:
 
     def _look_again(
         self,
-        batch: _Batch,
+        batch: Batch,
         statuses: npt.NDArray[np.uint8],
         stale_count: int,
         report: Floats,
@@ -494,7 +283,7 @@ class TargetIngest:
         counts: list[int] = np.bincount(of_samples, minlength=len(AppendStatus)).tolist()
         return counts
 
-    def _end(self, batch: _Batch, generation: int, *, failed: bool) -> None:
+    def _end(self, batch: Batch, generation: int, *, failed: bool) -> None:
         """Take over what the scrape has taught, after it has been stored."""
         cache = self.cache
         cache.live = (
@@ -504,13 +293,13 @@ class TargetIngest:
         if failed:
             # A target whose labels vary in scrapes that fail would grow the cache without end.
             if cache.count > 2 * self._good_count + 1000:
-                self._keep(np.flatnonzero(cache.seen == self._good_generation))
+                self._reader.keep(np.flatnonzero(cache.seen == self._good_generation))
             return
         self._good_generation = generation
         self._native_refs = _NO_REFS
         exposition = batch.exposition
         if exposition is None:
-            self._keep(_NO_REFS)
+            self._reader.keep(_NO_REFS)
         else:
             if batch.native is not None:
                 self._native_refs = cache.refs[exposition.entries[batch.native.samples]]
@@ -520,14 +309,14 @@ class TargetIngest:
             if drift * _DRIFT > cache.count:
                 order = exposition.entries[(exposition.flags & DUPLICATE) == 0].astype(np.int64)
                 if not np.array_equal(order, np.arange(cache.count)):
-                    self._keep(order)
+                    self._reader.keep(order)
                 self._good_count = cache.count
         self.metadata.end_scrape()
 
     # ------------------------------------------------------------------- refs that are gone
 
     def _append_again(
-        self, batch: _Batch, statuses: npt.NDArray[np.uint8], time_ms: int
+        self, batch: Batch, statuses: npt.NDArray[np.uint8], time_ms: int
     ) -> npt.NDArray[np.uint8]:
         """Resolve series that storage has collected, and append their samples again.
 
@@ -549,7 +338,7 @@ class TargetIngest:
         )
         return statuses
 
-    def _resolve_again(self, batch: _Batch, samples: Ints) -> Ints:
+    def _resolve_again(self, batch: Batch, samples: Ints) -> Ints:
         """Return refs of samples whose series are gone from storage."""
         exposition = batch.exposition
         assert exposition is not None
@@ -565,7 +354,7 @@ class TargetIngest:
         return self.cache.refs[exposition.entries[samples]]
 
 
-def _starts_of_rows(batch: _Batch, rows: int) -> Ints | None:
+def _starts_of_rows(batch: Batch, rows: int) -> Ints | None:
     """Return the start of each row that is appended: samples first, then what has none."""
     if batch.starts is None or batch.columns is None:
         return None

@@ -264,8 +264,8 @@ def test_what_a_target_stops_showing_is_forgotten():
         ]
         target.scrape("# TYPE a histogram\n" + "\n".join(lines) + "\n")
         assert len(stored(target)[0]) == 600 * (1 + bool(generation))
-    assert target.ingest._classic.cache.count <= 3 * 1200
-    assert len(target.ingest._classic._texts) <= 3 * 600
+    assert target.ingest._reader._classic.cache.count <= 3 * 1200
+    assert len(target.ingest._reader._classic._texts) <= 3 * 600
     histograms, _ = stored(target)
     assert (
         sum(one == (1.0, 0.0, [(-math.inf, math.inf, 1.0)]) for one in histograms.values()) == 600
