@@ -1,7 +1,7 @@
 """How to reach an HTTP server: credentials, TLS, proxies, as every client section configures them.
 
-From: `gnomon/config.py`.   To: `http_requests.py`, which makes requests of it: `scraper/fetch.py`,
-HTTP discovery, remote ends.
+From: `gnomon/config/http_client.py`.
+To:   `http_requests.py`, which makes requests of it: `scraper/fetch.py`, discovery, forwarding.
 Source: prometheus/common `config.HTTPClientConfig`; field names are those of the YAML.
 """
 

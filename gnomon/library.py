@@ -2,15 +2,15 @@
 
     from gnomon import library
 
-    with library.open("data") as db:
-        db.append({"__name__": "room_celsius", "room": "attic"}, [1_700_000_000_000], [21.5])
-        result = db.query("avg(room_celsius)", time_s=1_700_000_060)
+    with library.open("rooms") as db:
+        db.append({"__name__": "room_celsius", "room": "attic"}, [int(time.time() * 1000)], [21.5])
+        result = db.query("avg by (room) (room_celsius)")
         for labels, time_s, value in library.rows(result):
             print(labels, time_s, value)
 
 From: any program.   To: `tsdb/database.py` and `promql/engine.py`, which do the work.
-One process at a time may have a directory open for writing; `read_only` needs no lock, also beside
-a running server, and sees what was written up to the moment of opening.
+One process at a time, a server included, may have a directory open for writing; `read_only` needs
+no lock, also beside a running server, and sees what was written up to the moment of opening.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`by (...)` and `without (...)`: which series fold into which."""
+"""`by (...)` and `without (...)`: which series fold into which.
+
+From: `evaluate.py` (labels, the clause).   To: `aggregate.py`, `ranking.py`, `aggregate_ranges.py`.
+"""
 
 from __future__ import annotations
 

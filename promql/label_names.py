@@ -1,4 +1,4 @@
-"""What may be the name of a label."""
+"""What may be the name of a label; asked by the grammar and by all functions that make labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The warning about a quantile that is none, wherever one is asked for."""
+"""The warning about a quantile that is none, wherever one is asked for.
+
+From: `aggregate.py`, `histogram.py`.   To: `annotations.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`and`, `or`, `unless`: who stays is decided by presence in the match group, step by step."""
+"""`and`, `or`, `unless`: who stays is decided by presence in the match group, step by step.
+
+From and to: `binary.py`.
+"""
 
 from __future__ import annotations
 

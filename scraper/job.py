@@ -1,6 +1,6 @@
 """One scrape job as the scraper needs it: the checked, filled-in form of a `scrape_configs` entry.
 
-From: `gnomon/config.py`, which resolves globals and validates.   To: `targets.py`, `pool.py`.
+From: `gnomon/config/scrape.py`, which validates and fills in.   To: `targets.py`, `pool.py`.
 Units: seconds are floats with `_s`, milliseconds ints with `_ms`; limits are 0 for "none".
 """
 

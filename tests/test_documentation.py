@@ -1,5 +1,6 @@
-"""Nothing that a user can type or ask is left out of the documents."""
+"""Nothing that a user can type or ask is left out of the documents, and what they name is there."""
 
+import ast
 import re
 
 import pytest
@@ -73,6 +74,39 @@ def test_every_file_that_the_architecture_names_is_there():
     )
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PLACES = [f"/{path.relative_to(ROOT)}" for path in SOURCES]
+
+
+def unknown_files(text):
+    """Python files that a text names, by their path or its end, and that are not there."""
+    named = re.findall(r"`([\w/.-]+\.py)`", text)
+    return [name for name in named if not any(place.endswith(f"/{name}") for place in PLACES)]
+
+
+def test_every_file_that_the_architecture_names_by_its_name_alone_is_there():
+    assert len(re.findall(r"`\w+\.py`", ARCHITECTURE)) > 50
+    assert unknown_files(ARCHITECTURE) == []
+
+
+def test_every_file_that_a_docstring_names_as_source_or_destination_is_there():
+    unknown = {
+        path.relative_to(ROOT).as_posix(): missing
+        for path in SOURCES
+        if (missing := unknown_files(ast.get_docstring(ast.parse(path.read_text())) or ""))
+    }
+    assert unknown == {}
+
+
+def test_the_example_of_the_library_does_what_it_says(tmp_path, monkeypatch, capsys):
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    stored, row = capsys.readouterr().out.splitlines()
+    assert stored == "[<AppendStatus.STORED: 0>]"
+    assert re.fullmatch(r"\{'room': 'attic'\} \d+\.\d+ 21\.5", row)
 
 
 def test_the_changelog_begins_with_what_is_unreleased():

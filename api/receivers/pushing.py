@@ -1,6 +1,6 @@
 """The one way by which pushed samples reach storage, whatever protocol brought them.
 
-From: the receivers (`remote_write.py`, `otlp.py`, `line_receiver.py`, `falcon.py`).
+From: the receivers (`remote_write.py`, `otlp.py`, `import_receiver.py`, `falcon.py`).
 To:   `tsdb.interface.Storage`, in a thread.
 
 A receiver makes columns; here they are resolved and appended, tried again where a series was
