@@ -146,6 +146,8 @@ class Gate:
         except asyncio.CancelledError:
             canceled.set()
             raise
+        finally:
+            del running  # it holds what was raised, whose traceback holds this frame
 
     def pause(self) -> None:
         """Let others have their turn; for long work of `query` and `read`, in the middle of it."""
@@ -161,7 +163,16 @@ class Gate:
             return work()
         running = self._read_threads.submit(work)
         self._look_later()
-        return await running
+        try:
+            return await running
+        finally:
+            del running
+
+    def begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Begin what `read` runs, in its turn; several may be begun before the first is over."""
+        running = self._read_threads.submit(work)
+        self._look_later()
+        return running
 
     async def call(self, work: Callable[[], T]) -> T:
         """Run something that may block, and neither reads samples nor writes, in a thread."""
@@ -193,7 +204,11 @@ class Gate:
         except BaseException:
             self.let_go(body_bytes)
             raise
-        return await writing
+        try:
+            return await writing
+        finally:
+            # Else what it raised, this frame and the body would live on in a circle.
+            del writing
 
     def _is_quick(self, key: Hashable) -> bool:
         """Whether work may be done on the loop: it was quick, and nobody uses the threads."""

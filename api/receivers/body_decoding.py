@@ -7,9 +7,10 @@ Snappy is the block format without frames, as remote write demands.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cramjam
+import orjson
 import zstandard
 
 if TYPE_CHECKING:
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = 64 << 20
 """A request as sent."""
 
-DECODED_BYTES_MAX = 256 << 20
+DECODED_BYTES_MAX = 128 << 20
 """A request as decompressed. Senders stay under 32 MiB; spans hold 32-bit offsets."""
+
+OBJECT_BYTES_MAX = 64 << 20
+"""The same of formats that become Python objects; OpenTelemetry's receivers take 20 MiB."""
+
+JSON_VALUES_MAX = 2_000_000
+"""Values in a JSON body: an empty list is two bytes of it, and 64 of memory."""
 
 
 class BodyError(Exception):
@@ -31,6 +38,13 @@ class BodyTooLargeError(BodyError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"decompressed request body is larger than {limit_bytes} bytes")
+
+
+class TooManyPartsError(BodyTooLargeError):
+    """A small body that would become very many objects."""
+
+    def __init__(self, count_max: int, what: str) -> None:
+        BodyError.__init__(self, f"request body has more than {count_max} {what}")
 
 
 class UnknownEncodingError(BodyError):
@@ -60,6 +74,13 @@ def decode(body: bytes, encoding: str, limit_bytes: int = DECODED_BYTES_MAX) -> 
         case "identity":
             return body
     raise UnknownEncodingError(encoding, "snappy, gzip, zstd or identity")
+
+
+def json_of(body: bytes) -> Any:  # noqa: ANN401 - whatever the sender wrote
+    """Return what a JSON body says. Raises TooManyPartsError, orjson.JSONDecodeError."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > JSON_VALUES_MAX:
+        raise TooManyPartsError(JSON_VALUES_MAX, "values")
+    return orjson.loads(body)
 
 
 _SNAPPY_GROWTH_MAX = 32
@@ -137,6 +158,7 @@ def _unpacked(
         at += len(piece) - len(unpacker.unused_data)
         left -= len(part)
         if left < 0:
+            parts.clear()  # they are in the traceback
             raise BodyTooLargeError(limit_bytes)
         parts.append(part)
         if unpacker.eof:

@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from api.json_text import dumps
+from api.receivers.body_decoding import json_of
 from api.receivers.import_lines import Import, LineError, Samples, read_float
 from api.receivers.import_receiver import receive
 from api.receivers.push_requests import PushRefusedError
@@ -50,7 +51,7 @@ def read_falcon(body: bytes, now_ms: int) -> Import:
     if not body:
         raise BlankBodyError
     try:
-        items = orjson.loads(body)
+        items = json_of(body)
     except orjson.JSONDecodeError:
         raise UndecodableError from None
     if not isinstance(items, list):

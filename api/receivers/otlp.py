@@ -18,7 +18,7 @@ from aiohttp import web
 
 from api.json_text import dumps
 from api.parts import PARTS
-from api.receivers.body_decoding import decode
+from api.receivers.body_decoding import OBJECT_BYTES_MAX, decode
 from api.receivers.otlp_deltas import DeltaStreams
 from api.receivers.otlp_messages import decode_json, decode_protobuf
 from api.receivers.otlp_translation import translate
@@ -76,7 +76,7 @@ class OtlpReceiver:
     def receive(self, body: bytes, encoding: str, media: str) -> OtlpOutcome:
         """Store one request. Raises BodyError and WireError for one of which nothing was stored."""
         try:
-            plain = decode(body, encoding)
+            plain = decode(body, encoding, OBJECT_BYTES_MAX)
             request = decode_json(plain) if media == JSON else decode_protobuf(plain)
             settings = self._settings()
             if settings.accumulate_deltas:

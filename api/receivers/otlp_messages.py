@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from api.receivers.body_decoding import TooManyPartsError, json_of
 from api.wire import WireError, read_varint
 
 Message = dict[str, Any]
@@ -27,6 +28,10 @@ Attribute = tuple[str, str]
 
 DEPTH_MAX = 64
 """Attributes may hold lists of lists; deeper ones than this are refused."""
+
+MESSAGES_MAX, FIELDS_MAX = 300_000, 3_000_000
+"""In a request. An empty message is two bytes, and a dictionary: thirty kilobytes of gzip held a
+thread for two minutes and took gigabytes. 20 MiB have fewer data points than that."""
 
 TEXT, BYTES, HEX, WHOLE, SIGNED, ZIGZAG, FIXED, SIGNED_FIXED, DOUBLE, FLAG = range(10)
 DOUBLES, FIXEDS, WHOLES, MESSAGE, MESSAGES, ATTRIBUTES, ENUM = range(10, 17)
@@ -119,6 +124,29 @@ MESSAGES_OF: dict[str, dict[int, _Field]] = {
 }  # fmt: skip
 """The fields of each message by number."""
 
+
+class _Reading:
+    """What is known of a request so far: attributes read before, and how much there was."""
+
+    __slots__ = ("attributes", "fields", "messages")
+
+    def __init__(self) -> None:
+        self.attributes: dict[bytes, Attribute] = {}
+        self.messages = self.fields = 0
+
+    def begin(self) -> None:
+        """Count a message. Raises TooManyPartsError."""
+        self.messages += 1
+        if self.messages > MESSAGES_MAX:
+            raise TooManyPartsError(MESSAGES_MAX, "messages")
+
+    def count(self, more: int) -> None:
+        """Count fields and numbers. Raises TooManyPartsError."""
+        self.fields += more
+        if self.fields > FIELDS_MAX:
+            raise TooManyPartsError(FIELDS_MAX, "fields")
+
+
 _BY_NAME = {
     message: {field.name: field for field in fields.values()}
     for message, fields in MESSAGES_OF.items()
@@ -126,18 +154,22 @@ _BY_NAME = {
 
 
 def decode_protobuf(body: bytes) -> Message:
-    """Return a request. Raises WireError."""
-    return _read("Request", body, {}, 0)
+    """Return a request. Raises WireError, TooManyPartsError."""
+    return _read("Request", body, _Reading(), 0)
 
 
-def _read(kind: str, data: bytes, memo: dict[bytes, Attribute], depth: int) -> Message:
+def _read(kind: str, data: bytes, reading: _Reading, depth: int) -> Message:
     """Return one message."""
+    reading.begin()
     if depth > DEPTH_MAX:
         raise WireError("proto: exceeded maximum recursion depth")
     fields = MESSAGES_OF[kind]
     out: Message = {}
-    at, end = 0, len(data)
+    at, end, count = 0, len(data), 0
     while at < end:
+        count += 1
+        if count > FIELDS_MAX:
+            break
         tag = data[at]
         at += 1
         if tag > 127:
@@ -168,7 +200,8 @@ def _read(kind: str, data: bytes, memo: dict[bytes, Attribute], depth: int) -> M
         if at > end:
             raise WireError("unexpected EOF")
         if field is not None:
-            _put(out, field, wire, data[start:at] if wire else b"", number, memo, depth)
+            _put(out, field, wire, data[start:at] if wire else b"", number, reading, depth)
+    reading.count(count)
     return out
 
 
@@ -178,20 +211,22 @@ def _put(
     wire: int,
     raw: bytes,
     number: int,
-    memo: dict[bytes, Attribute],
+    reading: _Reading,
     depth: int,
 ) -> None:
     """Put one field's value into its message."""
     kind, name = field.kind, field.name
     if kind in _LISTS:
+        reading.count(len(raw) if kind == WHOLES else len(raw) >> 3)
         _put_list(out.setdefault(name, []), field, wire, raw, number)
         return
     if wire != _WIRE[kind]:
         raise WireError(f"proto: wrong wireType = {wire} for field {name}")
     if kind == ATTRIBUTES:
-        pair = memo.get(raw)
+        pair = reading.attributes.get(raw)
         if pair is None:
-            pair = memo[raw] = _attribute(_read("KeyValue", raw, memo, depth + 1))
+            pair = _attribute(_read("KeyValue", raw, reading, depth + 1))
+            reading.attributes[raw] = pair
         out.setdefault(name, []).append(pair)
     elif kind == FIXED:
         out[name] = int.from_bytes(raw, "little")
@@ -200,10 +235,10 @@ def _put(
     elif kind == SIGNED_FIXED:
         out[name] = int.from_bytes(raw, "little", signed=True)
     elif kind == MESSAGES:
-        out.setdefault(name, []).append(_read(field.of, raw, memo, depth + 1))
+        out.setdefault(name, []).append(_read(field.of, raw, reading, depth + 1))
     elif kind == MESSAGE:
         # A message that comes twice is one: its fields are merged.
-        held, more = out.get(name), _read(field.of, raw, memo, depth + 1)
+        held, more = out.get(name), _read(field.of, raw, reading, depth + 1)
         out[name] = more if held is None else _merged(held, more)
     elif kind == TEXT:
         out[name] = _text(raw)
@@ -224,7 +259,10 @@ def _put(
 def _merged(held: Message, more: Message) -> Message:
     for name, value in more.items():
         old = held.get(name)
-        held[name] = old + value if isinstance(value, list) and isinstance(old, list) else value
+        if isinstance(value, list) and isinstance(old, list):
+            old += value  # not a new list each time: one of a few bytes may come very often
+        else:
+            held[name] = value
     return held
 
 
@@ -309,9 +347,9 @@ def _plain(value: Message) -> Any:  # noqa: ANN401 - whatever an attribute may h
 
 
 def decode_json(body: bytes) -> Message:
-    """Return a request. Raises WireError, with the place of what is wrong."""
+    """Return a request. Raises WireError, with the place of what is wrong, TooManyPartsError."""
     try:
-        parsed = orjson.loads(body)
+        parsed = json_of(body)
     except orjson.JSONDecodeError as error:
         raise WireError(f"json: {error}") from None
     return _from_json("Request", parsed, "", 0)
