@@ -14,11 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]  # has no types
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from api.word_intrinsics import (
+    copy_sixteen,
+    leading_zeros,
+    multiply_high,
+    sixteen_digits,
+    store_byte,
+    store_word,
+    trailing_zeros,
+)
 from tsdb.kernel_compilation import helper
 
 if TYPE_CHECKING:
@@ -60,99 +66,51 @@ def _power_table() -> Words:
 
 
 _POWERS = _power_table()
+
+
+def _exponent_table() -> Words:
+    """Return, for each biased exponent of a double, the words of its power, a shift, k + 1000.
+
+    k is the decimal exponent of the last digit that may matter: 10^k <= 2^q < 10^(k + 1).
+    """
+    table = np.zeros((2047, 4), dtype=np.uint64)
+    for biased in range(1, 2047):
+        q = biased - 1075
+        k = (q * 1262611) >> 22
+        table[biased, :2] = _POWERS[-k - _K_MIN]
+        table[biased, 2:] = (q + ((-k * 1741647) >> 19) + 1, k + 1000)
+    return table
+
+
+_BY_EXPONENT = _exponent_table()
 _TENS = np.array([10**k for k in range(20)], dtype=np.uint64)
+
+_LEAN: dict[str, Any] = {"_nrt": False}
+"""Nothing here makes arrays, so that none is counted: four atomic additions a value otherwise."""
+
+_INLINE = _LEAN | {"forceinline": True}
 
 _u8 = types.Array(types.uint8, 1, "C")
 _u8r = types.Array(types.uint8, 1, "C", readonly=True)
 
-# ruff: noqa: ANN401  # Numba hands builders and types of its own to intrinsics
 
-
-def _multiply_high_typed(_typing: Any, _a: Any, _b: Any) -> Any:
-    """Return the high 64 bits of a 64 x 64 bit product; one instruction, where halves take ten."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), codegen
-
-
-def _leading_zeros_typed(_typing: Any, _a: Any) -> Any:
-    """Return how many top bits of a word are zero; 64 for 0."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.ctlz(args[0], cgutils.false_bit)
-
-    return types.uint64(types.uint64), codegen
-
-
-def _trailing_zeros_typed(_typing: Any, _a: Any) -> Any:
-    """Return how many low bits of a word are zero; 64 for 0."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], cgutils.false_bit)
-
-    return types.uint64(types.uint64), codegen
-
-
-def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return a pointer to one byte of a uint8 array."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
-
-
-def _store_word_typed(_typing: Any, out: Any, _at: Any, _word: Any) -> Any:
-    """Write the eight bytes of a word at `at`, lowest first, however it is aligned."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        target = _element(context, builder, signature.args[0], args[0], args[1])
-        place = builder.bitcast(target, ir.IntType(64).as_pointer())
-        builder.store(args[2], place, align=1)
-        return context.get_dummy_value()
-
-    return types.void(out, types.int64, types.uint64), codegen
-
-
-def _copy_sixteen_typed(_typing: Any, out: Any, _at: Any, source: Any, _start: Any) -> Any:
-    """Copy 16 bytes, however they are aligned."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128).as_pointer()
-        target = _element(context, builder, signature.args[0], args[0], args[1])
-        origin = _element(context, builder, signature.args[2], args[2], args[3])
-        word = builder.load(builder.bitcast(origin, wide), align=1)
-        builder.store(word, builder.bitcast(target, wide), align=1)
-        return context.get_dummy_value()
-
-    return types.void(out, types.int64, source, types.int64), codegen
-
-
-_multiply_high: Any = intrinsic(_multiply_high_typed)
-_leading_zeros: Any = intrinsic(_leading_zeros_typed)
-_trailing_zeros: Any = intrinsic(_trailing_zeros_typed)
-_store_word: Any = intrinsic(_store_word_typed)
-_copy_sixteen: Any = intrinsic(_copy_sixteen_typed)
-
-
-@helper(types.int64(_u8, types.int64, _u8r, types.int64, types.int64))
+@helper(types.int64(_u8, types.int64, _u8r, types.int64, types.int64), **_INLINE)
 def put_bytes(out: Bytes, at: Whole, source: Bytes, start: Whole, stop: Whole) -> Whole:
     """Copy source[start:stop] to `at`; return where it ends."""
     end = at + stop - start
     while at < end:
-        _copy_sixteen(out, at, source, start)
+        copy_sixteen(out, at, source, start)
         at += 16
         start += 16
     return end
 
 
-@helper(types.uint64(types.uint64, types.uint64, types.uint64))
+@helper(types.uint64(types.uint64, types.uint64, types.uint64), **_INLINE)
 def _round_to_odd(high: Word, low: Word, factor: Word) -> Word:
     """Return (high, low) * factor >> 128, its last bit set if anything was cut off."""
-    carried = _multiply_high(low, factor)
+    carried = multiply_high(low, factor)
     middle = high * factor + carried
-    top: np.uint64 = _multiply_high(high, factor)
+    top: np.uint64 = multiply_high(high, factor)
     if middle < carried:
         top += _U(1)
     if middle > _U(1):
@@ -160,7 +118,7 @@ def _round_to_odd(high: Word, low: Word, factor: Word) -> Word:
     return top
 
 
-@helper(types.uint64(types.uint64))
+@helper(types.uint64(types.uint64), **_INLINE)
 def _eight_digits(number: Word) -> Word:
     """Return the digits of a number below 1e8, one a byte, the first one lowest.
 
@@ -179,16 +137,16 @@ _ZEROS = 0x3030_3030_3030_3030
 """Eight times "0"; a constant of the kernels."""
 
 
-@helper(types.int64(_u8, types.int64, types.uint64))
+@helper(types.int64(_u8, types.int64, types.uint64), **_INLINE)
 def _put_short(out: Bytes, at: Whole, number: Word) -> Whole:
     """Write a number below 1e8 without leading zeros; return where it ends."""
     digits = _eight_digits(number)
-    skip = min(_trailing_zeros(digits) >> _U(3), _U(7))
-    _store_word(out, at, (digits + _U(_ZEROS)) >> (skip << _U(3)))
+    skip = min(trailing_zeros(digits) >> _U(3), _U(7))
+    store_word(out, at, (digits + _U(_ZEROS)) >> (skip << _U(3)))
     return at + 8 - np.int64(skip)
 
 
-@helper(types.int64(_u8, types.int64, types.uint64))
+@helper(types.int64(_u8, types.int64, types.uint64), **_INLINE)
 def _put_whole(out: Bytes, at: Whole, number: Word) -> Whole:
     """Write a whole number without leading zeros; return where it ends."""
     if number < _U(100_000_000):
@@ -196,17 +154,20 @@ def _put_whole(out: Bytes, at: Whole, number: Word) -> Whole:
     upper = number // _U(100_000_000)
     lower = number - upper * _U(100_000_000)
     if upper < _U(100_000_000):
-        at = _put_short(out, at, upper)
-    else:
-        top = upper // _U(100_000_000)
-        at = _put_short(out, at, top)
-        _store_word(out, at, _eight_digits(upper - top * _U(100_000_000)) + _U(_ZEROS))
-        at += 8
-    _store_word(out, at, _eight_digits(lower) + _U(_ZEROS))
+        digits, tail = sixteen_digits(upper, lower)
+        skip = trailing_zeros(digits) >> _U(3)
+        store_word(out, at, (digits + _U(_ZEROS)) >> (skip << _U(3)))
+        store_word(out, at + 8 - np.int64(skip), tail + _U(_ZEROS))
+        return at + 16 - np.int64(skip)
+    top = upper // _U(100_000_000)
+    at = _put_short(out, at, top)
+    store_word(out, at, _eight_digits(upper - top * _U(100_000_000)) + _U(_ZEROS))
+    at += 8
+    store_word(out, at, _eight_digits(lower) + _U(_ZEROS))
     return at + 8
 
 
-@helper("UniTuple(uint64, 2)(uint64)")
+@helper("UniTuple(uint64, 2)(uint64)", **_LEAN)
 def _shortest(bits: Word) -> tuple[Word, Word]:
     """Return (digits, exponent + 1000) of the shortest decimal of a finite double that is not 0.
 
@@ -253,39 +214,82 @@ def _shortest(bits: Word) -> tuple[Word, Word]:
     return s, exponent
 
 
-@helper(types.int64(_u8, types.int64, types.uint64))
-def _put_fraction(out: Bytes, at: Whole, magnitude: Word) -> Whole:
-    """Write a positive double by its shortest decimal; return where it ends."""
+_NEAR = 8
+"""More than the product and half of the distance are wrong by, in 2^-59."""
+
+
+@helper("UniTuple(uint64, 2)(uint64)", **_INLINE)
+def _seventeen_digits(magnitude: Word) -> tuple[Word, Word]:
+    """Return the shortest decimal of a finite double that is not 0 as (17 digits, point + 1000).
+
+    The value is 0.digits * 10^point; digits end in zeros where fewer are enough.
+    Invariant: one product with 64 bits behind the point tells which decimals are within half of
+    what separates the double from its neighbours, but for a few in 2^59, which `_shortest` decides,
+    as it does where the neighbours are not equally far.
+    """
+    fraction = magnitude & _U(0xFFFFFFFFFFFFF)
+    biased = magnitude >> _U(52)
+    if fraction != _U(0) and biased != _U(0):
+        high = _BY_EXPONENT[biased, _U(0)]
+        shift = _BY_EXPONENT[biased, _U(2)]
+        exponent = _BY_EXPONENT[biased, _U(3)]
+        scaled = (fraction | _U(1 << 52)) << shift
+        carried = multiply_high(_BY_EXPONENT[biased, _U(1)], scaled)
+        middle = high * scaled + carried
+        top = multiply_high(high, scaled)
+        if middle < carried:
+            top += _U(1)
+        # Everything in 2^-59 of the last digit from here on. What chooses is a bit each, not a
+        # branch: which way it goes is as good as random.
+        ones = top % _U(10)
+        behind = middle >> _U(5)
+        down = (ones << _U(59)) | behind
+        up = _U(10 << 59) - down
+        half = high >> (_U(6) - shift)
+        near = _U(_NEAR)
+        close = down - half + near <= near + near
+        close |= up - half + near <= near + near
+        close |= behind - _U(1 << 58) + near <= near + near
+        if not close:
+            take_down = (down - half) >> _U(63)
+            take_up = (up - half) >> _U(63)
+            ten = take_down | take_up
+            digits = top + ((behind >> _U(58)) & ~ten) - ones * ten + _U(10) * take_up
+            sixteen = (digits - _U(10_000_000_000_000_000)) >> _U(63)
+            return digits + digits * (_U(9) * sixteen), exponent + _U(17) - sixteen
     digits, exponent = _shortest(magnitude)
-    # Make it 17 digits, the most there are: one, eight and eight, the last ones maybe zero.
-    have = np.int64(17)
+    have = 17
     if digits < _U(10_000_000_000_000_000):
-        have = np.int64(16)
+        have = 16
         while digits < _TENS[have - 1]:
             have -= 1
         digits *= _TENS[17 - have]
-    point = have + np.int64(exponent) - 1000
-    upper = digits // _U(100_000_000)
-    tail = _eight_digits(digits - upper * _U(100_000_000))
-    lead = upper // _U(100_000_000)
-    middle = _eight_digits(upper - lead * _U(100_000_000))
-    if tail != _U(0):
-        count = 17 - np.int64(_leading_zeros(tail) >> _U(3))
-    else:
-        count = 9 - np.int64(_leading_zeros(middle) >> _U(3))
-    # Leave room for what comes before the digits, then set it there.
+    return digits, exponent + _U(have)
+
+
+@helper(types.uint64(types.uint64, types.uint64), **_INLINE)
+def _with_point(digits: Word, point: Word) -> Word:
+    """Put a "." behind so many of eight digits, at most 7; the last one falls out."""
+    shift = point << _U(3)
+    kept = (_U(1) << shift) - _U(1)
+    return (digits & kept) | (_U(46) << shift) | ((digits & ~kept) << _U(8))
+
+
+@helper(
+    types.int64(
+        _u8, types.int64, types.uint64, types.uint64, types.uint64, types.int64, types.int64
+    ),
+    **_LEAN,
+)
+def _put_rare(
+    out: Bytes, at: Whole, first: Word, middle: Word, tail: Word, count: Whole, point: Whole
+) -> Whole:
+    """Write what is very small or very large, or has its point before the last of 17 digits."""
     scientific = point < -5 or point > 21
-    start = at
-    if scientific:
-        start = at + 1
-    elif point <= 0:
-        _store_word(out, at, _U(_ZEROS - 0x0200))  # "0.000000"
-        start = at + 2 - point
-    elif point < count:
-        start = at + 1
-    out[start] = np.uint8(48) + np.uint8(lead)
-    _store_word(out, start + 1, middle + _U(_ZEROS))
-    _store_word(out, start + 9, tail + _U(_ZEROS))
+    start = at + 1 if scientific else at
+    store_byte(out, start, first)
+    store_word(out, start + 1, middle)
+    store_word(out, start + 9, tail)
     if scientific:
         out[at] = out[start]
         at += 1
@@ -301,11 +305,8 @@ def _put_fraction(out: Bytes, at: Whole, magnitude: Word) -> Whole:
             out[at + 3] = 48 + power
             return at + 4
         return _put_short(out, at + 2, _U(power))
-    if point <= 0:
-        return start + count
     if point < count:
-        for i in range(at, at + point):
-            out[i] = out[i + 1]
+        out[at + count] = out[at + count - 1]
         out[at + point] = 46
         return at + count + 1
     for i in range(at + 17, at + point):
@@ -313,35 +314,74 @@ def _put_fraction(out: Bytes, at: Whole, magnitude: Word) -> Whole:
     return at + point
 
 
-@helper(types.int64(_u8, types.int64, types.uint64))
+@helper(types.int64(_u8, types.int64, types.uint64), **_INLINE)
+def _put_fraction(out: Bytes, at: Whole, magnitude: Word) -> Whole:
+    """Write a positive double by its shortest decimal; return where it ends."""
+    digits, exponent = _seventeen_digits(magnitude)
+    point: Whole = np.int64(exponent) - 1000
+    upper = digits // _U(100_000_000)
+    lead = upper // _U(100_000_000)
+    middle, tail = sixteen_digits(upper - lead * _U(100_000_000), digits - upper * _U(100_000_000))
+    behind = leading_zeros(tail) >> _U(3)
+    before = leading_zeros(middle) >> _U(3)
+    count: Whole = np.int64(_U(17) - behind - before * (behind >> _U(3)))
+    first = (lead | (middle << _U(8))) + _U(_ZEROS)
+    middle += _U(_ZEROS)
+    tail += _U(_ZEROS)
+    if 0 < point < min(count, 8):
+        # All digits one place to the right, then those before the point again, with it.
+        store_word(out, at + 2, middle)
+        store_word(out, at + 10, tail)
+        store_word(out, at, _with_point(first, _U(point)))
+        return at + count + 1
+    if -6 < point <= 0:
+        store_word(out, at, _U(_ZEROS - 0x0200))  # "0.000000"
+        at += 2 - point
+        store_byte(out, at, first)
+        store_word(out, at + 1, middle)
+        store_word(out, at + 9, tail)
+        return at + count
+    if 8 <= point < min(count, 16):
+        second = (middle >> _U(56)) | (tail << _U(8))
+        store_word(out, at, first)
+        store_word(out, at + 10, tail)
+        store_word(out, at + 8, _with_point(second, _U(point - 8)))
+        return at + count + 1
+    return _put_rare(out, at, first, middle, tail, count, point)
+
+
+@helper(types.void(_u8, types.int64, _u8r, types.int64), **_INLINE)
+def put_thirty_two(out: Bytes, at: Whole, source: Bytes, start: Whole) -> None:
+    """Copy 32 bytes, of which the second half may not depend on what the first one writes."""
+    copy_sixteen(out, at, source, start)
+    copy_sixteen(out, at + 16, source, start + 16)
+
+
+@helper(types.int64(_u8, types.int64, types.uint64), **_LEAN)
 def put_float(out: Bytes, at: Whole, bits: Word) -> Whole:
     """Write a double as Prometheus' API does, without quotes; return where it ends."""
     magnitude = bits & _U(0x7FFF_FFFF_FFFF_FFFF)
-    if magnitude >= _U(0x7FF0_0000_0000_0000):
-        if magnitude > _U(0x7FF0_0000_0000_0000):
-            out[at], out[at + 1], out[at + 2] = 78, 97, 78  # NaN has no sign
-            return at + 3
-        out[at] = 45 if bits != magnitude else 43
-        out[at + 1], out[at + 2], out[at + 3] = 73, 110, 102
-        return at + 4
-    if bits != magnitude:
-        out[at] = 45
-        at += 1
+    start = at
+    store_byte(out, at, _U(45))
+    at += np.int64(bits >> _U(63))
+    point = (magnitude >> _U(52)) - _U(1023)
+    # A whole number below 2^52, what most counters are: its own digits are the shortest.
+    if point < _U(52) and magnitude << (point + _U(12)) == _U(0):
+        whole = ((magnitude & _U(0xFFFFFFFFFFFFF)) | _U(1 << 52)) >> (_U(52) - point)
+        return _put_whole(out, at, whole)
+    if magnitude - _U(1) < _U(0x7FEF_FFFF_FFFF_FFFF):
+        return _put_fraction(out, at, magnitude)
     if magnitude == _U(0):
-        out[at] = 48
+        store_byte(out, at, _U(48))
         return at + 1
-    point = np.int64(magnitude >> _U(52)) - 1023
-    if 0 <= point <= 52:
-        # A whole number below 2^53, what most counters are: its own digits are the shortest.
-        c = (magnitude & _U(0xFFFFFFFFFFFFF)) | _U(1 << 52)
-        cut = _U(52 - point)
-        whole = c >> cut
-        if (whole << cut) == c:
-            return _put_whole(out, at, whole)
-    return _put_fraction(out, at, magnitude)
+    if magnitude > _U(0x7FF0_0000_0000_0000):
+        store_word(out, start, _U(0x4E614E))  # NaN has no sign
+        return start + 3
+    store_word(out, start, _U(0x666E492B) + ((bits >> _U(63)) << _U(1)))  # "+Inf", "-Inf"
+    return start + 4
 
 
-@helper(types.int64(_u8, types.int64, types.int64))
+@helper(types.int64(_u8, types.int64, types.int64), **_INLINE)
 def put_stamp(out: Bytes, at: Whole, time_ms: Whole) -> Whole:
     """Write `[t,"` for a time; return where it ends. Whole seconds have no fraction."""
     out[at] = 91
@@ -355,7 +395,7 @@ def put_stamp(out: Bytes, at: Whole, time_ms: Whole) -> Whole:
     millis = magnitude - seconds * _U(1000)
     at = _put_whole(out, at, seconds)
     if millis != _U(0):
-        _store_word(out, at, (_eight_digits(millis) >> _U(32)) + _U(0x3030_302E))
+        store_word(out, at, (_eight_digits(millis) >> _U(32)) + _U(0x3030_302E))
         at += 4
     out[at], out[at + 1] = 44, 34
     return at + 2

@@ -2,8 +2,9 @@
 
 From: `json_writer.py`, which makes the columns.   To: `float_kernels.py` for numbers.
 
-The writing kernels are resumable: `state` holds the next series and the next point within it, so
-an answer of any size passes through one buffer. The caller calls again until state[0] == S.
+The writing kernels are resumable: `state` holds the next series, the next point within it, and the
+series to stop before, so an answer of any size passes through one buffer, and series of it may be
+written elsewhere at the same time. The caller calls again until state[0] == state[2].
 All sources and `out` have SLACK_BYTES behind what is used of them.
 """
 
@@ -21,6 +22,7 @@ from api.float_kernels import (
     put_bytes,
     put_float,
     put_stamp,
+    put_thirty_two,
 )
 from tsdb.kernel_compilation import helper, kernel
 
@@ -39,6 +41,12 @@ POINT_BYTES_MAX = VALUE_BYTES_MAX + STAMP_BYTES_MAX + SLACK_BYTES + 6
 
 FRAME_BYTES_MAX = 64 + SLACK_BYTES
 """What a series costs beside its labels and points: keys, braces, brackets."""
+
+FRAME_STRIDE = 32
+"""What lies between the values of a series, for each step so many bytes apart."""
+
+_FRAME_CLOSING = 3
+"""How much of it belongs to the value before."""
 
 _U = np.uint64
 
@@ -126,8 +134,8 @@ def write_matrix(
     state: Ints,
     bits: Words,
     present: npt.NDArray[np.bool_],
-    stamps: Bytes,
-    stamp_at: Ints,
+    frames: Bytes,
+    frame_size: Ints,
     texts_of: Locals,
     names: Bytes,
     name_at: Ints,
@@ -137,41 +145,48 @@ def write_matrix(
 ) -> int:
     """Write series over shared steps until all are written or `out` is full; return the length.
 
-    Shapes: `state` int64[2], advanced in place; `bits` uint64[S, T], the doubles' bits; `present`
-    bool[S, T], at least one True in a row; `stamps` with `stamp_at` int64[T + 1], what
-    `write_stamps` made of the steps; `texts_of` int32[L, S], index into `text_at` or -1 for an
+    Shapes: `state` int64[3], advanced in place; `bits` uint64[S, T], the doubles' bits; `present`
+    bool[S, T], at least one True in a row; `frames` with `frame_size` int64[T], what
+    `write_frames` made of the steps; `texts_of` int32[L, S], index into `text_at` or -1 for an
     absent label; `names`, `name_at` int64[L + 1] the bytes `"name":`; `texts`, `text_at`
     int64[K + 1] the quoted values, each with a comma behind it.
     Errors: none; `out` must hold at least one series' labels and one point more than the constants
     above say.
-    Invariant: state[1] is 0 exactly between series.
+    Invariant: state[1] is 0 exactly between series. A point's quote and bracket are closed by the
+    frame of the one behind it.
     """
     at = 0
-    first_of_series = False
-    while state[0] < bits.shape[0]:
+    room = out.size - POINT_BYTES_MAX - 4
+    while state[0] < state[2]:
         series = state[0]
+        skipped = 0
         if state[1] == 0:
             begun = _begin_series(out, at, series, texts_of, names, name_at, texts, text_at)
             if begun < 0:
                 return at
             at = put_bytes(out, begun, _VALUES, 0, 11)
-            first_of_series = True
+            skipped = _FRAME_CLOSING
+        known = False
+        last, last_at, last_size = _U(0), 0, 0
         for step in range(state[1], bits.shape[1]):
             if not present[series, step]:
                 continue
-            if at + POINT_BYTES_MAX + 4 > out.size:
+            if at > room:
                 state[1] = step
                 return at
-            if not first_of_series:
-                out[at] = 44
-                at += 1
-            first_of_series = False
-            at = put_bytes(out, at, stamps, stamp_at[step], stamp_at[step + 1])
-            at = put_float(out, at, bits[series, step])
-            out[at], out[at + 1] = 34, 93
-            at += 2
-        out[at], out[at + 1] = 93, 125
-        at += 2
+            put_thirty_two(out, at, frames, step * FRAME_STRIDE + skipped)
+            at += frame_size[step] - skipped
+            skipped = 0
+            word = bits[series, step]
+            if known and word == last:
+                put_thirty_two(out, at, out, last_at)
+                at += last_size
+                continue
+            known, last, last_at = True, word, at
+            at = put_float(out, at, word)
+            last_size = at - last_at
+        out[at], out[at + 1], out[at + 2], out[at + 3] = 34, 93, 93, 125
+        at += 4
         state[0] += 1
         state[1] = 0
     return at
@@ -199,7 +214,7 @@ def write_raw(
     Shapes: as in `RawResult`, `bits` being the values' bits; the rest as in `write_matrix`.
     """
     at = 0
-    while state[0] < count.size:
+    while state[0] < state[2]:
         series = state[0]
         if state[1] == 0:
             begun = _begin_series(out, at, series, texts_of, names, name_at, texts, text_at)
@@ -240,7 +255,7 @@ def write_vector(
 ) -> int:
     """Write series of one sample each, all at one time, otherwise as `write_matrix`."""
     at = 0
-    while state[0] < bits.size:
+    while state[0] < state[2]:
         series = state[0]
         begun = _begin_series(out, at, series, texts_of, names, name_at, texts, text_at)
         if begun < 0:
@@ -266,7 +281,7 @@ def write_label_sets(
 ) -> int:
     """Write label objects with commas between them, otherwise as `write_matrix`."""
     at = 0
-    while state[0] < texts_of.shape[1]:
+    while state[0] < state[2]:
         size = _metric_bytes(state[0], texts_of, name_at, text_at)
         if at + size + FRAME_BYTES_MAX > out.size:
             return at
@@ -278,18 +293,16 @@ def write_label_sets(
     return at
 
 
-@kernel(types.int64(_i64r, _u8, _i64))
-def write_stamps(times_ms: Ints, out: Bytes, stamp_at: Ints) -> int:
-    """Write `[t,"` for every time and its offsets into `stamp_at` int64[T + 1]; return the length.
+@kernel(types.void(_i64r, _u8, _i64))
+def write_frames(times_ms: Ints, out: Bytes, frame_size: Ints) -> None:
+    """Write `"],[t,"` for every time, FRAME_STRIDE bytes apart, and the length of each.
 
-    `out` needs STAMP_BYTES_MAX bytes a time and SLACK_BYTES.
+    Shapes: `times_ms` int64[T]; `out` uint8[T * FRAME_STRIDE + SLACK_BYTES]; `frame_size` int64[T].
     """
-    at = 0
     for i in range(times_ms.size):
-        stamp_at[i] = at
-        at = put_stamp(out, at, times_ms[i])
-    stamp_at[times_ms.size] = at
-    return at
+        at = i * FRAME_STRIDE
+        out[at], out[at + 1], out[at + 2] = 34, 93, 44
+        frame_size[i] = put_stamp(out, at + 3, times_ms[i]) - at
 
 
 @helper(types.int64(_u64r, _u8, _i64))

@@ -1,8 +1,8 @@
 """Query results -> JSON bytes, without a Python object for each sample.
 
-From: `promql/result.py`, columns.   To: `query.py` and `series.py`, as chunks of bytes.
+From: `promql/result.py`, columns.   To: `query.py` and `series.py`, as parts or chunks of bytes.
 
-A chunk is about 1 MiB, and the next one is made only when it is asked for, so that a result is
+A chunk is about half a MiB, and the next one is made only when it is asked for, so that a result is
 never held twice. Label texts are escaped once for each distinct symbol of a result.
 """
 
@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
-from api.float_kernels import SLACK_BYTES, STAMP_BYTES_MAX
+from api.answer_parts import Body, ChunkRun, Part, SeriesRun, whole_chunks
+from api.float_kernels import SLACK_BYTES
 from api.json_histograms import matrix_chunks, raw_chunks, vector_chunks
 from api.json_kernels import (
     FRAME_BYTES_MAX,
+    FRAME_STRIDE,
     POINT_BYTES_MAX,
+    write_frames,
     write_label_sets,
     write_matrix,
     write_raw,
-    write_stamps,
     write_vector,
 )
 from api.json_text import dumps, is_plain, quoted
@@ -49,8 +51,11 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Ints = npt.NDArray[np.int64]
 
-CHUNK_BYTES = 1 << 20
-"""A guess, not measured: large beside a system call, small beside a result."""
+CHUNK_BYTES = 1 << 19
+"""Large beside a system call and a turn of a thread, and a core's cache holds it."""
+
+_POINT_BYTES_ABOUT = 38
+"""What a point is taken for when series are dealt out to parts: one of full precision."""
 
 _SMALL_BYTES = 1 << 12
 
@@ -123,6 +128,20 @@ def result_chunks(
     infos: Sequence[str] = (),
 ) -> Iterator[bytes]:
     """Yield the whole success reply of a query. `stats` are shown where given."""
+    return whole_chunks(
+        result_body(value, stats=stats, per_step=per_step, warnings=warnings, infos=infos)
+    )
+
+
+def result_body(
+    value: ResultValue,
+    *,
+    stats: QueryStats | None = None,
+    per_step: bool = False,
+    warnings: Sequence[str] = (),
+    infos: Sequence[str] = (),
+) -> Body:
+    """Return the success reply of a query, to be made in parts: see `result_chunks`."""
     tail = b"}"
     if stats is not None:
         tail = b',"stats":%b}' % dumps(stats_members(stats, per_step=per_step))
@@ -130,35 +149,34 @@ def result_chunks(
     head = b'{"status":"success","data":{"resultType":"%b","result":'
     match value:
         case ScalarResult():
-            yield head % b"scalar" + _scalar(value) + tail
+            return Body(head % b"scalar", (_ready(_scalar(value)),), tail)
         case StringResult():
             text = b"[%b,%b]" % (float_seconds(value.time_ms), dumps(value.text))
-            yield head % b"string" + text + tail
+            return Body(head % b"string", (_ready(text),), tail)
         case VectorResult():
-            yield from _framed(head % b"vector" + b"[", _vector(value), b"]" + tail)
+            return _vector(value).framed(head % b"vector" + b"[", b"]" + tail)
         case MatrixResult():
-            yield from _framed(head % b"matrix" + b"[", _matrix(value), b"]" + tail)
+            return _matrix(value).framed(head % b"matrix" + b"[", b"]" + tail)
         case RawResult():
-            yield from _framed(head % b"matrix" + b"[", _raw(value), b"]" + tail)
+            return _raw(value).framed(head % b"matrix" + b"[", b"]" + tail)
         case _:
             assert_never(value)
 
 
-def label_set_chunks(
+def label_set_body(
     names: Sequence[str],
     ids: npt.NDArray[np.uint32],
     symbols: SymbolSource,
     warnings: Sequence[str] = (),
-) -> Iterator[bytes]:
-    """Yield the success reply of /series. Shapes: as in `LabelColumns`."""
+) -> Body:
+    """Return the success reply of /series. Shapes: as in `LabelColumns`."""
     labels = label_texts(names, ids, symbols)
 
     def write(state: Ints, out: Bytes) -> int:
         return write_label_sets(state, *_columns(labels), out)
 
-    body = _series_chunks(write, ids.shape[1], labels, 0)
     tail = b"]" + annotation_members(warnings, ()) + b"}"
-    yield from _framed(b'{"status":"success","data":[', body, tail)
+    return _Series(write, ids.shape[1], labels, 0).framed(b'{"status":"success","data":[', tail)
 
 
 def annotation_members(warnings: Sequence[str], infos: Sequence[str]) -> bytes:
@@ -196,18 +214,66 @@ def _bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(values).view(np.uint64)
 
 
-def _vector(value: VectorResult) -> Iterator[bytes]:
+class _Made:
+    """Series whose JSON comes in chunks that others make."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def framed(self, head: bytes, tail: bytes) -> Body:
+        return Body(head, (ChunkRun(self._chunks),), tail)
+
+    def chunks(self) -> Iterator[bytes]:
+        return self._chunks
+
+
+class _Series:
+    """Series that a kernel writes, and how much room that takes."""
+
+    def __init__(
+        self, write: Callable[[Ints, Bytes], int], count: int, labels: LabelTexts, points: int
+    ) -> None:
+        self._write, self._count = write, count
+        wanted = labels.bytes_about + points * POINT_BYTES_MAX + _SMALL_BYTES
+        needed = labels.series_bytes_max + FRAME_BYTES_MAX + 2 * POINT_BYTES_MAX
+        self._room_bytes = max(min(wanted, CHUNK_BYTES), needed)
+        about = (labels.bytes_about + points * _POINT_BYTES_ABOUT) // max(1, count)
+        self._run = max(1, self._room_bytes // (about + 1)) if wanted > CHUNK_BYTES else count
+
+    def framed(self, head: bytes, tail: bytes) -> Body:
+        """Return a reply of them, in runs that fill about a room each."""
+        parts: list[Part] = [
+            SeriesRun(self._write, first, min(first + self._run, self._count))
+            for first in range(0, self._count, max(1, self._run))
+        ]
+        return Body(head, parts, tail, self._room_bytes)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield their JSON, to be part of something else."""
+        room = np.empty(self._room_bytes, dtype=np.uint8)
+        series = SeriesRun(self._write, 0, self._count)
+        more = self._count > 0
+        while more:
+            chunk, more = series.more(room)
+            yield bytes(chunk)
+
+
+def _ready(text: bytes) -> Part:
+    return ChunkRun(iter((text,)))
+
+
+def _vector(value: VectorResult) -> _Series | _Made:
     if value.histograms is not None:
-        return vector_chunks(value, _vector, CHUNK_BYTES)
+        return _Made(vector_chunks(value, lambda part: _vector(part).chunks(), CHUNK_BYTES))
     if value.values.size <= _FEW_SERIES:
-        return iter((_few_series(value),))
+        return _Made(iter((_few_series(value),)))
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits = _bits(value.values)
 
     def write(state: Ints, out: Bytes) -> int:
         return write_vector(state, value.time_ms, bits, *_columns(labels), out)
 
-    return _series_chunks(write, bits.size, labels, bits.size)
+    return _Series(write, bits.size, labels, bits.size)
 
 
 def _few_series(value: VectorResult) -> bytes:
@@ -241,26 +307,26 @@ def _stamp(time_ms: int) -> bytes:
     return b"%b%d.%03d" % (sign, seconds, millis) if millis else b"%b%d" % (sign, seconds)
 
 
-def _matrix(value: MatrixResult) -> Iterator[bytes]:
+def _matrix(value: MatrixResult) -> _Series | _Made:
     if value.histograms is not None:
-        return matrix_chunks(value, _matrix, CHUNK_BYTES)
+        return _Made(matrix_chunks(value, lambda part: _matrix(part).chunks(), CHUNK_BYTES))
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits, present = _bits(value.values), np.ascontiguousarray(value.present)
     steps = np.ascontiguousarray(value.steps_ms)
-    stamps = np.empty(steps.size * STAMP_BYTES_MAX + SLACK_BYTES, dtype=np.uint8)
-    stamp_at = np.empty(steps.size + 1, dtype=np.int64)
-    write_stamps(steps, stamps, stamp_at)
+    frames = np.empty(steps.size * FRAME_STRIDE + SLACK_BYTES, dtype=np.uint8)
+    frame_size = np.empty(steps.size, dtype=np.int64)
+    write_frames(steps, frames, frame_size)
 
     def write(state: Ints, out: Bytes) -> int:
         columns = _columns(labels)
-        return write_matrix(state, bits, present, stamps, stamp_at, *columns, out)
+        return write_matrix(state, bits, present, frames, frame_size, *columns, out)
 
-    return _series_chunks(write, bits.shape[0], labels, bits.size)
+    return _Series(write, bits.shape[0], labels, bits.size)
 
 
-def _raw(value: RawResult) -> Iterator[bytes]:
+def _raw(value: RawResult) -> _Series | _Made:
     if value.histograms is not None:
-        return raw_chunks(value, _raw, CHUNK_BYTES)
+        return _Made(raw_chunks(value, lambda part: _raw(part).chunks(), CHUNK_BYTES))
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     times, bits = np.ascontiguousarray(value.times), _bits(value.values)
     time_start = np.ascontiguousarray(value.time_start)
@@ -271,33 +337,7 @@ def _raw(value: RawResult) -> Iterator[bytes]:
         columns = _columns(labels)
         return write_raw(state, times, time_start, bits, value_start, count, *columns, out)
 
-    return _series_chunks(write, count.size, labels, int(count.sum()))
-
-
-def _series_chunks(
-    write: Callable[[Ints, Bytes], int], series_count: int, labels: LabelTexts, points: int
-) -> Iterator[bytes]:
-    """Yield what a kernel writes, one buffer after the other."""
-    state = np.zeros(2, dtype=np.int64)
-    wanted = labels.bytes_about + points * POINT_BYTES_MAX + _SMALL_BYTES
-    needed = labels.series_bytes_max + FRAME_BYTES_MAX + 2 * POINT_BYTES_MAX
-    out = np.empty(max(min(wanted, CHUNK_BYTES), needed), dtype=np.uint8)
-    while state[0] < series_count:
-        length = write(state, out)
-        assert length > 0 or state[0] == series_count, "the buffer holds at least one series' head"
-        yield out[:length].tobytes()
-
-
-def _framed(head: bytes, body: Iterator[bytes], tail: bytes) -> Iterator[bytes]:
-    """Yield the body with head and tail, joined to its first and last chunk."""
-    held = head
-    for number, chunk in enumerate(body):
-        if number:
-            yield held
-            held = chunk
-        else:
-            held += chunk
-    yield held + tail
+    return _Series(write, count.size, labels, int(count.sum()))
 
 
 def stats_members(stats: QueryStats, *, per_step: bool) -> dict[str, object]:

@@ -13,11 +13,19 @@ from aiohttp import web
 
 from api.errors import BAD_DATA, ApiError, BadParameterError
 from api.json_text import JsonBytes
-from api.json_writer import result_chunks
+from api.json_writer import result_body
 from api.params import POINTS_MAX, Form, read_form
 from api.parts import PARTS
 from api.query_log import QueryLog
-from api.replies import Packed, accepted_encoding, answer, packed, success, success_body
+from api.replies import (
+    Packed,
+    accepted_encoding,
+    answer,
+    packed,
+    packed_body,
+    success,
+    success_body,
+)
 from api.times import MAX_TIME, MIN_TIME, Instant
 from promql.errors import ExecutionError, ParseError, QueryTimeoutError
 from promql.explain_text import plan_members
@@ -145,9 +153,9 @@ async def _answer(
         if limit:
             value, cut = _truncated(value, limit)
             warnings = [*warnings, TRUNCATED] if cut else warnings
-        # The first chunk is made here: it is all there is of most answers.
-        return packed(
-            result_chunks(
+        # What is small is made here, as most answers are.
+        return packed_body(
+            result_body(
                 value,
                 stats=logged.stats if stats else None,
                 per_step=per_step,

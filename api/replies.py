@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from isal import isal_zlib
 
+from api.answer_parts import Body, whole_chunks
 from api.errors import ErrorReply, describe
 from api.json_text import dumps
 from api.json_writer import annotation_members
 from api.parts import PARTS
+from api.piece_packing import LEVEL
+from api.streaming import PartSender
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -32,8 +35,6 @@ logger = logging.getLogger(__name__)
 JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 _WINDOW_BITS = {"gzip": 16 + 15, "deflate": 15}
-_LEVEL = 1
-"""ISA-L's: the size of zlib's level 1 at a third of its time (230 MB/s against 70)."""
 
 GONE = 499
 """The status that requests are counted under whose client left before it had sent them."""
@@ -73,11 +74,11 @@ def whole(
 class Packed:
     """A reply's bytes, compressed as the Content-Encoding `encoding` says, "" for not at all.
 
-    `rest` is None where `first` is everything.
+    `rest` is None where `first` is everything, and a body where nothing is made yet.
     """
 
     first: bytes
-    rest: Iterator[bytes] | None
+    rest: Iterator[bytes] | Body | None
     encoding: str
 
 
@@ -95,6 +96,13 @@ def packed(chunks: Iterator[bytes], offered: str) -> Packed:
     return Packed(next(rest), rest, offered)
 
 
+def packed_body(body: Body, offered: str) -> Packed:
+    """Compress a reply that one part makes; the parts of others wait for their threads."""
+    if len(body.parts) <= 1:
+        return packed(whole_chunks(body), offered)
+    return Packed(b"", body, offered)
+
+
 async def large(request: web.Request, data: Callable[[], object]) -> web.StreamResponse:
     """Reply with data that may be large: found, written and compressed in a thread."""
     offered = accepted_encoding(request)
@@ -109,7 +117,7 @@ async def answer(request: web.Request, reply: Packed) -> web.StreamResponse:
     """Send JSON, in chunks if it came in chunks."""
     if reply.rest is None:
         return _response(reply, 200, JSON)
-    return await streamed(request, reply.first, reply.rest, reply.encoding)
+    return await streamed(request, reply)
 
 
 def _response(reply: Packed, status: int, content_type: str) -> web.Response:
@@ -128,16 +136,11 @@ def text(body: str, status: int = 200, content_type: str = _TEXT) -> web.Respons
     return web.Response(body=body.encode(errors="replace"), status=status, headers=headers)
 
 
-async def streamed(
-    request: web.Request, first: bytes, rest: Iterator[bytes], encoded: str
-) -> web.StreamResponse:
-    """Send a reply in chunks, each made in a thread when the one before has left.
-
-    `encoded` names the compression that the chunks already have, "" for none.
-    """
+async def streamed(request: web.Request, reply: Packed) -> web.StreamResponse:
+    """Send a reply in chunks, made in threads: a body's several at once, else one by one."""
     response = web.StreamResponse(headers={"Content-Type": JSON})
-    if encoded:
-        response.headers["Content-Encoding"] = encoded
+    if reply.encoding:
+        response.headers["Content-Encoding"] = reply.encoding
     set_cors(request, response)
     parts = request.app[PARTS]
     if parts.access is not None:
@@ -145,9 +148,13 @@ async def streamed(
     gate = parts.gate
     try:
         await response.prepare(request)
-        await response.write(first)
-        while chunk := await gate.read(lambda: next(rest, b"")):
-            await response.write(chunk)
+        rest = reply.rest
+        if isinstance(rest, Body):
+            await PartSender(gate, request, response, rest).send()
+        else:
+            await response.write(reply.first)
+            while rest and (chunk := await gate.read(lambda: next(rest, b""))):
+                await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
         logger.debug("client went away while %s was sent", request.path)
@@ -175,7 +182,7 @@ def compressed(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     if not encoding:
         yield from chunks
         return
-    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _WINDOW_BITS[encoding])
+    packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _WINDOW_BITS[encoding])
     for chunk in chunks:
         packed = packer.compress(chunk)
         if packed:

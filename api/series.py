@@ -13,11 +13,19 @@ import numpy as np
 from aiohttp import web
 
 from api.errors import BAD_DATA, ApiError, BadParameterError
-from api.json_writer import label_set_chunks
+from api.json_writer import label_set_body
 from api.params import matcher_sets, read_form
 from api.parts import PARTS
 from api.query import TRUNCATED
-from api.replies import Packed, accepted_encoding, answer, packed, success, success_body
+from api.replies import (
+    Packed,
+    accepted_encoding,
+    answer,
+    packed,
+    packed_body,
+    success,
+    success_body,
+)
 from promql.errors import ParseError
 from promql.quoting import quote
 
@@ -52,7 +60,7 @@ async def series(request: web.Request) -> web.StreamResponse:
         if cut:
             ids = np.ascontiguousarray(ids[:, :limit])
         warnings = (*parts.view.reading_notes(), *((TRUNCATED,) if cut else ()))
-        return packed(label_set_chunks(found.names, ids, found.symbols, warnings), offered)
+        return packed_body(label_set_body(found.names, ids, found.symbols, warnings), offered)
 
     asked = ("series", tuple(matchers), start_ms, end_ms, limit)
     return await answer(request, await parts.gate.read(run, _key(parts, asked)))

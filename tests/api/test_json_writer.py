@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from api import json_writer
-from api.float_kernels import SLACK_BYTES, STAMP_BYTES_MAX, VALUE_BYTES_MAX
-from api.json_kernels import write_floats, write_stamps
+from api.answer_parts import whole_chunks
+from api.float_kernels import SLACK_BYTES, VALUE_BYTES_MAX
+from api.json_kernels import FRAME_STRIDE, write_floats, write_frames
 from api.json_text import dumps, quoted
-from api.json_writer import float_seconds, label_set_chunks, result_chunks
+from api.json_writer import float_seconds, label_set_body, result_chunks
 from promql.labels import QuerySymbols, SeriesLabels
 from promql.result import (
     MatrixResult,
@@ -116,6 +117,10 @@ def test_decimals_equal_repr(whole, places):
     assert float_texts(values) == [plain_text(value) for value in values]
 
 
+def label_sets_of(labels):
+    return b"".join(whole_chunks(label_set_body(labels.names, labels.ids, labels.symbols)))
+
+
 def plain_stamp(time_ms):
     seconds, millis = divmod(abs(time_ms), 1000)
     return f"{'-' if time_ms < 0 else ''}{seconds}" + (f".{millis:03d}" if millis else "")
@@ -124,12 +129,15 @@ def plain_stamp(time_ms):
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20))
 @example([1435781451110, 1435781451000, 0, -1, -1500, 5, 999, -(2**63)])
 @settings(max_examples=100, deadline=None)
-def test_stamps(times):
-    out = np.empty(len(times) * STAMP_BYTES_MAX + SLACK_BYTES, dtype=np.uint8)
-    at = np.empty(len(times) + 1, dtype=np.int64)
-    length = write_stamps(np.array(times, dtype=np.int64), out, at)
-    expected = "".join(f'[{plain_stamp(time)},"' for time in times)
-    assert out[:length].tobytes().decode() == expected
+def test_frames_hold_the_times_between_two_values(times):
+    out = np.empty(len(times) * FRAME_STRIDE + SLACK_BYTES, dtype=np.uint8)
+    size = np.empty(len(times), dtype=np.int64)
+    write_frames(np.array(times, dtype=np.int64), out, size)
+    got = [
+        out[at * FRAME_STRIDE :][:length].tobytes().decode()
+        for at, length in enumerate(size.tolist())
+    ]
+    assert got == [f'"],[{plain_stamp(time)},"' for time in times]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +229,7 @@ def test_raw_samples_equal_plain_json(rows, data):
 @settings(max_examples=60, deadline=None)
 def test_label_sets_equal_plain_json(rows):
     labels = labels_of(rows)
-    got = json.loads(b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols)))
+    got = json.loads(label_sets_of(labels))
     assert got == {"status": "success", "data": rows}
 
 
@@ -241,19 +249,19 @@ def test_any_buffer_gives_the_same_bytes(monkeypatch, chunk_bytes):
         VectorResult(7, labels, values[:, 0].copy()),
     ]
     expected = [b"".join(result_chunks(result)) for result in results]
-    sets = b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols))
+    sets = label_sets_of(labels)
     monkeypatch.setattr(json_writer, "CHUNK_BYTES", chunk_bytes)
     for result, whole in zip(results, expected, strict=True):
         chunks = list(result_chunks(result))
         assert b"".join(chunks) == whole
         assert len(chunks) >= 3 or chunk_bytes > 2000
-    assert b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols)) == sets
+    assert label_sets_of(labels) == sets
 
 
 def test_more_symbols_than_the_first_table_holds():
     rows = [{"i": str(i)} for i in range(5000)]
     labels = labels_of(rows)
-    got = json.loads(b"".join(label_set_chunks(labels.names, labels.ids, labels.symbols)))
+    got = json.loads(label_sets_of(labels))
     assert got["data"] == rows
 
 
