@@ -35,7 +35,7 @@ _SIDE_BY_SIDE = 16
 
 
 @helper(types.float64(types.float64[::1], types.int64), error_model="numpy")
-def _ranked(values: Floats, rank: int) -> float:
+def value_of_rank(values: Floats, rank: int) -> float:
     """Return the value of a rank, from 0, among numbers; none before it is larger afterwards.
 
     Numbers move: those before the rank are none larger, those after it none smaller.
@@ -86,7 +86,7 @@ def _quantile_of(numbers: Floats, nans: int, q: float) -> float:
     weight = rank - math.floor(rank)
     below, above = math.nan, math.nan
     if low >= nans:
-        below = _ranked(numbers, int(low - nans))
+        below = value_of_rank(numbers, int(low - nans))
     if high >= nans:
         above = below
         if high > low:
