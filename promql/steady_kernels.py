@@ -40,6 +40,9 @@ _TOGETHER = 256
 _FEW = 8
 """Fewer steps than this gain nothing."""
 
+_SERIES = 8
+"""Series whose windows are added up side by side where steps are too few."""
+
 _FEW_EXTREMES = 4
 """The same for extremes: what is done for a run costs as much as a look at some windows."""
 
@@ -281,28 +284,26 @@ def regress_regular(
         for t in range(first.shape[1]):
             longest = max(longest, stop[w, t] - first[w, t])
     xs = np.empty(longest, dtype=np.float64)
-    dealt = np.empty(2 * _room(stop), dtype=np.float64)
+    dealt = np.empty(max(2 * _room(stop), _SERIES * longest), dtype=np.float64)
     sum_y = np.empty(_TOGETHER, dtype=np.float64)
     lost_y = np.empty(_TOGETHER, dtype=np.float64)
     sum_xy = np.empty(_TOGETHER, dtype=np.float64)
     lost_xy = np.empty(_TOGETHER, dtype=np.float64)
-    for s in range(value_start.size):
-        base, time_base, w = value_start[s], time_start[s], window_of[s]
+    s = 0
+    while s < value_start.size:
+        # Series of one run, whose windows are of the same times.
+        time_base, w = time_start[s], window_of[s]
+        rows = 1
+        while rows < _SERIES and s + rows < value_start.size and window_of[s + rows] == w:
+            rows += 1
         t = 0
         while t < first.shape[1]:
             low, high = int(first[w, t]), int(stop[w, t])
             count = high - low
-            together = int(min(regular[w, t], _TOGETHER))
-            if count < 2 or together < _FEW:
-                present[s, t] = count >= 2
-                if count >= 2:
-                    out[s, t] = line_of(
-                        times[time_base + low : time_base + high],
-                        values[base + low : base + high],
-                        now_ms[t],
-                        ahead_s[t],
-                        predict,
-                    )
+            together = max(1, int(min(regular[w, t], _TOGETHER)))
+            if count < 2:
+                for r in range(s, s + rows):
+                    present[r, t] = False
                 t += 1
                 continue
             origin = now_ms[t] if predict else times[time_base + low]
@@ -313,40 +314,56 @@ def regress_regular(
             sum_x = sum_y[0] + lost_y[0]
             _add_products_to_each(x, 1, count, x, sum_xy[:1], lost_xy[:1])
             sum_xx = sum_xy[0] + lost_xy[0]
-            moved = int(first[w, t + 1] - first[w, t])
-            part = values[base + low : base + high + moved * (together - 1)]
-            far = deal(part, moved, dealt)
-            _add_to_each(dealt, moved, far, count, sum_y[:together], lost_y[:together])
-            _add_products_to_each(dealt, moved, far, x, sum_xy[:together], lost_xy[:together])
+            by_steps = together >= _FEW
+            if not by_steps:
+                together = 1
+                for r in range(rows):
+                    own = values[value_start[s + r] + low : value_start[s + r] + high]
+                    for i in range(count):
+                        dealt[i * rows + r] = own[i]
+                _add_to_each(dealt, count, rows, count, sum_y[:rows], lost_y[:rows])
+                _add_products_to_each(dealt, count, rows, x, sum_xy[:rows], lost_xy[:rows])
+            moved = int(first[w, t + 1] - low) if together > 1 else 1
             n = float(count)
-            still = 0
-            for k in range(together):
-                present[s, t + k] = True
-                # Invariant: part[at:still] are equal.
-                at = k * moved
-                still = max(still, at + 1)
-                while still < at + count and part[still] == part[at]:
-                    still += 1
-                if still == at + count:
-                    slope, intercept = 0.0, part[at]
-                    if np.isinf(part[at]):
-                        slope, intercept = np.nan, np.nan
-                elif np.isfinite(sum_y[k]) and np.isfinite(sum_xy[k]):
-                    y = sum_y[k] + lost_y[k]
-                    xy = sum_xy[k] + lost_xy[k]
-                    slope = (xy - sum_x * y / n) / (sum_xx - sum_x * sum_x / n)
-                    intercept = y / n - slope * sum_x / n
-                else:
-                    out[s, t + k] = line_of(
-                        times[time_base + low + at : time_base + high + at],
-                        part[at : at + count],
-                        now_ms[t + k],
-                        ahead_s[t + k],
-                        predict,
+            for r in range(rows):
+                base = value_start[s + r]
+                part = values[base + low : base + high + moved * (together - 1)]
+                if by_steps:
+                    far = deal(part, moved, dealt)
+                    _add_to_each(dealt, moved, far, count, sum_y[:together], lost_y[:together])
+                    _add_products_to_each(
+                        dealt, moved, far, x, sum_xy[:together], lost_xy[:together]
                     )
-                    continue
-                out[s, t + k] = slope * ahead_s[t + k] + intercept if predict else slope
+                still = 0
+                for k in range(together):
+                    at = k * moved
+                    of = k if by_steps else r
+                    present[s + r, t + k] = True
+                    # Invariant: part[at:still] are equal.
+                    still = max(still, at + 1)
+                    while still < at + count and part[still] == part[at]:
+                        still += 1
+                    if still == at + count:
+                        slope, intercept = 0.0, part[at]
+                        if np.isinf(part[at]):
+                            slope, intercept = np.nan, np.nan
+                    elif np.isfinite(sum_y[of]) and np.isfinite(sum_xy[of]):
+                        y = sum_y[of] + lost_y[of]
+                        xy = sum_xy[of] + lost_xy[of]
+                        slope = (xy - sum_x * y / n) / (sum_xx - sum_x * sum_x / n)
+                        intercept = y / n - slope * sum_x / n
+                    else:
+                        out[s + r, t + k] = line_of(
+                            times[time_base + low + at : time_base + high + at],
+                            part[at : at + count],
+                            now_ms[t + k],
+                            ahead_s[t + k],
+                            predict,
+                        )
+                        continue
+                    out[s + r, t + k] = slope * ahead_s[t + k] + intercept if predict else slope
             t += together
+        s += rows
 
 
 @helper(types.void(_OUT1, _OUT1, types.boolean, _OUT1), error_model="numpy")
