@@ -4,11 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promql.engine import Engine, EngineOptions
+from promql.errors import QueryError
 from promql.parse import FEATURES, parse
 from promql.result_cache import ResultCache, stands_by_itself
 from tsdb.database import Database
 from tsdb.interface import LabelSpans, Matcher, MatchOp
 from tsdb.options import DatabaseOptions
+from tsdb.staleness import STALE_NAN
 
 STEP = 15_000
 SERIES = [{"__name__": "m_total", "n": str(n), "side": "ab"[n % 2]} for n in range(5)]
@@ -225,5 +227,95 @@ def test_answers_are_those_without_a_cache_whatever_happens(actions):
                     rig.database.delete([[matcher]], at * STEP, (at + span) * STEP)
                 case ("ask", query, start, count):
                     rig.ask(query, start * STEP, (start + count) * STEP)
+    finally:
+        rig.close()
+
+
+SELECTORS = st.builds(
+    lambda matchers, when: (f"m_total{matchers}", when),
+    st.sampled_from(["", '{n="1"}', '{side="a"}', '{n=~"[0-2]"}', '{n!="3"}', '{n="9"}']),
+    st.sampled_from(
+        ["", "", "", " offset 30s", " offset 2m", " offset -15s", " @ 120", " @ end()"]
+    ),
+)
+"""Before and after the place of a range."""
+OF_RANGES = st.builds(
+    "{}({})".format,
+    st.sampled_from(["rate", "increase", "delta", "changes", "resets", "absent_over_time"])
+    | st.sampled_from(["max_over_time", "avg_over_time", "last_over_time", "stddev_over_time"]),
+    st.builds(lambda of, range_: range_.join(of), SELECTORS, st.sampled_from(["[1m]", "[150s]"])),
+)
+
+
+def around(inner):
+    """What may stand around vectors."""
+    return st.one_of(
+        st.builds(
+            "{} by ({}) ({})".format,
+            st.sampled_from(["sum", "avg", "min", "count", "stddev", "group"]),
+            st.sampled_from(["", "side", "n"]),
+            inner,
+        ),
+        st.builds("{}({}, {})".format, st.sampled_from(["topk", "limitk"]), st.just(2), inner),
+        st.builds(
+            "({}) {} ({})".format,
+            inner,
+            st.sampled_from(["+", "/ on (n)", "> bool", "and", "or", "unless on (side)"]),
+            inner,
+        ),
+        st.builds(
+            "sum_over_time(({})[{}]{})".format,
+            inner,
+            st.sampled_from(["1m:15s", "2m:30s"]),
+            st.sampled_from(["", " offset 45s", " offset -30s", " @ start()"]),
+        ),
+        st.builds('label_replace({}, "n", "x$1", "n", "(.)")'.format, inner),
+        st.builds("absent({})".format, inner),
+        st.builds("timestamp({})".format, inner),
+    )
+
+
+ANY_QUERY = st.recursive(st.one_of(SELECTORS.map("".join), OF_RANGES), around, max_leaves=4)
+
+
+def outcome(engine, query, start, end):
+    """The points, or the words of the refusal."""
+    try:
+        answer = engine.range(query, start, end, STEP)
+    except QueryError as error:
+        return str(error)
+    return rows(answer.value), answer.stats.samples_per_step
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    queries=st.lists(ANY_QUERY, min_size=1, max_size=3),
+    actions=st.lists(
+        st.tuples(
+            st.sampled_from(["append", "stale", "delete", "ask", "ask", "ask"]),
+            st.integers(0, 4),
+            st.integers(0, 50),
+            st.integers(1, 30),
+        ),
+        max_size=25,
+    ),
+)
+def test_random_queries_are_answered_as_without_a_cache(queries, actions):
+    rig = Rig()
+    try:
+        rig.fill(30)
+        for kind, series, at, span in [("ask", 0, 0, 20), ("ask", 1, 0, 20), *actions]:
+            if kind == "append":
+                rig.append([series], at * STEP + 250, span)
+            elif kind == "stale":
+                rig.append([series], at * STEP + 500, STALE_NAN)
+            elif kind == "delete":
+                matcher = Matcher("n", MatchOp.EQUAL, str(series))
+                rig.database.delete([[matcher]], at * STEP, (at + span) * STEP)
+            else:
+                query = queries[series % len(queries)]
+                span_ms = (at * STEP, (at + span) * STEP)
+                kept = outcome(rig.engine, query, *span_ms)
+                assert kept == outcome(rig.plain, query, *span_ms), query
     finally:
         rig.close()
