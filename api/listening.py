@@ -14,13 +14,12 @@ import asyncio
 import logging
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
+from api.connection import Connection
 from api.plain_transport import PlainTransport
-from api.routes import RUNNER_OPTIONS
 
 if TYPE_CHECKING:
     import ssl
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 logger = logging.getLogger(__name__)
-
-HEAD_BYTES_MAX = (1 << 20) + 4096
-"""Request line and headers together, what Go allows."""
 
 HANDSHAKE_S_MAX = 60.0
 """How long a TLS handshake may take, whatever the read timeout."""
@@ -45,15 +41,6 @@ SWEEP_S_MAX = 1.0
 PAUSE_S = 0.5
 """How long to wait when the process is out of file descriptors."""
 
-_REASON_MAX = 100
-"""How much of what is wrong with a request its sender is told, who may have sent a megabyte."""
-
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-    b"431 Request Header Fields Too Large"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStats:
@@ -63,97 +50,6 @@ class ConnectionStats:
     accepted: int
     closed: int
     cut_off: int
-
-
-class Connection(RequestHandler):
-    """One connection: aiohttp's handler, with eyes for what is overdue."""
-
-    __slots__ = ("_connections", "_head_bytes", "_since", "_state", "_wire")
-
-    def __init__(self, connections: Connections, server: web.Server, read_timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, keepalive_timeout=read_timeout_s, **RUNNER_OPTIONS)
-        self._connections = connections
-        self._wire: asyncio.Transport | None = None
-        self._head_bytes = 0
-        self._state: object = None
-        self._since = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve."""
-        # aiohttp forgets the transport when it asks for its end, which a stalled reader prevents.
-        self._wire = cast("asyncio.Transport", transport)
-        super().connection_made(transport)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Make room for the next connection."""
-        super().connection_lost(exc)
-        self._wire = None
-        self._connections.lost(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; a head beyond all bounds ends the connection before memory does."""
-        super().data_received(data)
-        if self._waiter is None or self._messages:
-            self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX and self._wire is not None:
-            self._connections.cut_off += 1
-            self._wire.write(_TOO_LARGE)
-            self.force_close()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is no HTTP: in a line, and without a traceback in the log for each."""
-        if isinstance(exc, UnicodeEncodeError):
-            # Not of our handlers: aiohttp fails to tell the client its own header.
-            status, message = 400, "a header is not UTF-8"
-        elif isinstance(exc, ConnectionError):
-            status, message = 400, "the connection ended"  # nobody reads it
-        if status >= 500:
-            return super().handle_error(request, status, exc, message)
-        said = (message or "").strip().partition("\n")[0][:_REASON_MAX]
-        reason = "".join(each if each.isprintable() else "?" for each in said)
-        logger.debug("bad request from %s: %s", request.remote, reason)
-        response = web.Response(status=status, text=f"{status} Bad Request: {reason}\n")
-        response.force_close()
-        return response
-
-    def overdue(self, now_s: float, read_timeout_s: float, stall_s: float) -> bool:
-        """Whether the peer has let us wait for too long. Asked every now and then.
-
-        Waiting for a request, idle or in the middle of its head, is timed by aiohttp itself.
-        """
-        wire, request = self._wire, self._current_request
-        if wire is None:
-            return False
-        unread = wire.get_write_buffer_size()
-        state: object
-        if unread or wire.is_closing():
-            state, limit_s = unread, stall_s
-        elif request is not None and not request.content.is_eof():
-            state, limit_s = request, read_timeout_s
-        else:
-            self._state = None
-            return False
-        if state is not self._state and state != self._state:
-            self._state, self._since = state, now_s
-        return now_s - self._since >= limit_s
-
-    def wait_anew(self) -> None:
-        """Count the time that the peer lets us wait from now on."""
-        self._state = None
-
-    def abort(self) -> None:
-        """End it without waiting for the peer."""
-        if self._wire is not None:
-            self._wire.abort()
 
 
 class Connections:

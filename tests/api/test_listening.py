@@ -11,7 +11,8 @@ import time
 import pytest
 from aiohttp import web
 
-from api.listening import HEAD_BYTES_MAX, Connections, Site
+from api.connection import HEAD_BYTES_MAX
+from api.listening import Connections, Site
 from api.routes import RUNNER_OPTIONS
 from tests.api.conftest import PATIENCE_S, until
 
