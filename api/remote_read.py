@@ -194,13 +194,33 @@ def query_result(batch: SeriesBatch, external_labels: Mapping[str, str]) -> byte
     return with_histograms(message, batch.histograms, order)
 
 
-SLOTS: web.AppKey[asyncio.Semaphore] = web.AppKey("SLOTS", asyncio.Semaphore)
-"""How many remote reads may run; the others wait, as in Prometheus."""
+class ReadSlots(asyncio.Semaphore):
+    """Bounds how many remote reads run; the others wait, as in Prometheus.
+
+    `asked` is how many do either.
+    """
+
+    asked = 0
+
+    async def __aenter__(self) -> None:
+        self.asked += 1
+        try:
+            await super().__aenter__()
+        except BaseException:
+            self.asked -= 1
+            raise
+
+    async def __aexit__(self, *raised: object) -> None:
+        self.asked -= 1
+        self.release()
+
+
+SLOTS: web.AppKey[ReadSlots] = web.AppKey("SLOTS", ReadSlots)
 
 
 def install(app: web.Application, options: ApiOptions) -> None:
     """Give an application its limit on remote reads at once."""
-    app[SLOTS] = asyncio.Semaphore(options.read_concurrency_max or sys.maxsize)
+    app[SLOTS] = ReadSlots(options.read_concurrency_max or sys.maxsize)
 
 
 async def read(request: web.Request) -> web.Response:

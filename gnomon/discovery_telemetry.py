@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gnomon.metrics_text import Labels, MetricsText
 
 _EVENTS = ("add", "update", "delete")
+_ROLES = ("endpoints", "endpointslice", "ingress", "node", "pod", "service")
+"""Those that Prometheus counts from the start."""
 
 
 def write_discovery(out: MetricsText, parts: Sequence[object]) -> None:
@@ -34,6 +36,11 @@ def write_discovery(out: MetricsText, parts: Sequence[object]) -> None:
         "prometheus_sd_file_read_errors_total",
         "The number of File-SD read errors.",
         sum(part.read_errors for part in files),
+    )
+    out.counter(
+        "prometheus_sd_file_watcher_errors_total",
+        "The number of File-SD errors caused by filesystem watch failures: files are looked at.",
+        0,
     )
     mtimes = {name: mtime_s for part in files for name, mtime_s in part.mtimes_s.items()}
     out.family(
@@ -70,12 +77,11 @@ def write_discovery(out: MetricsText, parts: Sequence[object]) -> None:
         sum(part.failures for part in parts if isinstance(part, ConsulStats)),
     )
     zookeeper = [part for part in parts if isinstance(part, ZooKeeperStats)]
-    if zookeeper:
-        out.counter(
-            "prometheus_treecache_zookeeper_failures_total",
-            "The total number of ZooKeeper failures.",
-            sum(part.failures for part in zookeeper),
-        )
+    out.counter(
+        "prometheus_treecache_zookeeper_failures_total",
+        "The total number of ZooKeeper failures.",
+        sum(part.failures for part in zookeeper),
+    )
     write_kubernetes(out, parts)
     write_monitors(out, parts)
 
@@ -101,7 +107,7 @@ def write_monitors(out: MetricsText, parts: Sequence[object]) -> None:
 
 
 def write_kubernetes(out: MetricsText, parts: Sequence[object]) -> None:
-    """Write the families of Kubernetes discovery; nothing where it is not used."""
+    """Write the families of Kubernetes discovery, zeros where it is not used."""
     found = [part for part in parts if isinstance(part, KubernetesStats)]
     out.family(
         "prometheus_sd_failed_configs",
@@ -109,9 +115,9 @@ def write_kubernetes(out: MetricsText, parts: Sequence[object]) -> None:
         "Current number of service discovery configurations that failed to load.",
         [({"name": "scrape"}, sum(bool(part.config_error) for part in found))],
     )
-    if not found:
-        return
-    events: Counter[tuple[str, str]] = Counter()
+    events: Counter[tuple[str, str]] = Counter(
+        {(event, role): 0 for event in _EVENTS for role in _ROLES}
+    )
     for part in found:
         events.update({(event, part.role): 0 for event in _EVENTS})
         events.update(part.events)
@@ -125,7 +131,7 @@ def write_kubernetes(out: MetricsText, parts: Sequence[object]) -> None:
         "prometheus_sd_kubernetes_failures_total",
         "The number of failed WATCH/LIST requests.",
         # Each discovery knows the number of all that share its watches.
-        max(part.failures for part in found),
+        max((part.failures for part in found), default=0),
     )
     watches = {
         (watch.server, watch.path, watch.selectors): watch

@@ -81,6 +81,8 @@ def write_forwarding(
             for own, each in zip(labels, queues, strict=True)
         ],
     )
+    text = "Times that a queue was full: none, the log is read when there is room."
+    out.family(f"{_PREFIX}enqueue_retries_total", "counter", text, rows(lambda _: 0))
     text = "Bytes of the log that a queue has still to read."
     out.family("gnomon_forwarding_bytes_behind", "gauge", text, rows(lambda q: q.bytes_behind))
     consumers: list[Labels] = [{"consumer": each.name} for each in queues]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 PAGE_BYTES = resource.getpagesize()
@@ -26,6 +27,9 @@ class ProcessStats:
     fds_max: int
     threads: int
     start_time_s: float
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    """Over the network, by everything in the process' network namespace."""
 
 
 def process_stats() -> ProcessStats:
@@ -39,9 +43,10 @@ def process_stats() -> ProcessStats:
         open_fds = len(os.listdir(_PROC / "fd"))  # noqa: PTH208 - names only, no Path each
         start_time_s = _boot_time_s() + int(stat[19]) / os.sysconf("SC_CLK_TCK")
         threads = int(stat[17])
+        received, sent = _network_bytes()
     except OSError:
         # Not Linux: what the standard library knows, and zeros.
-        virtual_pages = open_fds = threads = 0
+        virtual_pages = open_fds = threads = received = sent = 0
         resident_pages, start_time_s = usage.ru_maxrss * 1024 // PAGE_BYTES, 0.0
     return ProcessStats(
         cpu_s=usage.ru_utime + usage.ru_stime,
@@ -53,7 +58,22 @@ def process_stats() -> ProcessStats:
         fds_max=soft_fds,
         threads=threads,
         start_time_s=start_time_s,
+        received_bytes=received,
+        sent_bytes=sent,
     )
+
+
+def _network_bytes() -> tuple[int, int]:
+    """Return what came in and went out; the file has pairs of lines, of names and of numbers."""
+    try:
+        lines = (_PROC / "net/netstat").read_text().splitlines()
+    except FileNotFoundError:
+        return 0, 0
+    found: dict[str, int] = {}
+    for names, numbers in pairwise(lines):
+        if names.startswith("IpExt:") and numbers.startswith("IpExt:"):
+            found.update(zip(names.split()[1:], map(int, numbers.split()[1:]), strict=False))
+    return found.get("InOctets", 0), found.get("OutOctets", 0)
 
 
 def _boot_time_s() -> float:

@@ -44,6 +44,7 @@ class Snapshot:
     connections: ConnectionStats | None
     notifications: NotificationStats
     requests: RequestStats
+    remote_reads: int
     gate: GateStats
     receivers: Receivers
     engine: EngineStats
@@ -68,6 +69,13 @@ def metrics_text(snapshot: Snapshot) -> bytes:
         _connections(out, snapshot.connections)
     _notifications(out, snapshot.notifications)
     _requests(out, snapshot.requests)
+    _pages(out, snapshot.requests)
+    out.gauge(
+        "prometheus_remote_read_handler_queries",
+        "The current number of remote reads that run or wait.",
+        snapshot.remote_reads,
+    )
+    _notifier(out)
     _queries(out, snapshot.engine, snapshot.gate)
     out.gauge("prometheus_engine_query_log_enabled", "State of the query log.", snapshot.query_log)
     out.counter(
@@ -92,6 +100,9 @@ def _build(out: MetricsText) -> None:
         "revision": "",
         "branch": "",
         "goversion": "",
+        "goos": "",
+        "goarch": "",
+        "tags": "",
         "pythonversion": platform.python_version(),
     }
     help_text = "A metric with a constant '1' value labeled by what was built."
@@ -99,9 +110,20 @@ def _build(out: MetricsText) -> None:
 
 
 def _process(out: MetricsText, stats: ProcessStats) -> None:
-    out.counter(
-        "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", stats.cpu_s
-    )
+    for name, help_text, value in (
+        ("cpu_seconds", "Total user and system CPU time spent in seconds.", stats.cpu_s),
+        (
+            "network_receive_bytes",
+            "Number of bytes received by the process over the network.",
+            stats.received_bytes,
+        ),
+        (
+            "network_transmit_bytes",
+            "Number of bytes sent by the process over the network.",
+            stats.sent_bytes,
+        ),
+    ):
+        out.counter(f"process_{name}_total", help_text, value)
     for name, help_text, value in (
         ("resident_memory_bytes", "Resident memory size in bytes.", stats.resident_bytes),
         ("virtual_memory_bytes", "Virtual memory size in bytes.", stats.virtual_bytes),
@@ -176,6 +198,17 @@ def _notifications(out: MetricsText, stats: NotificationStats) -> None:
     )
 
 
+def _notifier(out: MetricsText) -> None:
+    """Add what alerts about Prometheus ask of its notifier: there is none, so nothing waits."""
+    for name, kind, help_text in (
+        ("alertmanagers_discovered", "gauge", "The number of alertmanagers discovered: none."),
+        ("queue_length", "gauge", "The number of alert notifications in the queue: none."),
+        ("queue_capacity", "gauge", "The capacity of the alert notifications queue: none."),
+        ("dropped_total", "counter", "Total number of alerts dropped: none."),
+    ):
+        out.family(f"prometheus_notifications_{name}", kind, help_text, [({}, 0)])
+
+
 def _requests(out: MetricsText, stats: RequestStats) -> None:
     out.family(
         "prometheus_http_requests_total",
@@ -198,6 +231,27 @@ def _requests(out: MetricsText, stats: RequestStats) -> None:
             ({"handler": h.handler}, h.size_bounds_bytes, h.size_counts, h.size_total_bytes)
             for h in stats.handlers
         ],
+    )
+
+
+def _pages(out: MetricsText, stats: RequestStats) -> None:
+    """Add what is counted of single pages under names of their own."""
+    of_metrics = {code: n for handler, code, n in stats.by_code if handler == "/metrics"}
+    out.family(
+        "promhttp_metric_handler_requests_total",
+        "counter",
+        "Total number of scrapes by HTTP status code.",
+        [({"code": str(code)}, n) for code, n in ({200: 0, 500: 0, 503: 0} | of_metrics).items()],
+    )
+    out.counter(
+        "prometheus_web_federation_errors_total",
+        "Total number of errors that occurred while sending federation responses.",
+        sum(n for handler, code, n in stats.by_code if handler == "/federate" and code >= 500),
+    )
+    out.counter(
+        "prometheus_web_federation_warnings_total",
+        "Total number of warnings that occurred while sending federation responses.",
+        0,
     )
 
 
@@ -277,6 +331,21 @@ def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:
     ):
         rows = [({"scrape_job": job}, float(getattr(pool, member))) for job, pool in pools]
         out.family(f"prometheus_target_scrape_pool_{name}", kind, help_text, rows)
+    out.counter(
+        "prometheus_target_scrape_pools_total",
+        "Total number of scrape pool creation attempts.",
+        stats.pools_begun,
+    )
+    out.counter(
+        "prometheus_target_scrape_pool_reloads_total",
+        "Total number of scrape pool reloads.",
+        stats.pool_reloads,
+    )
+    out.counter(
+        "prometheus_target_scrape_pool_reloads_failed_total",
+        "Total number of failed scrape pool reloads.",
+        stats.pool_reloads_failed,
+    )
     out.family(
         "prometheus_target_sync_failed_total",
         "counter",
@@ -323,6 +392,16 @@ def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:
             stats.exceeded_body_size,
         ),
         (
+            "exceeded_native_histogram_bucket_limit",
+            "Total number of scrapes that hit the native histogram bucket limit.",
+            stats.exceeded_bucket_limit,
+        ),
+        (
+            "cache_flush_forced",
+            "How many times a scrape cache was flushed as it grew while scrapes failed: never.",
+            0,
+        ),
+        (
             "sample_duplicate_timestamp",
             "Total number of samples rejected due to duplicate timestamps but different values.",
             stats.duplicate_samples,
@@ -361,4 +440,16 @@ def _scrapes(out: MetricsText, stats: ScrapeStats) -> None:
         "counter",
         "Total number of update events received from the SD providers.",
         [({"name": "scrape"}, sum(pool.updates_received for _, pool in pools))],
+    )
+    out.family(
+        "prometheus_sd_updates_total",
+        "counter",
+        "Total number of update events sent to the SD consumers.",
+        [({"name": "scrape"}, sum(pool.syncs for _, pool in pools))],
+    )
+    out.family(
+        "prometheus_sd_updates_delayed_total",
+        "counter",
+        "Total number of update events that couldn't be sent immediately: none waits.",
+        [({"name": "scrape"}, 0)],
     )

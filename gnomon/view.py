@@ -18,6 +18,7 @@ from api.parts import PARTS
 from api.receivers.import_receiver import IMPORTS
 from api.receivers.otlp import OTLP
 from api.receivers.remote_write import WRITES
+from api.remote_read import SLOTS
 from api.views import (
     BuildView,
     LogLines,
@@ -241,6 +242,7 @@ class ServerView:
             connections=state.connections.stats() if state.connections else None,
             notifications=self._app[LIVE].stats(),
             requests=parts.requests.stats(),
+            remote_reads=self._app[SLOTS].asked,
             gate=parts.gate.stats(),
             receivers=self._receivers(self._app),
             engine=self._engine.stats(),

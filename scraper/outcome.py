@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scraper.labelling import LabelLimitError
+from scraper.resolution import BucketLimitError
 from scraper.tokens import ParseError
 
 
@@ -51,4 +52,6 @@ def exceeded_limit(error: ParseError) -> str:
         return "sample"
     if isinstance(error, LabelLimitError):
         return "label"
+    if isinstance(error, BucketLimitError):
+        return "bucket"
     return "body_size" if isinstance(error, BodySizeError) else ""

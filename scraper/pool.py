@@ -80,7 +80,8 @@ class Scraper:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._pools: dict[str, JobPool] = {}
         self._removed: dict[str, JobPool] = {}
-        self._pools_failed = 0
+        self._pools_failed = self._pools_begun = 0
+        self._pool_reloads = self._pool_reloads_failed = 0
         self._plain = PlainClient()
         self._context = LoopContext(
             session_for=self._session,
@@ -109,12 +110,15 @@ class Scraper:
         for job, discoverers in jobs:
             name = job.job_name
             known = self._pools.get(name) or self._removed.pop(name, None)
+            self._pool_reloads += known is not None
+            self._pools_begun += known is None
             try:
                 pool = known or JobPool(job, self._appender, self._context)
                 self._pools[name] = pool
                 await pool.apply(job, tuple(discoverers))
             except ValueError as e:
-                self._pools_failed += 1
+                self._pools_failed += known is None
+                self._pool_reloads_failed += known is not None
                 _log.error("scrape pool %s: %s", job.job_name, e)
 
     async def stop(self) -> None:
@@ -157,6 +161,9 @@ class Scraper:
             {name: pool.stats() for name, pool in list(self._pools.items())},
             {format_duration_ms(ms): d.summary() for ms, d in list(self._intervals.items())},
             pools_failed=self._pools_failed,
+            pools_begun=self._pools_begun,
+            pool_reloads=self._pool_reloads,
+            pool_reloads_failed=self._pool_reloads_failed,
         )
 
     def _record(self, _job: ScrapeJob, outcome: Outcome) -> None:

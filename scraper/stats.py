@@ -60,6 +60,10 @@ class ScrapeStats:
     out_of_order_exemplars: int
     pools: Mapping[str, PoolStats]
     pools_failed: int
+    pools_begun: int
+    pool_reloads: int
+    pool_reloads_failed: int
+    exceeded_bucket_limit: int
     intervals: Mapping[str, SummaryStats]
 
 
@@ -115,6 +119,9 @@ class OutcomeCounts:
         intervals: Mapping[str, SummaryStats],
         *,
         pools_failed: int,
+        pools_begun: int,
+        pool_reloads: int,
+        pool_reloads_failed: int,
     ) -> ScrapeStats:
         """Return everything as one value."""
         counts, exceeded = self._samples, self._exceeded
@@ -131,5 +138,9 @@ class OutcomeCounts:
             out_of_order_exemplars=counts["late_exemplars"],
             pools=pools,
             pools_failed=pools_failed,
+            pools_begun=pools_begun,
+            pool_reloads=pool_reloads,
+            pool_reloads_failed=pool_reloads_failed,
+            exceeded_bucket_limit=exceeded["bucket"],
             intervals=intervals,
         )

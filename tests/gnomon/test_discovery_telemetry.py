@@ -15,8 +15,12 @@ def written(*parts):
     return [line for line in out.text().decode().splitlines() if not line.startswith("#")]
 
 
-def test_nothing_is_told_of_kubernetes_where_it_is_not_used():
-    assert written() == ['prometheus_sd_failed_configs{name="scrape"} 0']
+def test_where_kubernetes_is_not_used_its_metrics_are_zero():
+    lines = written()
+    assert 'prometheus_sd_failed_configs{name="scrape"} 0' in lines
+    assert 'prometheus_sd_kubernetes_events_total{event="add",role="endpointslice"} 0' in lines
+    assert "prometheus_sd_kubernetes_failures_total 0" in lines
+    assert all(line.endswith(" 0") for line in lines)
 
 
 def test_a_shared_watch_and_its_failures_are_told_once():

@@ -284,7 +284,10 @@ def test_a_job_whose_rules_do_not_compile_leaves_the_others_alone(appender, exec
         await b.scraper.apply([(broken, [b.at]), (JOB, [b.at])])
         await b.scrapes(1)
         assert b.scraper.scrape_pools() == ["j"]
-        assert b.scraper.stats().pools_failed == 1
+        stats = b.scraper.stats()
+        assert (stats.pools_begun, stats.pools_failed) == (2, 1)
+        await b.scraper.apply([(JOB, [b.at])])
+        assert (b.scraper.stats().pools_begun, b.scraper.stats().pool_reloads) == (2, 1)
 
     run(appender, executor, body)
 
