@@ -190,7 +190,7 @@ class Block:
         """Return how many samples `select_rows` would give, tombstones not applied.
 
         Exact before any value is decoded; at most pages of times are read. A histogram counts as
-        many: see `histogram_columns.weight`.
+        many: see `HistogramDirectory.weight`.
         """
         self._check_open()
         count = int(self._directory.plan(rows, start_ms, end_ms, on_corrupt).take.sum())
@@ -225,25 +225,14 @@ class Block:
         self._check_open()
         return self._histograms is not None and self._histograms.holds(rows)
 
-    def select_into(
-        self,
-        matchers: Sequence[Matcher],
-        start_ms: int,
-        end_ms: int,
-        *,
-        on_corrupt: OnCorrupt = _raise,
+    def select_rows(
+        self, rows: Ints, start_ms: int, end_ms: int, *, on_corrupt: OnCorrupt = _raise
     ) -> SeriesBatch | None:
-        """Return all matching series with their samples in [start_ms, end_ms], None for none.
+        """Return some rows (rising) with their samples in [start_ms, end_ms], None for none.
 
         The batch is in the block's own symbol space, in series order. `on_corrupt` is called for
         every damaged frame; if it returns, the samples of that frame are left out.
         """
-        return self.select_rows(self.match(matchers), start_ms, end_ms, on_corrupt=on_corrupt)
-
-    def select_rows(
-        self, rows: Ints, start_ms: int, end_ms: int, *, on_corrupt: OnCorrupt = _raise
-    ) -> SeriesBatch | None:
-        """Return some rows (rising) with their samples in [start_ms, end_ms], None for none."""
         self._check_open()
         if not self.meta.overlaps(start_ms, end_ms):
             return None

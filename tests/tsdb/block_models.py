@@ -12,8 +12,10 @@ from tsdb.interface import LabelColumns, Matcher, MatchOp, SeriesBatch
 from tsdb.staleness import STALE_NAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from tsdb.block import Block
+    from tsdb.errors import CorruptFileError
     from tsdb.symbols import SymbolTable
 
 Labels = tuple[tuple[str, str], ...]
@@ -105,6 +107,17 @@ def selected(model: Model, matchers: Sequence[Matcher], start_ms: int, end_ms: i
         if matches(labels, matchers)
     }
     return {labels: samples for labels, samples in result.items() if samples}
+
+
+def select(
+    block: Block,
+    matchers: Sequence[Matcher],
+    start_ms: int,
+    end_ms: int,
+    **on_corrupt: Callable[[CorruptFileError], None],
+) -> SeriesBatch | None:
+    """All matching series of a block with their samples in [start_ms, end_ms]."""
+    return block.select_rows(block.match(matchers), start_ms, end_ms, **on_corrupt)
 
 
 def without(model: Model, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Model:

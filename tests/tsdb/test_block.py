@@ -15,6 +15,7 @@ from tests.tsdb.block_models import (
     matcher_lists,
     models,
     ranges,
+    select,
     selected,
     to_batch,
     without,
@@ -58,7 +59,7 @@ def test_a_block_answers_as_the_model_does(model, matchers, span, page_samples):
         if block is None:
             assert not any(model.values())
             return
-        batch = block.select_into(matchers, *span)
+        batch = select(block, matchers, *span)
         assert from_batch(batch) == expected
         rows = block.match(matchers)
         assert block.count_samples(rows, *span) == sum(map(len, expected.values()))
@@ -101,16 +102,16 @@ def test_what_is_deleted_is_gone_at_once_and_after_reopening(model, deletions):
             block.delete(matchers, *span)
             model = without(model, matchers, *span)
         expected = selected(model, [], 0, TIME_MAX)
-        assert from_batch(block.select_into([], 0, TIME_MAX)) == expected
+        assert from_batch(select(block, [], 0, TIME_MAX)) == expected
         again = Block.open(block.path)
-        assert from_batch(again.select_into([], 0, TIME_MAX)) == expected
+        assert from_batch(select(again, [], 0, TIME_MAX)) == expected
         assert again.tombstones == block.tombstones
         assert again.verify() == []
 
 
 def test_series_of_one_scrape_share_their_times(tmp_path):
     block = write(tmp_path, big_model())
-    batch = block.select_into([], 10, 300)
+    batch = select(block, [], 10, 300)
     assert np.unique(batch.time_start).size == 1
     assert batch.times.size == 146
 
@@ -127,7 +128,7 @@ def test_a_series_that_came_later_uses_the_same_time_page(tmp_path):
     path = block_writer.write_block(tmp_path, symbols, [batch], min_time_ms=0, max_time_ms=TIME_MAX)
     block = Block.open(path)
     assert block._index.array("time_page.samples").tolist() == [200]
-    assert from_batch(block.select_into([], 0, TIME_MAX)) == model
+    assert from_batch(select(block, [], 0, TIME_MAX)) == model
 
 
 def test_no_samples_make_no_block(tmp_path):
@@ -173,7 +174,7 @@ def test_small_chunks_share_frames(tmp_path):
     path = block_writer.write_block(tmp_path, symbols, chunks, min_time_ms=0, max_time_ms=TIME_MAX)
     block = Block.open(path)
     assert block._index.array("frame.offset").size == 1
-    assert block.select_into([], 0, 10).sample_count == 200
+    assert select(block, [], 0, 10).sample_count == 200
 
 
 def test_a_meta_of_another_block_is_refused(tmp_path):
@@ -235,7 +236,7 @@ def test_every_flipped_bit_is_found(data):
         if index_padding and not header_padding:
             # Only padding between arrays may differ unnoticed: what is read is the same.
             block = Block.open(path)
-            assert from_batch(block.select_into([], 0, TIME_MAX)) == big_model()
+            assert from_batch(select(block, [], 0, TIME_MAX)) == big_model()
 
 
 def test_one_bad_frame_costs_its_own_samples_only(tmp_path):
@@ -245,9 +246,9 @@ def test_one_bad_frame_costs_its_own_samples_only(tmp_path):
     assert offsets.size > 1
     flip(path / "pages", int(offsets[1]) + 100)
     with pytest.raises(CorruptFileError, match="checksum"):
-        block.select_into([], 0, TIME_MAX)
+        select(block, [], 0, TIME_MAX)
     met: list[CorruptFileError] = []
-    model = from_batch(block.select_into([], 0, TIME_MAX, on_corrupt=met.append))
+    model = from_batch(select(block, [], 0, TIME_MAX, on_corrupt=met.append))
     assert [error.offset_bytes for error in met] == [int(offsets[1])]
     assert met[0].path == path / "pages"
     assert 0 < len(model) < 120
@@ -258,7 +259,7 @@ def test_a_bad_time_frame_costs_the_samples_it_dates(tmp_path):
     path = write(tmp_path, big_model()).path
     flip(path / "pages", int(Block.open(path)._index.array("time_frame.offset")[0]) + 26)
     met: list[CorruptFileError] = []
-    assert Block.open(path).select_into([], 0, TIME_MAX, on_corrupt=met.append) is None
+    assert select(Block.open(path), [], 0, TIME_MAX, on_corrupt=met.append) is None
     assert met
 
 
@@ -271,17 +272,17 @@ def test_a_bad_meta_is_a_corrupt_file(tmp_path, content):
 
 def test_a_closed_block_refuses(tmp_path):
     block = write(tmp_path, {UP: {1: 1}})
-    batch = block.select_into([], 0, 10)
+    batch = select(block, [], 0, 10)
     block.close()
     with pytest.raises(ClosedError):
-        block.select_into([], 0, 10)
+        select(block, [], 0, 10)
     assert batch.labels.row(0) == dict(UP), "what was read before lives on"
 
 
 def test_a_bad_pattern_is_the_clients_fault(tmp_path):
     block = write(tmp_path, {UP: {1: 1}})
     with pytest.raises(BadMatcherError):
-        block.select_into([Matcher("nope", MatchOp.MATCHES, "a(")], 0, 10)
+        select(block, [Matcher("nope", MatchOp.MATCHES, "a(")], 0, 10)
 
 
 def test_files_are_those_of_the_format(tmp_path):

@@ -16,6 +16,7 @@ from tests.tsdb.block_models import (
     merged,
     models,
     ranges,
+    select,
     to_batch,
     without,
 )
@@ -111,7 +112,7 @@ def test_a_compacted_block_holds_the_merged_models(parts, piece_samples, deletio
             assert not expected
             return
         result = Block.open(path)
-        assert from_batch(result.select_into([], 0, TIME_MAX)) == expected
+        assert from_batch(select(result, [], 0, TIME_MAX)) == expected
         assert result.verify() == []
         assert result.meta.level == 2
         assert result.meta.sources == tuple(sorted(block.meta.ulid for block in blocks))

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tsdb.block_models import TIME_MAX, bits, matcher_lists, merged, ranges, selected, without
+from tests.tsdb.block_models import (
+    TIME_MAX,
+    bits,
+    matcher_lists,
+    merged,
+    ranges,
+    select,
+    selected,
+    without,
+)
 from tests.tsdb.histogram_models import (
     as_stored,
     from_mixed_batch,
@@ -89,9 +98,9 @@ def test_a_block_gives_back_the_model(model, matchers, span, page_samples):
         if block is None:
             assert not model
             return
-        assert from_mixed_batch(block.select_into([], 0, TIME_MAX)) == model
+        assert from_mixed_batch(select(block, [], 0, TIME_MAX)) == model
         expected = selected(model, matchers, *span)
-        assert from_mixed_batch(block.select_into(matchers, *span)) == expected
+        assert from_mixed_batch(select(block, matchers, *span)) == expected
         chosen = [each for samples in expected.values() for each in samples.values()]
         rows = [each for each in chosen if not isinstance(each, int)]
         buckets = sum(len(row[7]) + len(row[8]) for row in rows)
@@ -141,7 +150,7 @@ def test_a_compacted_block_holds_the_merged_models(parts, piece_samples, deletio
             assert not expected
             return
         result = Block.open(path)
-        assert from_mixed_batch(result.select_into([], 0, TIME_MAX)) == expected
+        assert from_mixed_batch(select(result, [], 0, TIME_MAX)) == expected
         assert result.verify() == []
         assert result.meta.stats.num_samples == sum(map(len, expected.values()))
 
@@ -170,7 +179,7 @@ def test_a_damaged_frame_costs_its_own_histograms_only(tmp_path):
     content[offset + 40] ^= 1
     damaged.write_bytes(content)
     again, errors = Block.open(damaged.parent), []
-    left = from_mixed_batch(again.select_into([], 0, TIME_MAX, on_corrupt=errors.append))
+    left = from_mixed_batch(select(again, [], 0, TIME_MAX, on_corrupt=errors.append))
     assert errors
     assert len(left) < len(model)
     for labels, samples in left.items():

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tsdb.block_models import TIME_MAX, bits, from_batch, merged, models, to_batch
+from tests.tsdb.block_models import (
+    TIME_MAX,
+    bits,
+    from_batch,
+    merged,
+    models,
+    select,
+    to_batch,
+)
 from tsdb import block_writer, merge_kernels
 from tsdb.block import Block
 from tsdb.merge import merge_batches, merge_labels
@@ -42,7 +50,7 @@ def test_blocks_of_different_symbol_spaces_merge(parts):
                 Path(name), symbols, [to_batch(part, symbols)], min_time_ms=0, max_time_ms=TIME_MAX
             )
             if path is not None:
-                batches.append(Block.open(path).select_into([], 0, TIME_MAX))
+                batches.append(select(Block.open(path), [], 0, TIME_MAX))
         target = SymbolTable()
         assert from_batch(merge_batches(batches, target)) == merged(parts)
 
