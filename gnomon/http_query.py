@@ -101,7 +101,8 @@ class HttpSource:
                 return _answer(_read(error), error.code)
         except (URLError, OSError) as error:
             reason = getattr(error, "reason", error)
-            raise AskError(f"cannot reach {self._base}: {reason}") from error
+            ways = "is a server running there? --url names another, --data DIR asks without one"
+            raise AskError(f"cannot reach {self._base}: {reason}; {ways}") from error
 
 
 def _range(start: str, end: str) -> Parameters:
