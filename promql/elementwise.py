@@ -65,7 +65,8 @@ def _log2(values: Floats) -> Floats:
 
 
 def _log10(values: Floats) -> Floats:
-    return _log2(values) * (math.log(2) / math.log(10))
+    # A quotient of rounded logarithms is a digit off, and ten's logarithm would be below one.
+    return _log2(values) * math.log10(2)
 
 
 def _sgn(values: Floats) -> Floats:

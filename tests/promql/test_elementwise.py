@@ -136,3 +136,9 @@ def test_extremes_follow_go(pair):
     a, b = pair
     np.testing.assert_equal(float(go_max(np.array(a), np.array(b))), go(a, b))
     np.testing.assert_equal(float(go_min(np.array(-a), np.array(-b))), -go(a, b))
+
+
+@pytest.mark.parametrize("power", [-3, -1, 0, 1, 2, 3, 6, 15])
+def test_the_logarithm_of_a_power_of_ten_has_its_digits(power):
+    """What is rounded down after it must not be one less."""
+    assert call("log10", 10.0**power) == power
