@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     Evaluate = Callable[[str, threading.Event, float], QueryResult]
 
 RECENT_MS = 300_000
+PANEL_MS = 2 * 3_600_000
+"""What is no older is in memory, not in blocks: a head keeps so much at least."""
+
 TRUNCATED = "results truncated due to limit"
 PER_STEP_FEATURE = "promql-per-step-stats"
 
@@ -119,7 +122,12 @@ async def over_range(request: web.Request) -> web.StreamResponse:
 
     times = start.query_ms, end.query_ms, step_ms
     log = QueryLog(parts.view, request, form.text("query"), times)
-    return await _answer(request, form, evaluate, log, timeout_s=timeout_s, limit=limit)
+    # A panel that is asked for again has moved, and is as much work as it was.
+    span_ms = end.query_ms - start.query_ms
+    recent = parts.now_ms - start.query_ms < PANEL_MS and span_ms < PANEL_MS
+    asked = ("range", form.text("query"), span_ms, step_ms, lookback_ms, limit)
+    key = asked if recent and parts.view.answers_alone() else None
+    return await _answer(request, form, evaluate, log, timeout_s=timeout_s, limit=limit, key=key)
 
 
 async def _answer(

@@ -10,6 +10,7 @@ import pytest
 from api import quick_work
 from api.gate import Gate
 from api.quick_work import QuickWork
+from tests.api.conftest import NOW_S
 from tests.api.test_query import QUERY, ScriptedEngine, scalar
 
 
@@ -83,7 +84,7 @@ def always_quick(monkeypatch):
     monkeypatch.setattr(quick_work, "QUICK_S", 30.0)
 
 
-def threads_of(api, asks):
+def threads_of(api, asks, path=QUERY):
     """Have queries asked, one after the other; return which threads evaluated them."""
     seen = []
 
@@ -96,7 +97,7 @@ def threads_of(api, asks):
 
     async def scenario(session, address):
         for ask in asks:
-            async with session.get(f"{address}{QUERY}?{ask}") as response:
+            async with session.get(f"{address}{path}?{ask}") as response:
                 assert response.status == 200
         return threading.current_thread()
 
@@ -110,6 +111,26 @@ def test_a_quick_query_runs_on_the_loop_the_second_time(api, always_quick):
 
 def test_a_query_of_the_past_may_have_to_wait_for_the_disk(api, always_quick):
     assert threads_of(api, ["query=1&time=5", "query=1&time=5"]) == [False, False]
+
+
+def panel(start_s, end_s, step_s=10):
+    return f"query=1&start={start_s}&end={end_s}&step={step_s}"
+
+
+@pytest.mark.parametrize(
+    ("asks", "on_loop"),
+    [
+        pytest.param([(-60, 0), (-45, 15)], [False, True], id="one that moves is as quick again"),
+        pytest.param([(-60, 0), (-90, 0)], [False, False], id="a longer one is another"),
+        pytest.param([(-60, 0), (-60, 0, 1)], [False, False], id="one of more steps is another"),
+        pytest.param([(-9000, -8000)] * 2, [False, False], id="what is old may be on the disk"),
+        pytest.param([(-9000, 0)] * 2, [False, False], id="and so may be where it begins"),
+        pytest.param([(0, 90000)] * 2, [False, False], id="a day to come is long as well"),
+    ],
+)
+def test_small_panels_of_the_present_run_on_the_loop(api, always_quick, asks, on_loop):
+    texts = [panel(NOW_S + start, NOW_S + end, *step) for start, end, *step in asks]
+    assert threads_of(api, texts, f"{QUERY}_range") == on_loop
 
 
 def test_a_slow_query_runs_in_a_thread(api, monkeypatch):
