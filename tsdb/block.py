@@ -317,6 +317,14 @@ class Block:
         values = self._directory.row_samples()
         return values if self._histograms is None else values + self._histograms.row_values()
 
+    def value_count(self, first: int, stop: int) -> int:
+        """Return how many numbers the samples of the rows [first, stop) are, buckets and all."""
+        self._check_open()
+        values = self._directory.sample_count(first, stop)
+        if self._histograms is not None:
+            values += self._histograms.value_count(first, stop)
+        return values
+
     @property
     def tombstones(self) -> tuple[Tombstone, ...]:
         """What has been deleted from this block."""

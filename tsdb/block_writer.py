@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -22,7 +23,7 @@ from tsdb.block_meta import META_FILE, BlockMeta, BlockParent, BlockStats, new_u
 from tsdb.histograms.writer import HistogramWriter
 from tsdb.interface import ABSENT
 from tsdb.pages import Layout
-from tsdb.series_order import column_order, text_ranks
+from tsdb.series_order import series_order
 from tsdb.start_times import COMPANION_LABEL
 from tsdb.time_dictionary import TimeDictionary, cut_runs
 
@@ -166,9 +167,7 @@ class _Writer:
         if not rows.size:
             return
         labels = batch.labels
-        _, ranks = text_ranks(labels.ids[:, rows], labels.symbols)
-        order = np.lexsort(ranks[column_order(labels.names)][::-1]) if labels.names else rows * 0
-        rows = rows[order]
+        rows = rows[series_order(replace(labels, ids=labels.ids[:, rows]))]
         self._labels.add(labels, rows)
         self.series_count += rows.size
         if COMPANION_LABEL in labels.names:

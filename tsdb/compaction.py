@@ -9,14 +9,15 @@ Blocks are merged piece by piece in series order, so memory holds one piece at a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tsdb.block_meta import BlockParent
 from tsdb.block_writer import write_block
-from tsdb.merge import merge_batches, merge_labels
-from tsdb.series_order import series_order
+from tsdb.merge import merge_batches
+from tsdb.series_order import comes_before
 from tsdb.symbols import SymbolTable
 
 if TYPE_CHECKING:
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
     from tsdb.block import Block
     from tsdb.block_meta import BlockMeta
     from tsdb.errors import CorruptFileError
-    from tsdb.interface import Ints, SeriesBatch
+    from tsdb.interface import SeriesBatch
 
 BLOCK_MS = 2 * 3600 * 1000
 RANGE_FACTOR = 3
 PIECE_SAMPLES = 1 << 21
-"""Samples of one piece, about, in each block: 16 MB of values. Each bucket counts as one."""
+"""Samples of one piece, about: 16 MB of values. Each bucket counts as one."""
+PIECE_SERIES = 1 << 13
+"""Series of one piece in each block at most: while those of more are sorted nobody else runs."""
+
+Piece = list[tuple[int, int]]
+"""Rows [first, stop) of each block."""
 
 
 def block_ranges(*, min_ms: int = BLOCK_MS, max_ms: int) -> tuple[int, ...]:
@@ -157,32 +163,26 @@ def _merged_pieces(
             block.let_go()
 
 
-def _pieces(blocks: Sequence[Block], piece_samples: int) -> Iterator[list[tuple[int, int]]]:
+def _pieces(blocks: Sequence[Block], piece_samples: int) -> Iterator[Piece]:
     """Yield, in series order, the rows [first, stop) of each block that make the next piece.
 
     Small metrics are taken together, large ones cut between series.
     """
-    tables: dict[str, list[tuple[int, int]]] = {}
+    tables: dict[str, Piece] = {}
     for at, block in enumerate(blocks):
         for metric, first, stop in block.metrics():
             rows = tables.setdefault(metric, [(0, 0)] * len(blocks))
             rows[at] = (first, stop)
-    ends = []
-    for block in blocks:
-        ends.append(np.concatenate(([0], np.cumsum(block.row_values()))))
-        block.let_go()
-    piece: list[tuple[int, int]] = [(0, 0)] * len(blocks)
-    held = 0
+    piece: Piece = [(0, 0)] * len(blocks)
+    held = held_series = 0
     for metric in sorted(tables):
         rows = tables[metric]
-        samples = sum(
-            int(end[stop] - end[first]) for end, (first, stop) in zip(ends, rows, strict=True)
-        )
-        if held and held + samples > piece_samples:
+        samples, series = _samples(blocks, rows), _series(rows)
+        if held and (held + samples > piece_samples or held_series + series > PIECE_SERIES):
             yield piece
-            piece, held = [(0, 0)] * len(blocks), 0
-        if samples > piece_samples:
-            yield from _cut_metric(blocks, rows, -(-samples // piece_samples))
+            piece, held, held_series = [(0, 0)] * len(blocks), 0, 0
+        if samples > piece_samples or series > PIECE_SERIES:
+            yield from _cut_metric(blocks, rows, piece_samples)
             continue
         # Metrics are neighbours in every block that has them: ranges of rows join.
         piece = [
@@ -190,36 +190,53 @@ def _pieces(blocks: Sequence[Block], piece_samples: int) -> Iterator[list[tuple[
             for old, new in zip(piece, rows, strict=True)
         ]
         held += samples
+        held_series += series
     if held:
         yield piece
 
 
-def _cut_metric(
-    blocks: Sequence[Block], rows: list[tuple[int, int]], parts: int
-) -> Iterator[list[tuple[int, int]]]:
-    """Cut one metric between its series, at the same series in every block."""
-    labels, became = merge_labels(
-        [
-            block.labels(np.arange(first, stop, dtype=np.int64))
-            for block, (first, stop) in zip(blocks, rows, strict=True)
-        ],
-        SymbolTable(),
+def _samples(blocks: Sequence[Block], rows: Piece) -> int:
+    return sum(
+        block.value_count(first, stop)
+        for block, (first, stop) in zip(blocks, rows, strict=True)
+        if first < stop
     )
-    order = series_order(labels)
-    rank = np.empty(order.size, dtype=np.int64)
-    rank[order] = np.arange(order.size)
-    places: list[Ints] = []
-    at = 0
-    for first, stop in rows:
-        # Rows of a block are in series order, so their ranks rise.
-        places.append(rank[became[at : at + stop - first]])
-        at += stop - first
-    edges = np.linspace(0, order.size, min(parts, order.size) + 1).astype(np.int64)
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        yield [
-            (
-                first + int(np.searchsorted(place, low)),
-                first + int(np.searchsorted(place, high)),
-            )
-            for place, (first, _) in zip(places, rows, strict=True)
-        ]
+
+
+def _series(rows: Piece) -> int:
+    return max(stop - first for first, stop in rows)
+
+
+def _cut_metric(blocks: Sequence[Block], rows: Piece, piece_samples: int) -> Iterator[Piece]:
+    """Cut rows of one metric in halves until they are pieces, at the same series in every block.
+
+    Half is what it is for the block with the most series. The labels of some tens of series are
+    looked at for that: sorting those of all of them, a million perhaps, would hold up everybody.
+    """
+    series = _series(rows)
+    if series < 2 or (series <= PIECE_SERIES and _samples(blocks, rows) <= piece_samples):
+        yield rows
+        return
+    largest = next(at for at, (first, stop) in enumerate(rows) if stop - first == series)
+    middle = rows[largest][0] + series // 2
+    pivot = _labels(blocks[largest], middle)
+    cuts = [
+        middle if at == largest else _first_from(block, first, stop, pivot)
+        for at, (block, (first, stop)) in enumerate(zip(blocks, rows, strict=True))
+    ]
+    left = [(first, cut) for (first, _), cut in zip(rows, cuts, strict=True)]
+    right = [(cut, stop) for (_, stop), cut in zip(rows, cuts, strict=True)]
+    yield from _cut_metric(blocks, left, piece_samples)
+    yield from _cut_metric(blocks, right, piece_samples)
+
+
+def _first_from(block: Block, first: int, stop: int, pivot: dict[str, str]) -> int:
+    """Return the first of the rows [first, stop) whose series is not before `pivot`."""
+    return bisect_left(
+        range(stop), True, first, stop, key=lambda row: not comes_before(_labels(block, row), pivot)
+    )
+
+
+def _labels(block: Block, row: int) -> dict[str, str]:
+    labels = block.labels(np.array([row], dtype=np.int64))
+    return dict(zip(labels.names, labels.symbols.texts(labels.ids[:, 0]), strict=True))

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from tsdb.interface import Bytes, Floats, Ids, Ints
 
 
+_FEW_OF = 16
+"""So many times as many texts as ids: then only those in use are looked at."""
+
+
 class SymbolSink(SymbolSource, Protocol):
     """A symbol table that takes new texts: `symbols.SymbolTable`."""
 
@@ -56,16 +60,24 @@ def translate_labels(labels: LabelColumns, symbols: SymbolSink) -> LabelColumns:
         return labels
     source = labels.symbols
     size = int(labels.ids.max()) + 1 if labels.ids.size else 1
+    if size > _FEW_OF * (labels.ids.size + 1):
+        # A piece of a block with millions of texts: no table of all of them.
+        few, inverse = np.unique(labels.ids, return_inverse=True)
+        ids: Ids = _interned(source, few, symbols)[inverse].reshape(labels.ids.shape)
+        return LabelColumns(labels.names, ids, symbols)
     seen = np.zeros(size, dtype=np.bool_)
     seen[labels.ids] = True
     used = np.flatnonzero(seen).astype(np.uint32)
-    if isinstance(source, BlockSymbols):
-        interned = symbols.intern_ranges(*source.ranges(used))
-    else:
-        interned = symbols.intern_many(source.texts(used))
     place = np.zeros(size, dtype=np.uint32)
-    place[used] = interned
+    place[used] = _interned(source, used, symbols)
     return LabelColumns(labels.names, place[labels.ids], symbols)
+
+
+def _interned(source: SymbolSource, used: Ids, symbols: SymbolSink) -> Ids:
+    """Return the ids in `symbols` of some texts of another table."""
+    if isinstance(source, BlockSymbols):
+        return symbols.intern_ranges(*source.ranges(used))
+    return symbols.intern_many(source.texts(used))
 
 
 def merge_labels(parts: Sequence[LabelColumns], symbols: SymbolSink) -> tuple[LabelColumns, Ints]:

@@ -157,6 +157,11 @@ class PageDirectory:
         samples: Ints = np.diff(sums)
         return samples
 
+    def sample_count(self, first: int, stop: int) -> int:
+        """Return the number of samples of the rows [first, stop)."""
+        mine = slice(int(self._row_page[first]), int(self._row_page[stop]))
+        return int(self._slice_count[self._page_slice[mine]].sum(dtype=np.int64))
+
     def slice_samples(self, slices: npt.NDArray[np.integer]) -> Ints:
         """Return how many samples slices of time have."""
         samples: Ints = self._slice_count[slices].astype(np.int64)

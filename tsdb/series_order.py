@@ -18,6 +18,8 @@ from tsdb.interface import METRIC_NAME
 from tsdb.text_order import order_of, ranges_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tsdb.interface import Ids, Ints, LabelColumns, SymbolSource
 
 
@@ -40,12 +42,32 @@ def column_order(names: tuple[str, ...]) -> list[int]:
 
 def series_order(labels: LabelColumns) -> Ints:
     """Return the permutation int64[S] that brings the series into order."""
-    if not labels.names:
-        return np.arange(labels.series_count, dtype=np.int64)
-    _, ranks = text_ranks(labels.ids, labels.symbols)
-    keys = ranks[column_order(labels.names)]
+    series = labels.series_count
+    if not labels.names or not series:
+        return np.arange(series, dtype=np.int64)
+    # Most labels of neighbours are the same: what they are is nothing that has to be sorted.
+    varies = (labels.ids != labels.ids[:, :1]).any(axis=1)
+    columns = [at for at in column_order(labels.names) if varies[at]]
+    if not columns:
+        return np.arange(series, dtype=np.int64)
+    _, keys = text_ranks(labels.ids[columns], labels.symbols)
+    if is_strictly_ordered(keys):
+        return np.arange(series, dtype=np.int64)
     # np.lexsort takes the most significant key last.
     return np.lexsort(keys[::-1]).astype(np.int64)
+
+
+def comes_before(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Say whether one series of a metric comes before another one of it, for looking up a few.
+
+    >>> comes_before({"b": "1"}, {"a": "1", "b": "0"})
+    True
+    """
+    for name in sorted(one.keys() | other.keys()):
+        mine, theirs = one.get(name, ""), other.get(name, "")
+        if mine != theirs:
+            return mine < theirs
+    return False
 
 
 def is_strictly_ordered(keys: Ints) -> bool:

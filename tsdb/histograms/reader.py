@@ -69,6 +69,13 @@ class HistogramDirectory:
         width = (PLAIN_COLUMNS + positive + negative)[self._layout]
         return self._sums(self._pages.slice_samples(self._slice) * width)
 
+    def value_count(self, first: int, stop: int) -> int:
+        """Return how many numbers the histograms of the rows [first, stop) are."""
+        positive, negative = self._buckets
+        mine = slice(int(self._row[first]), int(self._row[stop]))
+        width = (PLAIN_COLUMNS + positive + negative)[self._layout[mine]]
+        return int((self._pages.slice_samples(self._slice[mine]) * width).sum())
+
     def _sums(self, of_stretch: Ints) -> Ints:
         sums: Ints = np.diff(starts_of(of_stretch)[self._row])
         return sums
