@@ -34,7 +34,8 @@ from promql.over_time_kernels import (
     smooth_windows,
 )
 from promql.places import argument_place
-from promql.steady_kernels import extreme_of_steady, total_windows
+from promql.steady_kernels import extreme_of_steady
+from promql.total_kernels import total_windows
 from promql.windows import (
     RangeKernel,
     cells,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import types
 
-from promql.over_time_kernels import average_of, sum_of
 from promql.rate_kernels import line_of
 from tsdb.kernel_compilation import helper, kernel
 
@@ -34,10 +33,10 @@ _OUT1 = types.float64[::1]
 _OUT = types.float64[:, ::1]
 _PRESENT = types.boolean[:, ::1]
 
-_TOGETHER = 256
+TOGETHER = 256
 """Windows that are summed side by side: their sums stay in the processor's nearest cache."""
 
-_FEW = 8
+FEW = 8
 """Fewer steps than this gain nothing."""
 
 _SERIES = 8
@@ -137,7 +136,7 @@ def deal(values: Floats, hands: int, dealt: Floats) -> int:
 @helper(
     types.void(_FLOATS, types.int64, types.int64, types.int64, _OUT1, _OUT1), error_model="numpy"
 )
-def _add_to_each(
+def add_to_each(
     dealt: Floats, hands: int, far: int, count: int, totals: Floats, lost: Floats
 ) -> None:
     """Add `count` values from hands * k on to the compensated sum k, for each k."""
@@ -180,65 +179,13 @@ def _add_products_to_each(
 
 
 @helper(types.int64(_OFFSETS))
-def _room(stop: Offsets) -> int:
+def room_of(stop: Offsets) -> int:
     """Return how many samples a run has at most, as far as windows go."""
     longest = 0
     for w in range(stop.shape[0]):
         if stop.shape[1] > 0:
             longest = max(longest, stop[w, stop.shape[1] - 1])
     return longest
-
-
-@kernel(
-    types.void(_FLOATS, _INTS, _INTS, _OFFSETS, _OFFSETS, _OFFSETS, types.boolean, _OUT, _PRESENT),
-    error_model="numpy",
-)
-def total_windows(
-    values: Floats,
-    value_start: Ints,
-    window_of: Ints,
-    first: Offsets,
-    stop: Offsets,
-    steady: Offsets,
-    average: bool,
-    out: Floats,
-    present: Mask,
-) -> None:
-    """Write the sum or (`average`) the mean of each window; absent where a window is empty.
-
-    Shapes: `steady` [W, T] as `steady_windows` wrote it.
-    """
-    totals = np.empty(_TOGETHER, dtype=np.float64)
-    lost = np.empty(_TOGETHER, dtype=np.float64)
-    # Hands that are one short end with a place that nobody uses: one more for each.
-    dealt = np.empty(2 * _room(stop), dtype=np.float64)
-    for s in range(value_start.size):
-        base, w = value_start[s], window_of[s]
-        t = 0
-        while t < first.shape[1]:
-            low, high = base + first[w, t], base + stop[w, t]
-            together = int(min(steady[w, t], _TOGETHER))
-            if together < _FEW:
-                present[s, t] = high > low
-                if high > low:
-                    total = average_of(values, low, high) if average else sum_of(values, low, high)
-                    out[s, t] = total
-                t += 1
-                continue
-            count = high - low
-            moved = int(first[w, t + 1] - first[w, t])
-            far = deal(values[low : high + moved * (together - 1)], moved, dealt)
-            _add_to_each(dealt, moved, far, count, totals[:together], lost[:together])
-            by = float(count) if average else 1.0
-            for k in range(together):
-                present[s, t + k] = True
-                if np.isfinite(totals[k]):
-                    out[s, t + k] = totals[k] / by + lost[k] / by
-                elif average:
-                    out[s, t + k] = average_of(values, low + k * moved, high + k * moved)
-                else:
-                    out[s, t + k] = sum_of(values, low + k * moved, high + k * moved)
-            t += together
 
 
 @kernel(
@@ -284,11 +231,11 @@ def regress_regular(
         for t in range(first.shape[1]):
             longest = max(longest, stop[w, t] - first[w, t])
     xs = np.empty(longest, dtype=np.float64)
-    dealt = np.empty(max(2 * _room(stop), _SERIES * longest), dtype=np.float64)
-    sum_y = np.empty(_TOGETHER, dtype=np.float64)
-    lost_y = np.empty(_TOGETHER, dtype=np.float64)
-    sum_xy = np.empty(_TOGETHER, dtype=np.float64)
-    lost_xy = np.empty(_TOGETHER, dtype=np.float64)
+    dealt = np.empty(max(2 * room_of(stop), _SERIES * longest), dtype=np.float64)
+    sum_y = np.empty(TOGETHER, dtype=np.float64)
+    lost_y = np.empty(TOGETHER, dtype=np.float64)
+    sum_xy = np.empty(TOGETHER, dtype=np.float64)
+    lost_xy = np.empty(TOGETHER, dtype=np.float64)
     s = 0
     while s < value_start.size:
         # Series of one run, whose windows are of the same times.
@@ -300,7 +247,7 @@ def regress_regular(
         while t < first.shape[1]:
             low, high = int(first[w, t]), int(stop[w, t])
             count = high - low
-            together = max(1, int(min(regular[w, t], _TOGETHER)))
+            together = max(1, int(min(regular[w, t], TOGETHER)))
             if count < 2:
                 for r in range(s, s + rows):
                     present[r, t] = False
@@ -310,18 +257,18 @@ def regress_regular(
             for i in range(count):
                 xs[i] = (times[time_base + low + i] - origin) / 1000.0
             x = xs[:count]
-            _add_to_each(x, 1, count, count, sum_y[:1], lost_y[:1])
+            add_to_each(x, 1, count, count, sum_y[:1], lost_y[:1])
             sum_x = sum_y[0] + lost_y[0]
             _add_products_to_each(x, 1, count, x, sum_xy[:1], lost_xy[:1])
             sum_xx = sum_xy[0] + lost_xy[0]
-            by_steps = together >= _FEW
+            by_steps = together >= FEW
             if not by_steps:
                 together = 1
                 for r in range(rows):
                     own = values[value_start[s + r] + low : value_start[s + r] + high]
                     for i in range(count):
                         dealt[i * rows + r] = own[i]
-                _add_to_each(dealt, count, rows, count, sum_y[:rows], lost_y[:rows])
+                add_to_each(dealt, count, rows, count, sum_y[:rows], lost_y[:rows])
                 _add_products_to_each(dealt, count, rows, x, sum_xy[:rows], lost_xy[:rows])
             moved = int(first[w, t + 1] - low) if together > 1 else 1
             n = float(count)
@@ -330,7 +277,7 @@ def regress_regular(
                 part = values[base + low : base + high + moved * (together - 1)]
                 if by_steps:
                     far = deal(part, moved, dealt)
-                    _add_to_each(dealt, moved, far, count, sum_y[:together], lost_y[:together])
+                    add_to_each(dealt, moved, far, count, sum_y[:together], lost_y[:together])
                     _add_products_to_each(
                         dealt, moved, far, x, sum_xy[:together], lost_xy[:together]
                     )
