@@ -18,7 +18,7 @@ import re2
 from scraper.job import RelabelAction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from scraper.job import RelabelRule
 
@@ -65,11 +65,6 @@ def compile_rules(rules: Iterable[RelabelRule], *, legacy_names: bool = False) -
         for rule in rules
     )
     return CompiledRules(tuple(_step(rule, legacy_names) for rule in rules), by_name)
-
-
-def apply_rules(rules: Sequence[RelabelRule], labels: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the labels after all rules, or None if dropped; compiles anew at each call."""
-    return compile_rules(rules).apply(labels)
 
 
 _LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")

@@ -194,11 +194,6 @@ class TargetMaker:
         )
 
 
-def targets_of(job: ScrapeJob, rules: CompiledRules, groups: Iterable[TargetGroup]) -> TargetSet:
-    """Return the targets of all groups, as `TargetMaker.targets` does, once."""
-    return TargetMaker().targets(job, rules, groups)
-
-
 def group_targets(
     job: ScrapeJob,
     rules: CompiledRules,

@@ -7,7 +7,7 @@ from discovery.kubernetes.objects import KINDS
 from gnomon.config.load import load_text
 from gnomon.flags import parse_flags
 from scraper.relabel import compile_rules
-from scraper.targets import targets_of
+from scraper.targets import TargetMaker
 from tests.conftest import ROOT
 from tests.discovery.kubernetes import cluster
 from tests.discovery.kubernetes.test_roles import World, group
@@ -82,7 +82,7 @@ def urls(config, name, *pairs):
     job = jobs(config)[name]
     (settings,) = job.kubernetes
     groups = [group(settings.role, item, world) for item, world in pairs]
-    found = targets_of(job.job, compile_rules(job.job.relabel_rules), groups)
+    found = TargetMaker().targets(job.job, compile_rules(job.job.relabel_rules), groups)
     assert not found.failures
     return {target.url: dict(target.labels) for target in found.active}
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scraper.tokens import ParseError
 from tests.end_to_end.processes import free_port, prometheus_3
 from tests.scraper.conftest import FakeAppender, serve
+from tests.scraper.ingesting import REPORT, Target
 from tests.scraper.messages import exemplar, family, label, message, packed, spans
-from tests.scraper.test_ingest import REPORT, Target
 from tsdb.interface import CUSTOM_BUCKETS_SCHEMA
 from tsdb.staleness import is_stale
 

@@ -1,7 +1,7 @@
 import pytest
 
 from scraper.exemplar_text import Exemplar, read_exemplar
-from tests.scraper.test_ingest import Target
+from tests.scraper.ingesting import Target
 
 OM = "application/openmetrics-text; version=1.0.0"
 

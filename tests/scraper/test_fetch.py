@@ -5,11 +5,14 @@ import re
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from discovery.http_client import Authorization, BasicAuth, HttpClientConfig
 from discovery.http_requests import RequestOptions, new_session
-from scraper.fetch import FetchError, accept_header, fetch, request_headers
+from scraper.fetch import FetchError, Response, accept_header, fetch, request_headers
 from scraper.job import PROTOBUF_FIRST, ScrapeJob
+from scraper.tokens import ParseError
 from tests.scraper.conftest import serve
 
 AGENT = "Prometheus/3.5.3+ds1"
@@ -245,3 +248,43 @@ def test_garbage_instead_of_http_is_an_error():
                 await fetch(session, url, headers={}, options=options, timeout_s=5)
 
     asyncio.run(run())
+
+
+def test_gzip_bodies_are_bounded():
+    packed = gzip.compress(b"a 1\n" * 100_000)
+    response = Response(packed, "text/plain", gzipped=True)
+    assert len(response.read(0).text) == 400_000
+    with pytest.raises(ParseError, match="body size limit exceeded"):
+        response.read(399_999)
+    assert len(Response(packed + packed, "text/plain", gzipped=True).read(0).text) == 800_000
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        pytest.param(b"a 1\n" * 9, "gzip: invalid header", id="plain text is no gzip"),
+        pytest.param(b"a 1\n", "unexpected EOF", id="less than a header, as Go sees it"),
+        pytest.param(gzip.compress(b"a 1\n" * 100)[:-9], "unexpected EOF", id="cut short"),
+        pytest.param(gzip.compress(b"a 1\n")[:-8] + bytes(8), "gzip: invalid checksum", id="other"),
+        pytest.param(
+            gzip.compress(b"a 1\n")[:10] + b"\xff" * 30, "flate: corrupt input", id="no deflate"
+        ),
+        pytest.param(b"", "unexpected EOF", id="nothing at all"),
+    ],
+)
+def test_damaged_gzip_is_refused(data, error):
+    with pytest.raises(ParseError, match=re.escape(error)):
+        Response(data, "text/plain", gzipped=True).read(0)
+
+
+@given(st.binary(max_size=2000), st.integers(1, 4000), st.booleans())
+def test_what_is_packed_comes_out_as_it_was_or_is_too_large(text, size_max, twice):
+    packed = gzip.compress(text * 50)
+    expected = text * (100 if twice else 50)
+    response = Response(packed + packed if twice else packed, "text/plain", gzipped=True)
+    assert response.read(0).text == expected
+    if len(expected) < size_max:
+        assert response.read(size_max).text == expected
+    else:
+        with pytest.raises(ParseError, match="body size limit exceeded"):
+            response.read(size_max)

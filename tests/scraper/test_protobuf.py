@@ -7,6 +7,7 @@ from scraper.protobuf import parse_protobuf
 from scraper.tokens import ParseError
 from tests.conftest import corpora_root
 from tests.scraper.conftest import FakeAppender
+from tests.scraper.ingesting import REPORT, Target
 from tests.scraper.messages import (
     exemplar,
     family,
@@ -17,7 +18,6 @@ from tests.scraper.messages import (
     varint,
     zigzag,
 )
-from tests.scraper.test_ingest import REPORT, Target
 from tsdb.interface import ResetHint
 from tsdb.staleness import is_stale
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from scraper.job import RelabelAction as A
 from scraper.job import RelabelRule
-from scraper.relabel import BadRegexError, apply_rules, compile_rules
+from scraper.relabel import BadRegexError, compile_rules
 
 R = RelabelRule
 LABELS = {"a": "foo", "b": "bar", "c": "baz"}
@@ -154,7 +154,7 @@ LABELS = {"a": "foo", "b": "bar", "c": "baz"}
 def test_one_rule(rule, labels, expected):
     if expected is not None:
         expected = {name: value for name, value in expected.items() if value}
-    assert apply_rules([rule], labels) == expected
+    assert compile_rules([rule]).apply(labels) == expected
 
 
 def test_rules_run_in_order_and_the_first_drop_ends():
@@ -163,8 +163,8 @@ def test_rules_run_in_order_and_the_first_drop_ends():
         R(A.DROP, ("b",), regex="foo"),
         R(target_label="never", replacement="x"),
     ]
-    assert apply_rules(rules, {"a": "foo"}) is None
-    assert apply_rules(rules, {"a": "bar"}) == {"a": "bar", "b": "bar", "never": "x"}
+    assert compile_rules(rules).apply({"a": "foo"}) is None
+    assert compile_rules(rules).apply({"a": "bar"}) == {"a": "bar", "b": "bar", "never": "x"}
 
 
 def test_legacy_names_are_on_demand():
@@ -176,7 +176,7 @@ def test_legacy_names_are_on_demand():
 
 def test_input_stays_as_it_was_and_empty_values_count_as_absent():
     labels = {"a": "x", "b": ""}
-    assert apply_rules([R(A.LABELDROP, regex="a")], labels) == {}
+    assert compile_rules([R(A.LABELDROP, regex="a")]).apply(labels) == {}
     assert labels == {"a": "x", "b": ""}
 
 
@@ -190,6 +190,6 @@ def test_a_bad_expression_is_refused_quietly(capfd):
 def test_hashmod_is_the_definition(value, modulus):
     expected = int.from_bytes(hashlib.md5(value.encode()).digest()[8:], "big") % modulus
     rule = R(A.HASHMOD, ("a",), target_label="d", modulus=modulus)
-    assert apply_rules([rule], {"a": value}) == (
+    assert compile_rules([rule]).apply({"a": value}) == (
         {"a": value, "d": str(expected)} if value else {"d": str(expected)}
     )

@@ -2,8 +2,8 @@ import pytest
 
 from scraper.protobuf import parse_protobuf
 from scraper.resolution import BucketLimitError, limit_buckets, schema_of_factor
+from tests.scraper.ingesting import Target
 from tests.scraper.messages import family, message, packed, spans, zigzag
-from tests.scraper.test_ingest import Target
 from tests.scraper.test_protobuf import HISTOGRAM, PB
 
 

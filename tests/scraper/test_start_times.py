@@ -5,8 +5,8 @@ import pytest
 
 from scraper.protobuf import parse_protobuf
 from scraper.tokens import ParseError
+from tests.scraper.ingesting import Target
 from tests.scraper.messages import family, label, message, packed, spans, zigzag
-from tests.scraper.test_ingest import Target
 from tests.scraper.test_protobuf import COUNTER, GAUGE, GAUGE_HISTOGRAM, HISTOGRAM, PB, SUMMARY
 
 OM = "application/openmetrics-text; version=1.0.0"

@@ -5,13 +5,13 @@ import pytest
 from discovery.groups import TargetGroup
 from scraper.job import PROTOBUF_PROTOCOL, RelabelAction, RelabelRule, ScrapeJob, ScrapeLimits
 from scraper.relabel import compile_rules
-from scraper.targets import TargetMaker, targets_of
+from scraper.targets import TargetMaker
 
 
 def found(*targets, groups=None, **job):
     job = ScrapeJob("j", **job)
     groups = groups or [TargetGroup("g", tuple(targets))]
-    return targets_of(job, compile_rules(job.relabel_rules), groups)
+    return TargetMaker().targets(job, compile_rules(job.relabel_rules), groups)
 
 
 def one(*targets, **job):
@@ -193,9 +193,11 @@ def test_kept_dropped_targets_are_capped_over_all_groups():
 )
 def test_labels_decide_about_histograms_of_one_target(labels, expected):
     job = ScrapeJob("j")
-    (target,) = targets_of(
-        job, compile_rules(()), [TargetGroup("0", ({"__address__": "h:1", **labels},))]
-    ).active
+    (target,) = (
+        TargetMaker()
+        .targets(job, compile_rules(()), [TargetGroup("0", ({"__address__": "h:1", **labels},))])
+        .active
+    )
     own = target.job_of(job)
     assert (
         own.scrape_native_histograms,
@@ -209,7 +211,7 @@ def test_labels_decide_about_histograms_of_one_target(labels, expected):
 
 def test_a_label_that_is_no_boolean_costs_the_target():
     group = TargetGroup("0", ({"__address__": "h:1", "__scrape_native_histograms__": "yes"},))
-    found = targets_of(ScrapeJob("j"), compile_rules(()), [group])
+    found = TargetMaker().targets(ScrapeJob("j"), compile_rules(()), [group])
     assert found.active == ()
     assert "__scrape_native_histograms__" in found.failures[0]
 
