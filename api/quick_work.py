@@ -4,7 +4,9 @@ From: `gate.py`.   To: nobody; a memory of times.
 
 Handing work to a thread and back takes about as long as a small query. What took no longer than
 that a few seconds ago is done on the event loop itself, which waits for it no longer than it would
-for the interpreter's lock. Invariant: what was slow, or failed, goes to a thread the next time.
+for the interpreter's lock. The processor's time is what counts: in a thread, and beside other
+programs, small work lasts as long as others have their turns. Work that waits for a disk shows by
+the clock. Invariant: what was slow, or failed, goes to a thread the next time.
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUICK_S = 0.0005
+QUICK_S = 0.001
+"""So much of the processor's time: a thread would take it from the loop as well, and as much
+for being handed the work."""
+
+WAIT_S = 0.01
+"""So much by the clock: who shares two cores with others waits as long for nothing but a turn."""
+
 KNOWN_FOR_S = 10.0
 """So much may come to storage until the work is looked at in a thread again."""
 
@@ -40,19 +48,21 @@ class QuickWork:
             return work
 
         def run() -> T:
-            begin = time.monotonic()
+            begin, begin_cpu = time.monotonic(), time.thread_time()
             try:
                 result = work()
             except BaseException:
                 self._until_s.pop(key, None)
                 raise
-            self._note(key, begin, time.monotonic())
+            end = time.monotonic()
+            quick = time.thread_time() - begin_cpu <= QUICK_S and end - begin <= WAIT_S
+            self._note(key, end, quick=quick)
             return result
 
         return run
 
-    def _note(self, key: Hashable, begin_s: float, end_s: float) -> None:
-        if end_s - begin_s > QUICK_S:
+    def _note(self, key: Hashable, end_s: float, *, quick: bool) -> None:
+        if not quick:
             self._until_s.pop(key, None)
         elif key in self._until_s:
             # Known until then, whatever it takes in between: a thread must have its look.

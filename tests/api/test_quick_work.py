@@ -19,18 +19,22 @@ def clock(monkeypatch):
     """Time as the test has it."""
 
     class Clock:
-        now = 1000.0
+        now, worked = 1000.0, 10.0
 
         def monotonic(self):
             return self.now
+
+        def thread_time(self):
+            return self.worked
 
     made = Clock()
     monkeypatch.setattr(quick_work, "time", made)
     return made
 
 
-def spend(clock, seconds):
-    clock.now += seconds
+def spend(clock, seconds, waiting=0.0):
+    clock.now += seconds + waiting
+    clock.worked += seconds
     return "done"
 
 
@@ -53,6 +57,19 @@ def test_what_was_slow_is_not_known_any_more(clock):
     quick.timed("k", lambda: spend(clock, 0.0001))()
     quick.timed("k", lambda: spend(clock, 0.1))()
     assert not quick.knows("k")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "known"),
+    [
+        pytest.param(0.004, True, id="it waited for its turn, as all work does"),
+        pytest.param(0.1, False, id="it waited for something"),
+    ],
+)
+def test_work_that_did_little_in_a_long_time(clock, waiting, known):
+    quick = QuickWork()
+    quick.timed("k", lambda: spend(clock, 0.0001, waiting))()
+    assert quick.knows("k") == known
 
 
 def test_what_failed_is_not_known_any_more(clock):
@@ -82,6 +99,7 @@ def test_the_memory_is_bounded(clock, monkeypatch):
 def always_quick(monkeypatch):
     """No test waits for a machine that is fast enough."""
     monkeypatch.setattr(quick_work, "QUICK_S", 30.0)
+    monkeypatch.setattr(quick_work, "WAIT_S", 30.0)
 
 
 def threads_of(api, asks, path=QUERY):
