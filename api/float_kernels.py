@@ -399,3 +399,26 @@ def put_stamp(out: Bytes, at: Whole, time_ms: Whole) -> Whole:
         at += 4
     out[at], out[at + 1] = 44, 34
     return at + 2
+
+
+STAMP_SPAN_MS = 100_000_000
+"""Times in one such span, from 1973 on, differ in their last eight digits alone."""
+
+
+@helper(types.int64(_u8, types.int64, types.int64, types.int64, types.int64), **_LEAN)
+def put_near_stamp(out: Bytes, at: Whole, other_at: Whole, head: Whole, time_ms: Whole) -> Whole:
+    """Write what `put_stamp` does, from a stamp in `out` of a time in the same span.
+
+    `head` is the length of what the two have in common, at most 16.
+    """
+    copy_sixteen(out, at, out, other_at)
+    at += head
+    digits = _eight_digits(_U(time_ms % STAMP_SPAN_MS)) + _U(_ZEROS)
+    store_word(out, at, digits)
+    at += 5
+    millis = digits >> _U(40)
+    if millis == _U(0x303030):
+        store_word(out, at, _U(0x222C))
+        return at + 2
+    store_word(out, at, (millis << _U(8)) | _U(0x222C_0000_002E))
+    return at + 6

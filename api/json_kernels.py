@@ -18,9 +18,11 @@ from numba import types
 from api.float_kernels import (
     SLACK_BYTES,
     STAMP_BYTES_MAX,
+    STAMP_SPAN_MS,
     VALUE_BYTES_MAX,
     put_bytes,
     put_float,
+    put_near_stamp,
     put_stamp,
     put_thirty_two,
 )
@@ -214,6 +216,7 @@ def write_raw(
     Shapes: as in `RawResult`, `bits` being the values' bits; the rest as in `write_matrix`.
     """
     at = 0
+    room = out.size - POINT_BYTES_MAX - 4
     while state[0] < state[2]:
         series = state[0]
         if state[1] == 0:
@@ -221,15 +224,33 @@ def write_raw(
             if begun < 0:
                 return at
             at = put_bytes(out, begun, _VALUES, 0, 11)
+        span, stamp_at, head = 0, 0, 0
+        known = False
+        last, last_at, last_size = _U(0), 0, 0
         for point in range(state[1], count[series]):
-            if at + POINT_BYTES_MAX + 4 > out.size:
+            if at > room:
                 state[1] = point
                 return at
             if point > 0:
-                out[at] = 44
-                at += 1
-            at = put_stamp(out, at, times[time_start[series] + point])
-            at = put_float(out, at, bits[value_start[series] + point])
+                out[at], out[at + 1], out[at + 2] = 34, 93, 44
+                at += 3
+            time_ms = times[time_start[series] + point]
+            if span > 0 and time_ms // STAMP_SPAN_MS == span:
+                at = put_near_stamp(out, at, stamp_at, head, time_ms)
+            else:
+                stamp_at = at
+                at = put_stamp(out, at, time_ms)
+                span = time_ms // STAMP_SPAN_MS
+                head = at - stamp_at - (7 if time_ms % 1000 == 0 else 11)
+            word = bits[value_start[series] + point]
+            if known and word == last:
+                put_thirty_two(out, at, out, last_at)
+                at += last_size
+                continue
+            known, last, last_at = True, word, at
+            at = put_float(out, at, word)
+            last_size = at - last_at
+        if count[series] > 0:
             out[at], out[at + 1] = 34, 93
             at += 2
         out[at], out[at + 1] = 93, 125

@@ -1,12 +1,13 @@
 """How long do typical queries take over HTTP? The same data and queries, peers beside us.
 
     python -m benchmarks.query_latency [--series 10000] [--minutes 60] [--step 15] [--runs 7]
-        [--only max_over_time] [--cached]
+        [--only max_over_time] [--cached] [--gzip]
 
 With --minutes 360 the range queries are the long ones.
 Data: a service with counters, gauges and classic histograms, written by remote write at 15 s.
 Each query is asked of all systems in turn, `--runs` times after a warm-up; the median counts, and
-the ratio to Prometheus. CPU of the server process is counted over the same runs.
+the ratio to Prometheus. CPU of the server process is counted over the same runs. With --gzip the
+clients ask for compressed answers, as browsers do, and count what comes over the wire.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import math
 import random
 import statistics
 import time
+import urllib.parse
+import urllib.request
 
 from benchmarks import peers
 from benchmarks.remote_write_client import encode_labels, encode_samples, send
@@ -103,15 +106,25 @@ def load(servers: list[peers.Server], args: argparse.Namespace, end_ms: int) -> 
     return len(everything) * steps
 
 
-def ask(server: peers.Server, path: str, params: dict, runs: int) -> tuple[float, float, int]:
+def fetch(server: peers.Server, path: str, params: dict, *, packed: bool) -> int:
+    """Bytes of an answer as they came."""
+    url = f"{server.url}{path}?{urllib.parse.urlencode(params)}"
+    headers = {"Accept-Encoding": "gzip"} if packed else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as reply:
+        return len(reply.read())
+
+
+def ask(
+    server: peers.Server, path: str, params: dict, runs: int, *, packed: bool
+) -> tuple[float, float, int]:
     """Median seconds, CPU seconds a run, and bytes of the answer."""
     for _ in range(2):
-        size = len(server.get(path, **params))
+        size = fetch(server, path, params, packed=packed)
     cpu = server.cpu_s()
     laps = []
     for _ in range(runs):
         begin = time.perf_counter()
-        server.get(path, **params)
+        fetch(server, path, params, packed=packed)
         laps.append(time.perf_counter() - begin)
     return statistics.median(laps), (server.cpu_s() - cpu) / runs, size
 
@@ -126,6 +139,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a query")
     parser.add_argument("--systems", default="prometheus,gnomon,victoria-metrics")
     parser.add_argument("--cached", action="store_true", help="results may be kept")
+    parser.add_argument("--gzip", action="store_true", help="ask for compressed answers")
     args = parser.parse_args()
     end_ms = int(time.time() * 1000) // STEP_MS * STEP_MS
     with peers.workdir() as root:
@@ -159,7 +173,7 @@ def report(servers: list[peers.Server], args: argparse.Namespace, end_ms: int) -
         cells = [kind, params.get("query", path)[:60]]
         base = base_cpu = 0.0
         for server in servers:
-            median, cpu, size = ask(server, path, params, args.runs)
+            median, cpu, size = ask(server, path, params, args.runs, packed=args.gzip)
             base, base_cpu = base or median, base_cpu or cpu
             cells.append(
                 f"{median * 1e3:.1f} ms ({median / base:.2f}, cpu {cpu * 1e3:.0f}, {size})"

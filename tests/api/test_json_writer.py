@@ -213,7 +213,9 @@ def test_raw_samples_equal_plain_json(rows, data):
     count = data.draw(npst.arrays(np.int64, len(rows), elements=st.integers(1, 6)))
     values = data.draw(npst.arrays(np.float64, int(count.sum())))
     start = np.cumsum(count) - count
-    times = np.arange(int(count.sum()), dtype=np.int64) * 77
+    first = data.draw(st.sampled_from([0, -3000, 99_999_900, 1_795_469_999_900, 10**17 - 5]))
+    apart = data.draw(st.sampled_from([77, 500, 1000, 33_333_333]))
+    times = np.arange(int(count.sum()), dtype=np.int64) * apart + first
     expected = [
         {
             "metric": row,
@@ -231,6 +233,20 @@ def test_label_sets_equal_plain_json(rows):
     labels = labels_of(rows)
     got = json.loads(label_sets_of(labels))
     assert got == {"status": "success", "data": rows}
+
+
+def matrix_of(labels, values):
+    steps = 1_795_470_000_000 + np.arange(values.shape[1], dtype=np.int64) * 15_000
+    return MatrixResult(steps, labels, values, np.ones(values.shape, dtype=np.bool_))
+
+
+def raw_of(labels, values):
+    count, size = values.shape
+    times = 1_795_470_000_000 + np.arange(size, dtype=np.int64) * 15_000
+    start = np.arange(count, dtype=np.int64) * size
+    each = np.full(count, size, dtype=np.int64)
+    shared = np.zeros(count, dtype=np.int64)
+    return RawResult(labels, times, shared, values.ravel(), start, each)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 500, 2000, 1 << 20])
@@ -256,6 +272,22 @@ def test_any_buffer_gives_the_same_bytes(monkeypatch, chunk_bytes):
         assert b"".join(chunks) == whole
         assert len(chunks) >= 3 or chunk_bytes > 2000
     assert label_sets_of(labels) == sets
+
+
+@pytest.mark.parametrize("make", [matrix_of, raw_of], ids=["over steps", "with times of their own"])
+def test_values_that_repeat_are_written_each_time(make):
+    rows = [
+        [0.1] * 9,
+        [1.5, 1.5, -0.0, 0.0, 0.0, -0.0, 7.0, 7.0, 1.5],
+        [math.nan, math.nan, math.inf, math.inf, -math.inf, 1e-7, 1e-7, 123456.789, 123456.789],
+        [-1.2345678901234567e-5] * 4 + [2.0**60] * 5,
+    ]
+    values = np.array(rows)
+    labels = labels_of([{"i": str(i)} for i in range(len(rows))])
+    got = answer(make(labels, values))["data"]["result"]
+    assert [series["values"] for series in got] == [
+        pairs([1_795_470_000_000 + 15_000 * at for at in range(9)], row) for row in rows
+    ]
 
 
 def test_more_symbols_than_the_first_table_holds():
