@@ -38,7 +38,7 @@ _OUT1 = types.float64[::1]
 _OUT = types.float64[:, ::1]
 _PRESENT = types.boolean[:, ::1]
 
-_SERIES = 8
+_SERIES = 16
 """Series side by side."""
 
 _SAVING_MIN = 4
@@ -58,19 +58,6 @@ def _is_large(values: Floats) -> bool:
     return found > 0
 
 
-@helper(types.void(_FLOATS, _OUT1, _OUT1), error_model="numpy")
-def _add_each(row: Floats, totals: Floats, lost: Floats) -> None:
-    """Add a value to each of some compensated sums."""
-    for k in range(row.size):
-        value, total = row[k], totals[k]
-        new = total + value
-        first = abs(total) >= abs(value)
-        larger = total if first else value
-        smaller = value if first else total
-        lost[k] += (larger - new) + smaller
-        totals[k] = new
-
-
 @helper(
     types.void(_FLOATS, _INTS, types.int64, types.int64, types.int64, types.boolean, _OUT1, _OUT),
     error_model="numpy",
@@ -88,46 +75,72 @@ def _slide(
     """Write sums or means of windows of `count` samples that move by `moved`, of some series.
 
     Shapes: `starts` int64[rows], where the first window of each begins; `out` [rows, together];
-    `work` is room for 3 * rows * count + 4 * rows.
+    `work` is room for 2 * rows * count + 3 * rows.
     """
     rows = starts.size
-    block = work[: rows * count]
-    # From each sample to the end of its block.
-    ends = work[rows * count : 2 * rows * count]
-    ends_lost = work[2 * rows * count : 3 * rows * count]
-    at = 3 * rows * count
+    # The samples of a block, which become sums from each of them to the end of the block.
+    ends = work[: rows * count]
+    ends_lost = work[rows * count : 2 * rows * count]
+    at = 2 * rows * count
     total, lost = work[at : at + rows], work[at + rows : at + 2 * rows]
+    now = work[at + 2 * rows : at + 3 * rows]
     by = float(count) if average else 1.0
     k = 0
     begin = 0
     while k < together:
-        total[:] = 0.0
-        lost[:] = 0.0
         for r in range(rows):
+            total[r] = 0.0
+            lost[r] = 0.0
             own = values[starts[r] + begin : starts[r] + begin + count]
             for i in range(count):
-                block[i * rows + r] = own[i]
+                ends[i * rows + r] = own[i]
+        # The additions stand here twice: calls with parts of arrays cost as much as they do.
         for i in range(count - 1, -1, -1):
-            _add_each(block[i * rows : (i + 1) * rows], total, lost)
+            row, row_lost = ends[i * rows : (i + 1) * rows], ends_lost[i * rows : (i + 1) * rows]
             for r in range(rows):
-                ends[i * rows + r] = total[r]
-                ends_lost[i * rows + r] = lost[r]
-        total[:] = 0.0
-        lost[:] = 0.0
+                one, other = total[r], row[r]
+                new = one + other
+                first = abs(one) >= abs(other)
+                larger = one if first else other
+                smaller = other if first else one
+                left = lost[r] + ((larger - new) + smaller)
+                lost[r] = left
+                total[r] = new
+                row[r] = new
+                row_lost[r] = left
+        for r in range(rows):
+            total[r] = 0.0
+            lost[r] = 0.0
         added = 0
         while k < together and k * moved < begin + count:
-            first = k * moved - begin
-            while added < first:
+            into = k * moved - begin
+            while added < into:
+                beyond = begin + count + added
                 for r in range(rows):
-                    block[r] = values[starts[r] + begin + count + added]
-                _add_each(block[:rows], total, lost)
+                    now[r] = values[starts[r] + beyond]
+                for r in range(rows):
+                    one, other = total[r], now[r]
+                    new = one + other
+                    first = abs(one) >= abs(other)
+                    larger = one if first else other
+                    smaller = other if first else one
+                    lost[r] += (larger - new) + smaller
+                    total[r] = new
                 added += 1
+            row, row_lost = (
+                ends[into * rows : (into + 1) * rows],
+                ends_lost[into * rows : (into + 1) * rows],
+            )
             for r in range(rows):
-                one, other = ends[first * rows + r], total[r]
+                one, other = row[r], total[r]
                 new = one + other
-                larger, smaller = (one, other) if abs(one) >= abs(other) else (other, one)
-                left = ends_lost[first * rows + r] + lost[r] + ((larger - new) + smaller)
-                out[r, k] = new / by + left / by
+                first = abs(one) >= abs(other)
+                larger = one if first else other
+                smaller = other if first else one
+                left = row_lost[r] + lost[r] + ((larger - new) + smaller)
+                now[r] = new / by + left / by
+            for r in range(rows):
+                out[r, k] = now[r]
             k += 1
         begin += count
 
@@ -160,7 +173,7 @@ def total_windows(
     lost = np.empty(TOGETHER, dtype=np.float64)
     # Hands that are one short end with a place that nobody uses: one more for each.
     dealt = np.empty(2 * room_of(stop), dtype=np.float64)
-    work = np.empty(_SERIES * (3 * longest + 4), dtype=np.float64)
+    work = np.empty(_SERIES * (2 * longest + 3), dtype=np.float64)
     starts = np.empty(_SERIES, dtype=np.int64)
     slid = np.empty((_SERIES, steps), dtype=np.float64)
     s = 0
@@ -180,7 +193,7 @@ def total_windows(
                 continue
             moved = int(first[w, t + 1] - low) if together > 1 else count
             size = count + moved * (together - 1)
-            saving = _SAVING_MIN if rows >= _SERIES // 2 else 6 * _SAVING_MIN
+            saving = _SAVING_MIN if rows >= _SERIES // 4 else 6 * _SAVING_MIN
             slides = together * count > saving * size
             for r in range(rows):
                 starts[r] = value_start[s + r] + low

@@ -105,7 +105,7 @@ def test_totals_are_those_of_windows_one_by_one(times, values, range_ms, step_ms
     ],
 )
 def test_totals_of_long_windows(values, average, expected):
-    rows = [values] * 9
+    rows = [values] * 19
     ctx = context(range(600_000, 100 * INTERVAL_MS, INTERVAL_MS))
     windows = view([((np.arange(100) * INTERVAL_MS).tolist(), own) for own in rows], ctx, 600_000)
     out, present = outputs(windows)
