@@ -1,13 +1,11 @@
-"""Handlers outside the API: probes, reload, quit, own metrics, the landing page.
+"""Handlers outside the API: probes, reload, quit, own metrics.
 
 From: `routes.py`.   To: `views.AppView`.
 """
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
-_HTML = "text/html; charset=utf-8"
 RETRY_AFTER_S = "5"
 """When who was sent away may come again, as the header has it."""
 
@@ -101,56 +98,7 @@ async def version(request: web.Request) -> web.Response:
     return text(dumps(members).decode() + "\n")
 
 
-_PAGES = (
-    ("api/v1/targets", "Targets and their health"),
-    ("api/v1/query?query=up", "A query: up"),
-    ("api/v1/label/__name__/values", "Metric names"),
-    ("api/v1/metadata", "Metric metadata"),
-    ("api/v1/status/tsdb", "Cardinality"),
-    ("api/v1/status/config", "Configuration"),
-    ("api/v1/status/flags", "Flags"),
-    ("api/v1/status/runtimeinfo", "Runtime"),
-    ("api/v1/status/buildinfo", "Build"),
-    ("federate?match[]=up", "Federation"),
-    ("metrics", "Own metrics"),
-    ("-/healthy", "Health"),
-    ("-/ready", "Readiness"),
-)
-
-
-async def landing(request: web.Request) -> web.Response:
-    """Answer /: links to what there is."""
-    parts = request.app[PARTS]
-    build = parts.view.build()
-    # Relative, so that they hold behind any proxy, whatever it makes of the path.
-    links = "\n".join(
-        f'<li><a href="{html.escape(path)}">{html.escape(title)}</a></li>' for path, title in _PAGES
-    )
-    version_text = html.escape(build.gnomon_version)
-    page = f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{html.escape(parts.options.page_title)}</title></head>
-<body>
-<h1>Gnomon {version_text}</h1>
-<p>A time-series database that speaks Prometheus' API. In Grafana, add a Prometheus data source
-with the address of this page.</p>
-<ul>
-{links}
-</ul>
-</body>
-</html>
-"""
-    return text(page, content_type=_HTML)
-
-
-async def to_landing(request: web.Request) -> web.Response:
-    """Send browsers that know Prometheus' pages to the landing page."""
-    # As clients see it: a proxy may take the external URL's path away, or put another in its place.
-    path = urlsplit(request.app[PARTS].options.external_url).path
-    return web.Response(status=302, headers={"Location": f"{path}/"})
-
-
 async def to_prefix(request: web.Request) -> web.Response:
-    """Send who asks for / or for the prefix alone to the landing page under the prefix."""
+    """Send who asks for / or for the prefix alone to the pages under the prefix."""
     prefix = request.app[PARTS].options.route_prefix.rstrip("/")
     return web.Response(status=302, headers={"Location": f"{prefix}/"})

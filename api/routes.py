@@ -16,6 +16,7 @@ from api import (
     federate,
     lifecycle,
     notifications,
+    pages,
     query,
     relabel_steps,
     remote_read,
@@ -112,21 +113,6 @@ EARLY_PATHS = (
 Remote reads and federation cannot say so: what they give would be taken for all there is.
 """
 
-UI_PAGES = (
-    "/graph",
-    "/query",
-    "/alerts",
-    "/targets",
-    "/rules",
-    "/service-discovery",
-    "/alertmanager-discovery",
-    "/status",
-    "/tsdb-status",
-    "/flags",
-    "/config",
-)
-"""Pages of Prometheus that bookmarks, alerts and dashboards link to."""
-
 OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (GET, f"{API}/status/walreplay", status.walreplay),
     (GET, f"{API}/notifications/live", notifications.live),
@@ -148,8 +134,9 @@ OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (("POST",), "/api/push", when_ready(falcon.push_to_transfer)),
     (("POST",), "/v1/push", when_ready(falcon.push_to_agent)),
     (GET, "/version", lifecycle.version),
-    (("GET", "HEAD"), "/", lifecycle.landing),
-    *((GET, page, lifecycle.to_landing) for page in UI_PAGES),
+    (("GET", "HEAD"), "/", pages.page),
+    *((GET, page, pages.page) for page in pages.PAGES),
+    (GET, "/ui/{name}", pages.file),
 )
 
 

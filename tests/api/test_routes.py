@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 
 import pytest
 
 from api.parts import PARTS
 from api.replies import GONE
-from api.routes import API, API_ROUTES, OTHER_ROUTES, UI_PAGES
+from api.routes import API, API_ROUTES, OTHER_ROUTES
 from api.views import ApiOptions
 
 
@@ -143,23 +142,6 @@ def test_a_failed_reload_says_why(api):
         500,
         "failed to reload config: line 3: unknown field\n",
     )
-
-
-def test_the_landing_page_links_to_what_there_is(api):
-    page = api.ask("GET", "/")
-    assert page.status == 200
-    links = re.findall(r'href="([^"]+)"', page.text)
-    assert len(links) > 10
-    for reply in api.ask_all([("GET", f"/{link}", {}) for link in links]):
-        assert reply.status == 200
-
-
-@pytest.mark.parametrize("page", UI_PAGES)
-def test_links_to_the_pages_of_prometheus_lead_to_the_landing_page(api, page):
-    api.options = ApiOptions(external_url="https://mon.example/a", route_prefix="/b")
-    reply = api.ask("GET", f"/b{page}?g0.expr=up")
-    assert (reply.status, reply.headers["Location"]) == (302, "/a/")
-    assert api.ask("POST", f"/b{page}").status == 405
 
 
 def test_outside_the_api_options_names_the_methods(api):

@@ -112,7 +112,7 @@ def cases():
 
 
 KNOWN = {
-    "there is a landing page": r"^GET /graph.*\| (location|body|content-type): ",
+    "pages answer at their own address": r"^GET /graph.*\| (location|body|content-type): ",
     "the pages lead to it; Debian's Prometheus has none": (
         r"^\w+ /(targets|rules|alerts|service-discovery|status|flags|config) "
     ),
