@@ -11,7 +11,7 @@ from api import quick_work
 from api.gate import Gate
 from api.quick_work import QuickWork
 from tests.api.conftest import NOW_S
-from tests.api.test_query import QUERY, ScriptedEngine, scalar
+from tests.api.scripted_engine import QUERY, ScriptedEngine, scalar
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from api.receivers.pushing import PushAppender
 from api.receivers.remote_write import WriteReceiver
 from api.receivers.write_batch import decode_write_request
 from api.wire import WireError
-from tests.api.receivers.test_remote_write import (
+from tests.api.receivers.write_requests import (
     NOW_MS,
     bodies,
     columns_as_lists,
-    field,
     label,
     named,
     one,
     sample,
 )
+from tests.protobuf import ld as field
 from tsdb.interface import Matcher, MatchOp, Selection
 
 

@@ -9,7 +9,9 @@ import threading
 import pytest
 
 from api.gate import WRITE_BYTES_MAX, Gate, WritesBusyError
-from tests.api.receivers.test_remote_write import NOW_MS, field, named, one, send, varint
+from tests.api.receivers.write_requests import NOW_MS, named, one, send
+from tests.protobuf import ld as field
+from tests.protobuf import varint
 from tsdb.errors import ClosedError, WriteFailedError
 from tsdb.interface import MetricMetadata
 

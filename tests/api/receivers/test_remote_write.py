@@ -1,265 +1,37 @@
-"""The receiver against a plain decoder, captured bodies of real senders, and Prometheus' texts."""
+"""The receiver of remote write 1.0: answers in Prometheus' words, encodings, refusals."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import math
-import struct
 from contextlib import suppress
-from itertools import pairwise
 
 import cramjam
-import numpy as np
 import pytest
 import zstandard
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.receivers.body_decoding import BodyError, decode
 from api.receivers.remote_write import WRITES
-from api.receivers.write_batch import decode_write_request, refused_series_text, series_text
+from api.receivers.write_batch import decode_write_request, series_text
 from api.views import ApiOptions
 from api.wire import WireError
+from tests.api.receivers.write_requests import (
+    NOW_MS,
+    captured,
+    label,
+    named,
+    one,
+    send,
+)
 from tests.protobuf import ld as field
-from tests.protobuf import varint
 from tsdb.errors import WriteFailedError
-
-NOW_MS = 1_795_470_000_000
-STALE_BITS = 0x7FF0000000000002
-
-
-def label(name, value):
-    return field(1, field(1, name) + field(2, value))
-
-
-def sample(time_ms, value):
-    return field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(time_ms))
-
-
-def one(labels, samples=((NOW_MS, 1.0),)):
-    """One TimeSeries within a WriteRequest; labels and samples are pairs."""
-    texts = [
-        (n if isinstance(n, bytes) else n.encode(), v if isinstance(v, bytes) else v.encode())
-        for n, v in labels
-    ]
-    return field(
-        1, b"".join(label(*pair) for pair in texts) + b"".join(sample(*s) for s in samples)
-    )
-
-
-def named(name, **labels):
-    return [("__name__", name), *labels.items()]
-
-
-def post(body, *, packed=None, **headers):
-    sent = {
-        "Content-Type": "application/x-protobuf",
-        "Content-Encoding": "snappy",
-        "X-Prometheus-Remote-Write-Version": "0.1.0",
-        **{name.replace("_", "-"): value for name, value in headers.items()},
-    }
-    data = bytes(cramjam.snappy.compress_raw(body)) if packed is None else packed
-    return ("POST", "/api/v1/write", {"data": data, "headers": sent})
-
-
-def send(api, body, **options):
-    return api.ask_all([post(body, **options)])[0]
-
-
-# ------------------------------------------------------------------ the plain twin
-
-
-class PlainError(Exception):
-    pass
-
-
-def plain_varint(data, at):
-    value = shift = 0
-    for _ in range(10):
-        if at >= len(data):
-            raise PlainError
-        value |= (data[at] & 0x7F) << shift
-        at += 1
-        if data[at - 1] < 0x80:
-            return at, value & ((1 << 64) - 1)
-        shift += 7
-    raise PlainError
-
-
-def plain_fields(data, wires):
-    """Yield (field number, value) of a message; groups are skipped."""
-    at = depth = 0
-    while at < len(data):
-        at, tag = plain_varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if not depth and (wire == 4 or not 0 < number < 1 << 29):
-            raise PlainError
-        if not depth and number in wires and wires[number] != wire:
-            raise PlainError
-        value = None
-        if wire == 0:
-            at, value = plain_varint(data, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-            value = data[at : at + size]
-            at += size
-        elif wire == 2:
-            at, size = plain_varint(data, at)
-            value = data[at : at + size]
-            at += size
-        elif wire == 3:
-            depth += 1
-        elif wire == 4:
-            depth -= 1
-        else:
-            raise PlainError
-        if at > len(data):
-            raise PlainError
-        if not depth and wire not in (3, 4):
-            yield number, value
-    if depth:
-        raise PlainError
-
-
-def plain_decode(body):
-    """Return ([(labels, samples)] of sound series with samples, refused series)."""
-    series, refused = [], 0
-    for number, message in plain_fields(body, {1: 2, 3: 2}):
-        if number != 1:
-            continue
-        pairs, samples = [], []
-        for inner, leaf in plain_fields(message, {1: 2, 2: 2, 3: 2, 4: 2}):
-            if inner == 1:
-                parts = dict(plain_fields(leaf, {1: 2, 2: 2}))
-                pairs.append((parts.get(1, b""), parts.get(2, b"")))
-            elif inner == 2:
-                parts = dict(plain_fields(leaf, {1: 1, 2: 0}))
-                time = parts.get(2, 0)
-                time -= (time >> 63) << 64
-                samples.append((time, parts.get(1, b"\0" * 8)))
-        if not samples:
-            continue
-        try:
-            texts = [(n.decode(), v.decode()) for n, v in pairs]
-        except UnicodeDecodeError:
-            refused += 1
-            continue
-        names = [n for n, _ in texts]
-        if (
-            "__name__" not in names
-            or ("__name__", "") in texts
-            or "" in names
-            or len(set(names)) < len(names)
-        ):
-            refused += 1
-            continue
-        series.append((sorted((n, v) for n, v in texts if v), samples))
-    return series, refused
-
-
-def columns_as_lists(batch):
-    data = batch.labels.data.tobytes()
-    spans, first = batch.labels.spans.tolist(), batch.labels.first.tolist()
-    series = [
-        [(data[a:b].decode(), data[c:d].decode()) for a, b, c, d in spans[lo:hi]]
-        for lo, hi in pairwise(first)
-    ]
-    samples = [[] for _ in series]
-    for number, time, value in zip(
-        batch.series_of.tolist(), batch.times_ms.tolist(), batch.values, strict=True
-    ):
-        samples[number].append((time, value.tobytes()))
-    return list(zip(series, samples, strict=True))
-
-
-def assert_same(body):
-    try:
-        expected, refused = plain_decode(body)
-    except PlainError:
-        with pytest.raises(WireError):
-            decode_write_request(body)
-        return
-    batch = decode_write_request(body)
-    assert columns_as_lists(batch) == expected
-    assert len(batch.refused) == refused
-    for number in range(refused):
-        assert refused_series_text(batch, number).startswith("{")
-
-
-texts = st.one_of(
-    st.sampled_from([b"", b"a", b"b", b"__name__", b"job", b"\xff", "é".encode(), b"x" * 130]),
-    st.binary(max_size=6),
-)
-labels = st.one_of(
-    st.tuples(texts, texts).map(lambda pair: label(*pair)),
-    st.tuples(texts, texts).map(
-        lambda pair: field(1, field(2, pair[1]) + b"\x28\x07" + field(1, pair[0]))
-    ),
-    st.just(field(1, b"")),
-    st.just(label(b"__name__", b"m")),
-)
-samples = st.one_of(
-    st.builds(sample, st.integers(-(2**63), 2**63 - 1), st.floats()),
-    st.just(field(2, b"")),
-    st.just(field(2, b"\x10\x05\x19abcdefgh\x09abcdefgh")),
-)
-odd_fields = st.sampled_from(
-    [field(3, b"exemplar"), field(4, b"hist"), field(9, b"new"), b"\x2b\x08\x01\x2c", b"\x50\x01"]
-)
-messages = st.lists(st.one_of(labels, labels, samples, odd_fields), max_size=8).map(
-    lambda parts: field(1, b"".join(parts))
-)
-bodies = st.lists(st.one_of(messages, odd_fields), max_size=5).map(b"".join)
-
-
-@given(bodies)
-@settings(max_examples=100, deadline=None)
-def test_sound_bodies_equal_the_plain_decoder(body):
-    assert_same(body)
-
-
-@given(bodies, st.data())
-@settings(max_examples=100, deadline=None)
-def test_damaged_bodies_equal_the_plain_decoder(body, data):
-    damaged = bytearray(body)
-    for _ in range(data.draw(st.integers(0, 3))):
-        if damaged:
-            at = data.draw(st.integers(0, len(damaged) - 1))
-            damaged[at] = data.draw(st.integers(0, 255))
-    assert_same(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
-
-
-@given(st.binary(max_size=60))
-@example(b"\x0a\x02\x12\x00")
-@settings(max_examples=100, deadline=None)
-def test_random_bytes_equal_the_plain_decoder(body):
-    assert_same(body)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(b"\xc0\x80", id="an overlong zero"),
-        pytest.param(b"\xed\xa0\x80", id="a surrogate"),
-        pytest.param(b"\xf4\x90\x80\x80", id="past the last code point"),
-        pytest.param(b"\xe2\x82", id="a character cut short"),
-        pytest.param(b"\xf0\x8f\xbf\xbf", id="an overlong form of four"),
-        pytest.param(b"abc\x80", id="a stray continuation"),
-    ],
-)
-def test_text_that_is_no_utf8_is_refused(text):
-    batch = decode_write_request(one([*named("m"), ("a", text)]))
-    assert len(batch.refused) == 1
-    assert batch.values.size == 0
 
 
 def test_series_text_prints_as_prometheus_does():
     batch = decode_write_request(one([*named("m"), ("b.c", 'x"y')]))
     assert series_text(batch.labels, 0) == '{__name__="m", "b.c"="x\\"y"}'
-
-
-# ------------------------------------------------------------------ over HTTP
 
 
 @pytest.mark.parametrize(
@@ -464,63 +236,6 @@ def test_what_came_in_is_counted(api):
     assert (stats.requests, stats.failed_requests, stats.samples) == (1, 0, 1)
     assert stats.invalid_labels_samples == 1
     assert (stats.exemplars, stats.exemplars_ignored) == (1, 0)
-
-
-# ------------------------------------------------------------------ captured bodies
-
-
-def captured(root):
-    for info_path in sorted((root / "remote" / "write").glob("*/??.json")):
-        info = json.loads(info_path.read_text())
-        yield info, info_path.with_suffix(".bin").read_bytes(), info_path
-
-
-def _decoded_value(value):
-    if value == "StaleNaN":
-        return struct.pack("<Q", STALE_BITS)
-    return struct.pack("<d", float(value))
-
-
-def test_captured_bodies_decode_as_recorded(corpora):
-    count = 0
-    for info, packed, path in captured(corpora):
-        if info["sender"].endswith("-v2"):
-            continue
-        encoding = dict(info["headers"])["Content-Encoding"]
-        body = (
-            zstandard.decompress(packed)
-            if encoding == "zstd"
-            else bytes(cramjam.snappy.decompress_raw(packed))
-        )
-        batch = decode_write_request(body)
-        contents = info["contents"]
-        assert batch.values.size == contents["samples"], path
-        assert batch.exemplars == contents["exemplars"], path
-        assert batch.histograms == contents["histograms"], path
-        assert batch.metadata == contents["metadata"], path
-        assert (batch.values.view(np.uint64) == STALE_BITS).sum() >= contents["stale"] - contents[
-            "histograms"
-        ]
-        decoded_path = path.with_name(path.stem + ".decoded.json")
-        if decoded_path.exists():
-            decoded = json.loads(decoded_path.read_text())
-            expected = [
-                (sorted(series["labels"].items()), [(t, _decoded_value(v)) for t, v in samples])
-                for series in decoded["timeseries"]
-                if (samples := series.get("samples"))
-            ]
-            got = columns_as_lists(batch)
-            assert [labels for labels, _ in got] == [labels for labels, _ in expected], path
-            for (_, mine), (_, theirs) in zip(got, expected, strict=True):
-                assert [t for t, _ in mine] == [t for t, _ in theirs], path
-                for (_, a), (_, b) in zip(mine, theirs, strict=True):
-                    assert a == b or (a != a and b != b) or _both_nan(a, b), path
-        count += 1
-    assert count == 44
-
-
-def _both_nan(a, b):
-    return math.isnan(struct.unpack("<d", a)[0]) and math.isnan(struct.unpack("<d", b)[0])
 
 
 def test_captured_bodies_are_accepted_or_refused_for_good(api, corpora):
