@@ -283,8 +283,8 @@ def _at(at: At | None) -> str:
         return ""
     if at.timestamp_ms is None:
         return f" @ {at.edge}()"
-    whole, rest = divmod(abs(at.timestamp_ms), 1000)
-    return f" @ {'-' if at.timestamp_ms < 0 else ''}{whole}.{rest:03d}"
+    # As a float, of which far times have fewer digits.
+    return f" @ {float(at.timestamp_ms) / 1000:.3f}"
 
 
 def _subquery_suffix(node: Subquery) -> str:

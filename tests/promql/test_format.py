@@ -46,6 +46,10 @@ def test_a_short_expression_stays_on_its_line(expr):
         pytest.param("sum without () (foo)", "sum without () (foo)", id="without nothing"),
         pytest.param("foo[90]", "foo[1m30s]", id="a range in seconds"),
         pytest.param("foo offset 5m @ 1", "foo @ 1.000 offset 5m", id="@ before offset"),
+        pytest.param(
+            "foo @ 1793497680497680.5", "foo @ 1793497680497680.500", id="@ a time with few digits"
+        ),
+        pytest.param("foo @ -0.0625", "foo @ -0.063", id="@ a time before the epoch"),
         pytest.param("foo[5m:] @ end()", "foo[5m:] @ end()", id="a subquery of default step"),
         pytest.param("1e3", "1000", id="numbers without exponent"),
         pytest.param("1h", "1h", id="durations stay durations"),
