@@ -83,10 +83,10 @@ def load_kernels(data_path: Path | None = None, *, packages: Sequence[str] = PAC
     # Numba may be imported from here on only: it looks for its cache directory when it is.
     from numba.core.event import Listener, register, unregister
 
-    from gnomon.cached_code import leave_modules_unread
+    from gnomon.cached_code import load_cached_code_alone
     from tsdb.kernel_compilation import kernels_of
 
-    leave_modules_unread()
+    load_cached_code_alone()
     progress = _Progress(kernel_modules(packages))
 
     class Compilations(Listener):
