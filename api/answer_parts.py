@@ -33,7 +33,10 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a reply says: `head`, what the parts give, `tail`. `room_bytes` is what a part needs."""
+    """What a reply says: `head`, what the parts give, `tail`. `room_bytes` is what a part needs.
+
+    What is small is all in `head` and `tail`.
+    """
 
     head: bytes
     parts: Sequence[Part]
@@ -74,6 +77,9 @@ class ChunkRun:
 
 def whole_chunks(body: Body) -> Iterator[bytes]:
     """Yield the whole reply, head and tail joined to the first and the last chunk."""
+    if not body.parts:
+        yield body.head + body.tail
+        return
     room = np.empty(body.room_bytes, dtype=np.uint8)
     held = body.head
     begun = False

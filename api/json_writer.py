@@ -149,10 +149,10 @@ def result_body(
     head = b'{"status":"success","data":{"resultType":"%b","result":'
     match value:
         case ScalarResult():
-            return Body(head % b"scalar", (_ready(_scalar(value)),), tail)
+            return Body(head % b"scalar" + _scalar(value), (), tail)
         case StringResult():
             text = b"[%b,%b]" % (float_seconds(value.time_ms), dumps(value.text))
-            return Body(head % b"string", (_ready(text),), tail)
+            return Body(head % b"string" + text, (), tail)
         case VectorResult():
             return _vector(value).framed(head % b"vector" + b"[", b"]" + tail)
         case MatrixResult():
@@ -227,6 +227,19 @@ class _Made:
         return self._chunks
 
 
+class _Ready:
+    """Series whose JSON is there."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def framed(self, head: bytes, tail: bytes) -> Body:
+        return Body(head + self._text, (), tail)
+
+    def chunks(self) -> Iterator[bytes]:
+        return iter((self._text,))
+
+
 class _Series:
     """Series that a kernel writes, and how much room that takes."""
 
@@ -258,15 +271,11 @@ class _Series:
             yield bytes(chunk)
 
 
-def _ready(text: bytes) -> Part:
-    return ChunkRun(iter((text,)))
-
-
-def _vector(value: VectorResult) -> _Series | _Made:
+def _vector(value: VectorResult) -> _Series | _Made | _Ready:
     if value.histograms is not None:
         return _Made(vector_chunks(value, lambda part: _vector(part).chunks(), CHUNK_BYTES))
     if value.values.size <= _FEW_SERIES:
-        return _Made(iter((_few_series(value),)))
+        return _Ready(_few_series(value))
     labels = label_texts(value.labels.names, value.labels.ids, value.labels.symbols)
     bits = _bits(value.values)
 
