@@ -13,6 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from tsdb.errors import CorruptFileError
 from tsdb.free_memory import let_go
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -59,6 +60,27 @@ def narrow(array: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedint
     return array.astype(np.min_scalar_type(largest))
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An array of one dimension that is made piece by piece as it is written."""
+
+    dtype: np.dtype[Any]
+    parts: Iterable[Array]
+
+
+def in_narrowest(
+    parts: Iterable[npt.NDArray[np.unsignedinteger]], largest: int | None = None
+) -> Parts:
+    """Return the numbers of all parts in the narrowest unsigned type that holds them.
+
+    `largest` is the largest of them, where the caller knows; else the parts are gone through twice.
+    """
+    if largest is None:
+        largest = max((int(part.max()) for part in parts if part.size), default=0)
+    dtype = np.min_scalar_type(largest)
+    return Parts(dtype, (part.astype(dtype, copy=False) for part in parts))
+
+
 class ArrayWriter:
     """Writes an array file one array at a time, so that they need not be in memory together.
 
@@ -79,19 +101,24 @@ class ArrayWriter:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, name: str, array: Array) -> None:
+    def add(self, name: str, array: Array | Parts) -> None:
         """Write one array of one dimension. Raises OSError."""
+        whole = array if isinstance(array, Parts) else Parts(array.dtype, (array,))
         # numpy spells byte arrays |u1; in the file every kind names its byte order.
-        kind = "<" + array.dtype.str[1:]
+        kind = "<" + whole.dtype.str[1:]
         assert kind in _KINDS
-        assert array.ndim == 1
-        body = np.ascontiguousarray(array).view(np.uint8).data
-        entry = (name.encode(), kind.encode(), self.size_bytes, len(body), zlib.crc32(body), 0)
-        self._entries.append(entry)
-        padding = -len(body) % 8
-        self._file.write(body)
+        size = crc = 0
+        for part in whole.parts:
+            assert part.ndim == 1
+            assert part.dtype == whole.dtype
+            body = np.ascontiguousarray(part).view(np.uint8).data
+            crc = zlib.crc32(body, crc)
+            self._file.write(body)
+            size += len(body)
+        self._entries.append((name.encode(), kind.encode(), self.size_bytes, size, crc, 0))
+        padding = -size % 8
         self._file.write(bytes(padding))
-        self.size_bytes += len(body) + padding
+        self.size_bytes += size + padding
 
     def finish(self, *, sync: bool = True) -> int:
         """Write table and header, fsync; return the size of the file in bytes. Raises OSError."""
@@ -108,10 +135,13 @@ class ArrayWriter:
         return self.size_bytes + len(table)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> int:
-    """Write and fsync the file, one-dimensional arrays by name; return its size in bytes."""
+def write_arrays(path: Path, arrays: Iterable[tuple[str, Array | Parts]]) -> int:
+    """Write and fsync the file, one-dimensional arrays by name; return its size in bytes.
+
+    Each array is let go before the next one is asked for.
+    """
     with ArrayWriter(path) as out:
-        for name, array in arrays.items():
+        for name, array in arrays:
             out.add(name, array)
         return out.finish()
 

@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdb import array_file
-from tsdb.distinct import distinct
 from tsdb.interface import ABSENT, METRIC_NAME, LabelColumns
 from tsdb.series_order import is_strictly_ordered
 from tsdb.text_order import joined, order_of, ranges_of, ranges_of_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from tsdb.interface import Bytes, Ids, Ints, SymbolSource
+
+
+_FEW_OF = 16
+"""So many times as many symbols as rows: then the rows alone are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,42 +70,49 @@ class LabelTables:
             columns = tuple(_compact(part[at]) for at in used)
             self._tables.append(_Table(int(metric[first]), stop - first, names, columns))
 
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return symbols, tables and columns; check the order of all series."""
+    def arrays(self) -> Iterator[tuple[str, npt.NDArray[np.generic] | array_file.Parts]]:
+        """Yield symbols, tables and columns; check the order of all series, raising ValueError."""
         tables = _joined(self._tables)
         name_texts = sorted({name for table in tables for name in table.names})
-        used = [_distinct(column) for table in tables for column in table.columns]
         metrics = np.array([table.metric for table in tables], dtype=np.uint32)
-        ids = distinct(np.concatenate([*used, metrics, np.zeros(1, dtype=np.uint32)]))
-        del used
+        ids = _used_ids(tables, metrics)
         symbol_offset, symbol_bytes, new_ids, place = _sorted_symbols(
             self._symbols, ids, [*name_texts, METRIC_NAME, ""]
         )
-        table_metric = new_ids[np.searchsorted(ids, metrics)]
+        # For as many ids as there are texts; looking each id of a column up takes far longer.
+        became = np.zeros(int(ids[-1]) + 1, np.uint32)
+        became[ids] = new_ids
+        table_metric = became[metrics]
         if table_metric.size > 1 and not (np.diff(table_metric.astype(np.int64)) > 0).all():
             raise ValueError("metrics come twice or out of order")
+        symbol_count = symbol_offset.size - 1
+        yield "symbol.offset", array_file.narrow(symbol_offset.astype(np.uint64))
+        yield "symbol.bytes", symbol_bytes
+        del symbol_offset, symbol_bytes, ids, new_ids
         table_row, table_column, column_name, column_distinct = [0], [0], [], [0]
         column_width, column_codes, codes_bytes = [], [], 0
-        distinct_ids, codes = [], []
+        distinct_ids: list[Ids] = []
+        codes: list[Bytes] = []
         for number, table in enumerate(tables):
             varying = [not _is_one(column) for column in table.columns]
-            few = [column if varies else column[:1] for column, varies in zip(
+            columns = [became[column if varies else column[:1]] for column, varies in zip(
                 table.columns, varying, strict=True
             )]  # fmt: skip
-            columns = [new_ids[np.searchsorted(ids, column)] for column in few]
+            tables[number] = _Table(table.metric, table.rows, (), ())  # its columns are done with
             keys = [column for column, varies in zip(columns, varying, strict=True) if varies]
             if table.rows > 1 and not (keys and is_strictly_ordered(np.stack(keys))):
                 metric = self._symbols.text(table.metric)
                 raise ValueError(f"series of {metric!r} come twice or out of order")
+            del keys
             for name, column, varies in zip(table.names, columns, varying, strict=True):
                 column_name.append(place[name])
                 width = 0
                 if varies:
-                    in_use, code = np.unique(column, return_inverse=True)
-                    packed = array_file.narrow(code.astype(np.uint64))
+                    in_use, code = _coded(column, symbol_count)
+                    packed = array_file.narrow(code)
                     width = packed.itemsize
+                    codes += [np.zeros(-codes_bytes % width, np.uint8), packed.view(np.uint8)]
                     codes_bytes += -codes_bytes % width
-                    codes.append((codes_bytes, packed))
                 else:
                     in_use = column
                 distinct_ids.append(in_use)
@@ -110,24 +122,39 @@ class LabelTables:
                 codes_bytes += width * table.rows
             table_row.append(table_row[-1] + table.rows)
             table_column.append(len(column_name))
-            tables[number] = _Table(table.metric, table.rows, (), ())  # its columns are done with
-        code_pool = np.zeros(codes_bytes, dtype=np.uint8)
-        for at, packed in codes:
-            code_pool[at : at + packed.nbytes] = packed.view(np.uint8)
-        empty = np.zeros(0, dtype=np.uint32)
-        return {
-            "symbol.offset": array_file.narrow(symbol_offset.astype(np.uint64)),
-            "symbol.bytes": symbol_bytes,
-            "table.metric": table_metric.astype(np.uint32),
-            "table.row": np.array(table_row, dtype=np.uint32),
-            "table.column": np.array(table_column, dtype=np.uint32),
-            "column.name": np.array(column_name, dtype=np.uint32),
-            "column.distinct": np.array(column_distinct, dtype=np.uint32),
-            "column.width": np.array(column_width, dtype=np.uint8),
-            "column.codes": np.array(column_codes, dtype=np.uint64),
-            "distinct.ids": np.concatenate([empty, *distinct_ids]).astype(np.uint32),
-            "codes": code_pool,
-        }
+        yield "table.metric", table_metric
+        yield "table.row", np.array(table_row, dtype=np.uint32)
+        yield "table.column", np.array(table_column, dtype=np.uint32)
+        yield "column.name", np.array(column_name, dtype=np.uint32)
+        yield "column.distinct", np.array(column_distinct, dtype=np.uint32)
+        yield "column.width", np.array(column_width, dtype=np.uint8)
+        yield "column.codes", np.array(column_codes, dtype=np.uint64)
+        yield "distinct.ids", array_file.Parts(np.dtype(np.uint32), distinct_ids)
+        yield "codes", array_file.Parts(np.dtype(np.uint8), codes)
+
+
+def _used_ids(tables: list[_Table], metrics: Ids) -> Ids:
+    """Return the ids that any column or metric has, and 0: rising."""
+    columns = [metrics, *(c[:1] if _is_one(c) else c for table in tables for c in table.columns)]
+    seen = np.zeros(1 + max((int(c.max()) for c in columns if c.size), default=0), np.bool_)
+    seen[0] = True
+    for column in columns:
+        seen[column] = True
+    return np.flatnonzero(seen).astype(np.uint32)
+
+
+def _coded(column: Ids, symbol_count: int) -> tuple[Ids, Ids]:
+    """Return the distinct ids of a column, rising, and the place of each id among them."""
+    if symbol_count > _FEW_OF * column.size:
+        in_use, code = np.unique(column, return_inverse=True)
+        return in_use, code.astype(np.uint32)
+    # A table of all symbols: sorting a large column would hold up everybody for longer.
+    seen = np.zeros(symbol_count, np.bool_)
+    seen[column] = True
+    in_use = np.flatnonzero(seen).astype(np.uint32)
+    place = np.empty(symbol_count, np.uint32)
+    place[in_use] = np.arange(in_use.size, dtype=np.uint32)
+    return in_use, place[column]
 
 
 def _compact(column: Ids) -> Ids:
@@ -140,10 +167,6 @@ def _compact(column: Ids) -> Ids:
 def _is_one(column: Ids) -> bool:
     """Say whether a column was found to have one value only."""
     return column.size > 0 and column.strides == (0,)
-
-
-def _distinct(column: Ids) -> Ids:
-    return column[:1] if _is_one(column) else distinct(column)
 
 
 def _sorted_symbols(

@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -28,7 +29,7 @@ from tsdb.start_times import COMPANION_LABEL
 from tsdb.time_dictionary import TimeDictionary, cut_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -80,12 +81,11 @@ def write_block(
             if not writer.sample_count:
                 shutil.rmtree(tmp_dir)
                 return None
-            arrays = writer.finish()
+            facts = (min_time_ms, max_time_ms, writer.sample_count, writer.series_count)
+            about = ("block.facts", np.array(facts, dtype=np.int64))
+            array_file.write_arrays(tmp_dir / INDEX_FILE, chain(writer.finish(), [about]))
             pages_file.flush()
             os.fsync(pages_file.fileno())
-        facts = (min_time_ms, max_time_ms, writer.sample_count, writer.series_count)
-        arrays["block.facts"] = np.array(facts, dtype=np.int64)
-        array_file.write_arrays(tmp_dir / INDEX_FILE, arrays)
         meta = BlockMeta(
             ulid=name,
             min_time_ms=min_time_ms,
@@ -228,25 +228,29 @@ class _Writer:
             self._frames.add(planes, split)
             at = stop
 
-    def finish(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Write the pages that wait and return the arrays of the index."""
+    def finish(self) -> Iterator[tuple[str, npt.NDArray[np.generic] | array_file.Parts]]:
+        """Write the pages that wait and yield the arrays of the index, each made when its turn is.
+
+        For a day of pods that come and go they are hundreds of megabytes together.
+        """
         self._frames.finish()
         self.histograms.finish()
         self._times.finish()
-        arrays = self._labels.arrays()
-        row_pages = np.concatenate(self._row_pages)
-        row_page = np.zeros(row_pages.size + 1, np.uint64)
-        np.cumsum(row_pages, out=row_page[1:])
-        arrays |= {
-            "row.page": array_file.narrow(row_page),
-            "page.slice": _narrow(self._page_slice),
-            "page.number": _narrow(self._page_number),
-            "frame.page": np.array(self._frames.first_page, dtype=np.uint32),
-            "frame.offset": np.array(self._frames.offset, dtype=np.uint64),
-            "pages.bytes": np.array([self._file.tell()], dtype=np.uint64),
-        }
-        return arrays | self._times.arrays() | self.histograms.arrays()
+        yield from self._labels.arrays()
+        yield "row.page", array_file.in_narrowest(self._row_starts(), self.page_count)
+        yield "page.slice", array_file.in_narrowest(self._page_slice)
+        yield "page.number", array_file.in_narrowest(self._page_number)
+        yield "frame.page", np.array(self._frames.first_page, dtype=np.uint32)
+        yield "frame.offset", np.array(self._frames.offset, dtype=np.uint64)
+        yield "pages.bytes", np.array([self._file.tell()], dtype=np.uint64)
+        yield from self._times.arrays().items()
+        yield from self.histograms.arrays().items()
 
-
-def _narrow(parts: list[Unsigned]) -> Unsigned:
-    return array_file.narrow(np.concatenate([np.zeros(0, dtype=np.uint8), *parts]))
+    def _row_starts(self) -> Iterator[Unsigned]:
+        """Yield where the pages of each row begin, and where the last one's end."""
+        total = np.zeros(1, np.uint64)
+        yield total
+        for pages_of_row in self._row_pages:
+            starts = total[-1] + np.cumsum(pages_of_row, dtype=np.uint64)
+            yield starts
+            total = starts[-1:] if starts.size else total

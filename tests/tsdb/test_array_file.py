@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tsdb.array_file import ArrayFile, write_arrays
+from tsdb.array_file import ArrayFile, Parts, in_narrowest, narrow, write_arrays
 from tsdb.errors import CorruptFileError
 
 ARRAYS = {
@@ -17,7 +17,7 @@ ARRAYS = {
 
 
 def test_arrays_come_back_as_they_were(tmp_path):
-    size = write_arrays(tmp_path / "file", ARRAYS)
+    size = write_arrays(tmp_path / "file", ARRAYS.items())
     assert size == (tmp_path / "file").stat().st_size
     file = ArrayFile(tmp_path / "file")
     file.verify()
@@ -51,7 +51,7 @@ def test_arrays_come_back_as_they_were(tmp_path):
 )
 def test_damage_is_found(tmp_path, damage, reason):
     path = tmp_path / "file"
-    write_arrays(path, ARRAYS)
+    write_arrays(path, ARRAYS.items())
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CorruptFileError, match=reason):
         ArrayFile(path).verify()
@@ -69,7 +69,7 @@ def in_front(data: bytes) -> bytes:
 
 def test_the_table_may_stand_in_front(tmp_path):
     path = tmp_path / "file"
-    write_arrays(path, ARRAYS)
+    write_arrays(path, ARRAYS.items())
     path.write_bytes(in_front(path.read_bytes()))
     file = ArrayFile(path)
     file.verify()
@@ -79,10 +79,31 @@ def test_the_table_may_stand_in_front(tmp_path):
 
 def test_an_array_that_is_cut_off_is_not_handed_out(tmp_path):
     path = tmp_path / "file"
-    write_arrays(path, ARRAYS)
+    write_arrays(path, ARRAYS.items())
     path.write_bytes(in_front(path.read_bytes())[:-8])
     file = ArrayFile(path)
     with pytest.raises(CorruptFileError, match="cut off"):
         file.array("wide")
     with pytest.raises(CorruptFileError, match="checksum mismatch"):
         file.verify()
+
+
+def test_an_array_made_in_parts_is_the_array_made_at_once(tmp_path):
+    parts = [np.array(each, np.uint64) for each in ([1, 2], [], [300], [7])]
+    whole = np.concatenate(parts)
+    write_arrays(tmp_path / "parts", [("a", in_narrowest(parts)), ("b", whole)])
+    write_arrays(tmp_path / "whole", [("a", narrow(whole)), ("b", whole)])
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_no_array_is_made_before_the_one_before_it_is_written(tmp_path):
+    written = []
+
+    def pieces():
+        for n in range(3):
+            written.append((tmp_path / "file").stat().st_size)
+            yield np.full(100_000, n, np.uint8)
+
+    write_arrays(tmp_path / "file", [("a", Parts(np.dtype(np.uint8), pieces()))])
+    assert written[2] > 100_000
+    assert ArrayFile(tmp_path / "file").array("a").tolist()[::100_000] == [0, 1, 2]
