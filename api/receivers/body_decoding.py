@@ -29,6 +29,10 @@ JSON_VALUES_MAX = 2_000_000
 """Values in a JSON body: an empty list is two bytes of it, and 64 of memory."""
 
 
+LINES_MAX = 1_000_000
+"""Lines in a body that are read one by one, in Python: ten seconds' work and half a gigabyte."""
+
+
 class BodyError(Exception):
     """A body that is not what its Content-Encoding says; `str()` is the client's text."""
 

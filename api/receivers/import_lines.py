@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from api.receivers.body_decoding import LINES_MAX, TooManyPartsError
 from api.receivers.label_pool import pooled_spans
 from api.receivers.pushing import PROBLEMS_MAX, Pushed
 
@@ -128,5 +129,10 @@ def read_float(text: str) -> float:
 
 
 def plain_text(body: bytes) -> str:
-    """Return a body as text; bytes that are no UTF-8 as surrogates, which labels refuse."""
+    """Return a body as text; bytes that are no UTF-8 as surrogates, which labels refuse.
+
+    Raises TooManyPartsError for one of very many lines.
+    """
+    if body.count(b"\n") > LINES_MAX:
+        raise TooManyPartsError(LINES_MAX, "lines")
     return body.decode("utf-8", "surrogateescape")

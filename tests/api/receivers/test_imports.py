@@ -400,3 +400,10 @@ def test_equal_series_of_many_lines_are_one(receiver):
     assert send(receiver, INFLUX, body, precision="ms").status == 204
     assert sorted(map(len, stored(receiver).values())) == [10, 10, 10]
     assert np.isfinite([v for s in stored(receiver).values() for v in s.values()]).all()
+
+
+@pytest.mark.parametrize("path", ["/write", "/api/v1/import/graphite"])
+def test_very_many_lines_are_to_be_sent_in_parts(receiver, path):
+    reply = send(receiver, path, gzip.compress(b"\n" * 1_000_001), {"Content-Encoding": "gzip"})
+    assert reply.status == 413
+    assert "more than 1000000 lines" in reply.text
