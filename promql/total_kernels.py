@@ -45,6 +45,9 @@ _SAVING_MIN = 4
 """By how many times fewer additions blocks are worth it, with several series; a sum of one sample
 after the other waits for itself, so that series alone gain only by so many times more."""
 
+_LONG = 32
+"""Samples of a window below which nothing is gained: those have Prometheus' very bits."""
+
 _LARGE = 1e290
 """Beyond, sums might overflow in one order and not in another."""
 
@@ -59,7 +62,17 @@ def _is_large(values: Floats) -> bool:
 
 
 @helper(
-    types.void(_FLOATS, _INTS, types.int64, types.int64, types.int64, types.boolean, _OUT1, _OUT),
+    types.void(
+        _FLOATS,
+        _INTS,
+        types.int64,
+        types.int64,
+        types.int64,
+        types.boolean,
+        _OUT1,
+        types.int64,
+        _OUT,
+    ),
     error_model="numpy",
 )
 def _slide(
@@ -70,12 +83,13 @@ def _slide(
     together: int,
     average: bool,
     work: Floats,
+    to: int,
     out: Floats,
 ) -> None:
     """Write sums or means of windows of `count` samples that move by `moved`, of some series.
 
-    Shapes: `starts` int64[rows], where the first window of each begins; `out` [rows, together];
-    `work` is room for 2 * rows * count + 3 * rows.
+    Shapes: `starts` int64[rows], where the first window of each begins; `out` [rows, T], written
+    from column `to` on; `work` is room for 2 * rows * count + 3 * rows.
     """
     rows = starts.size
     # The samples of a block, which become sums from each of them to the end of the block.
@@ -138,9 +152,12 @@ def _slide(
                 larger = one if first else other
                 smaller = other if first else one
                 left = row_lost[r] + lost[r] + ((larger - new) + smaller)
-                now[r] = new / by + left / by
+                # As one number and its rest: these do not depend on where the parts meet, so that
+                # the mean of what stands still does.
+                whole = new + left
+                now[r] = whole / by + (left - (whole - new)) / by
             for r in range(rows):
-                out[r, k] = now[r]
+                out[r, to + k] = now[r]
             k += 1
         begin += count
 
@@ -175,7 +192,6 @@ def total_windows(
     dealt = np.empty(2 * room_of(stop), dtype=np.float64)
     work = np.empty(_SERIES * (2 * longest + 3), dtype=np.float64)
     starts = np.empty(_SERIES, dtype=np.int64)
-    slid = np.empty((_SERIES, steps), dtype=np.float64)
     s = 0
     while s < value_start.size:
         w = window_of[s]
@@ -194,33 +210,47 @@ def total_windows(
             moved = int(first[w, t + 1] - low) if together > 1 else count
             size = count + moved * (together - 1)
             saving = _SAVING_MIN if rows >= _SERIES // 4 else 6 * _SAVING_MIN
-            slides = together * count > saving * size
+            slides = count >= _LONG and together * count > saving * size
             for r in range(rows):
                 starts[r] = value_start[s + r] + low
                 slides = slides and not _is_large(values[starts[r] : starts[r] + size])
             if slides:
-                _slide(values, starts[:rows], count, moved, together, average, work, slid)
+                _slide(
+                    values,
+                    starts[:rows],
+                    count,
+                    moved,
+                    together,
+                    average,
+                    work,
+                    t,
+                    out[s : s + rows],
+                )
             else:
                 together = min(together, TOGETHER)
                 size = count + moved * (together - 1)
             for r in range(rows):
                 part = values[starts[r] : starts[r] + size]
-                results = slid[r]
+                to, there = out[s + r, t : t + together], present[s + r, t : t + together]
                 if not slides and together >= FEW:
                     far = deal(part, moved, dealt)
                     add_to_each(dealt, moved, far, count, totals[:together], lost[:together])
                     by = float(count) if average else 1.0
                     for k in range(together):
-                        results[k] = totals[k] / by + lost[k] / by
+                        to[k] = totals[k] / by + lost[k] / by
+                alone = not slides and together < FEW
+                strange = 0
                 for k in range(together):
-                    low_k = k * moved
-                    result = results[k]
-                    if (not slides and together < FEW) or not np.isfinite(result):
-                        if average:
-                            result = average_of(part, low_k, low_k + count)
-                        else:
-                            result = sum_of(part, low_k, low_k + count)
-                    out[s + r, t + k] = result
-                    present[s + r, t + k] = True
+                    there[k] = True
+                    strange += not abs(to[k]) < np.inf
+                if strange == 0 and not alone:
+                    continue
+                for k in range(together):
+                    if not alone and np.isfinite(to[k]):
+                        continue
+                    if average:
+                        to[k] = average_of(part, k * moved, k * moved + count)
+                    else:
+                        to[k] = sum_of(part, k * moved, k * moved + count)
             t += together
         s += rows

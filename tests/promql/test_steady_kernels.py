@@ -98,6 +98,7 @@ def test_totals_are_those_of_windows_one_by_one(times, values, range_ms, step_ms
     ("values", "average", "expected"),
     [
         pytest.param([0.1] * 100, False, 4.0, id="a still line has no error"),
+        pytest.param([0.3] * 100, True, 0.3, id="nor its mean, which stands still, too"),
         pytest.param([1e300] * 100, True, 1e300, id="a mean whose sum overflows is a mean"),
         pytest.param([1.7e308] * 100, False, np.inf, id="a sum that overflows is infinite"),
         pytest.param([1e16, 1.0] * 50, False, 20 * 1e16 + 20, id="small ones are not lost"),
@@ -122,6 +123,8 @@ def test_totals_of_long_windows(values, average, expected):
     )
     assert present.all()
     np.testing.assert_allclose(out, expected, rtol=1e-15)
+    # Windows have one and the same content, wherever it is cut into parts.
+    assert len(set(out[:, :-1].ravel().tolist())) == 1
 
 
 def plain_variance(values):
