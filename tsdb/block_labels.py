@@ -9,7 +9,7 @@ a chunk in which all series have one value, as most have, takes no memory at all
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,10 +72,10 @@ class LabelTables:
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[np.generic] | array_file.Parts]]:
         """Yield symbols, tables and columns; check the order of all series, raising ValueError."""
-        tables = _joined(self._tables)
-        name_texts = sorted({name for table in tables for name in table.names})
-        metrics = np.array([table.metric for table in tables], dtype=np.uint32)
-        ids = _used_ids(tables, metrics)
+        parts = self._tables
+        name_texts = sorted({name for part in parts for name in part.names})
+        metrics = np.array([metric for metric, _ in groupby(p.metric for p in parts)], np.uint32)
+        ids = _used_ids(parts, metrics)
         symbol_offset, symbol_bytes, new_ids, place = _sorted_symbols(
             self._symbols, ids, [*name_texts, METRIC_NAME, ""]
         )
@@ -93,12 +93,11 @@ class LabelTables:
         column_width, column_codes, codes_bytes = [], [], 0
         distinct_ids: list[Ids] = []
         codes: list[Bytes] = []
-        for number, table in enumerate(tables):
+        for table in _joined(parts):
             varying = [not _is_one(column) for column in table.columns]
             columns = [became[column if varies else column[:1]] for column, varies in zip(
                 table.columns, varying, strict=True
             )]  # fmt: skip
-            tables[number] = _Table(table.metric, table.rows, (), ())  # its columns are done with
             keys = [column for column, varies in zip(columns, varying, strict=True) if varies]
             if table.rows > 1 and not (keys and is_strictly_ordered(np.stack(keys))):
                 metric = self._symbols.text(table.metric)
@@ -133,9 +132,9 @@ class LabelTables:
         yield "codes", array_file.Parts(np.dtype(np.uint8), codes)
 
 
-def _used_ids(tables: list[_Table], metrics: Ids) -> Ids:
+def _used_ids(parts: list[_Table], metrics: Ids) -> Ids:
     """Return the ids that any column or metric has, and 0: rising."""
-    columns = [metrics, *(c[:1] if _is_one(c) else c for table in tables for c in table.columns)]
+    columns = [metrics, *(c[:1] if _is_one(c) else c for part in parts for c in part.columns)]
     seen = np.zeros(1 + max((int(c.max()) for c in columns if c.size), default=0), np.bool_)
     seen[0] = True
     for column in columns:
@@ -190,9 +189,8 @@ def _sorted_symbols(
     return offset, joined(text, starts[kept], stops[kept]), place[: ids.size], places
 
 
-def _joined(parts: list[_Table]) -> list[_Table]:
-    """Join neighbouring parts of one metric, for chunks cut metrics where they must; take all."""
-    tables: list[_Table] = []
+def _joined(parts: list[_Table]) -> Iterator[_Table]:
+    """Yield tables, neighbouring parts of one metric as one, for chunks cut metrics; take all."""
     parts.reverse()
     while parts:
         same = [parts.pop()]
@@ -205,5 +203,4 @@ def _joined(parts: list[_Table]) -> list[_Table]:
                 _compact(np.concatenate([p.column(name) for p in same])) for name in names
             )
             same = [_Table(same[0].metric, rows, names, columns)]
-        tables += same
-    return tables
+        yield same.pop()
