@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from promql.check import check
 from promql.errors import ParseError
-from promql.parsing import expression_actions, selector_actions, tables
+from promql.parsing import expression_actions, selector_actions, table_loading
 from promql.parsing.builder import Builder
 from promql.parsing.faults import unexpected
 from promql.parsing.lexing import END_OF_INPUT, LEXICAL_ERROR, tokenize
@@ -125,7 +125,7 @@ def _machine() -> tuple[Tables, list[tuple[int, int, Callable[[Builder, list[Any
     """Return the table with its actions, made at the first use."""
     global _made
     if _made is None:
-        table = tables.load()
+        table = table_loading.load()
         reducers = [
             (left, length, ACTIONS.get(alias) if alias else None)
             for left, length, alias in table.rules

@@ -1,6 +1,6 @@
 """The parse table of `grammar.lark` as plain numbers, with default reductions.
 
-From: `grammar_tables.json`, which `grammar_analysis.py` made of the grammar.   To: `parse.py`.
+From: `grammar_analysis.py`, through `grammar_tables.json`.   To: `parse.py`, by `table_loading.py`.
 
 Prometheus' parser comes from yacc, and its error messages depend on how yacc behaves: a state
 reduces by its most common rule when the next token fits nowhere, and a state that can only reduce
@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
 
 from promql.parsing.lexing import TERMINALS
@@ -44,18 +43,6 @@ class Tables:
     rules: list[tuple[int, int, str | None]]
     faults: list[str | None]
     starts: dict[str, int]
-
-
-@cache
-def load() -> Tables:
-    """Return the table, once per process; analyse the grammar if the file is not of it."""
-    kept = unpack(TABLES_PATH.read_text(encoding="utf-8")) if TABLES_PATH.is_file() else None
-    if kept is not None:
-        return kept
-    # Lark is loaded by who changes the grammar.
-    from promql.parsing.grammar_analysis import analyse
-
-    return analyse()
 
 
 def pack(tables: Tables) -> str:

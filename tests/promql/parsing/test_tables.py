@@ -7,7 +7,8 @@ from promql.parse import ACTIONS
 from promql.parsing import tables
 from promql.parsing.faults import PLACES
 from promql.parsing.lexing import KIND_OF
-from promql.parsing.tables import TABLES_PATH, load
+from promql.parsing.table_loading import load
+from promql.parsing.tables import TABLES_PATH
 from tests.conftest import ROOT
 
 
