@@ -47,7 +47,7 @@ _ENTRY = np.dtype(
 _KINDS = {kind: np.dtype(kind) for kind in ("<u1", "<u2", "<u4", "<u8", "<i8", "<f8")}
 
 _RESIDENT_BYTES = 16 << 20
-"""What a check of a file leaves mapped at most."""
+"""What a check of a file has mapped at most."""
 
 
 def narrow(array: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
@@ -216,7 +216,10 @@ class ArrayFile:
         return np.frombuffer(self._map, dtype, size // dtype.itemsize, offset=offset)
 
     def verify(self) -> None:
-        """Check every array against its checksum. Raises `CorruptFileError`."""
+        """Check every array against its checksum; nothing stays mapped. Raises `CorruptFileError`.
+
+        A hundred blocks that are opened would have a gigabyte in memory else, unasked.
+        """
         whole = memoryview(self._map)
         looked_at = 0
         for name, (_, offset, size, crc) in self._entries.items():
@@ -226,6 +229,7 @@ class ArrayFile:
             if looked_at > _RESIDENT_BYTES:
                 looked_at = 0
                 self.let_go()
+        self.let_go()
 
     def let_go(self) -> None:
         """Count no more as memory of this process what was read; it is read again if needed."""

@@ -147,6 +147,7 @@ def test_blocks_that_were_read_are_not_our_memory(tmp_path):
             tmp_path, symbols, [batch], min_time_ms=number * count, max_time_ms=(number + 1) * count
         )
     blocks = [Block.open(path) for path in sorted(tmp_path.iterdir())]
+    assert mapped_kb(tmp_path) < 100, "opening looks at everything, and keeps nothing"
     assert blocks[0].select_all(0, series) is not None
     assert mapped_kb(tmp_path) > 2000
     for block in blocks:
