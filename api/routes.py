@@ -23,6 +23,7 @@ from api import (
     search,
     series,
     status,
+    user_assets,
 )
 from api.features import features
 from api.gate import Gate
@@ -137,6 +138,7 @@ OTHER_ROUTES: tuple[tuple[tuple[str, ...], str, Handler], ...] = (
     (("GET", "HEAD"), "/", pages.page),
     *((GET, page, pages.page) for page in pages.PAGES),
     (GET, "/ui/{name}", pages.file),
+    (GET, "/user/{filepath:.*}", user_assets.file),
 )
 
 

@@ -225,6 +225,8 @@ class ApiOptions:
     """Limits of remote read; 0 is none for the first two."""
     notification_subscribers_max: int = 16
     page_title: str = "Gnomon"
+    user_assets: str = ""
+    """A directory whose files are served under /user/, empty for none."""
     search: bool = False
     """Whether names may be searched: the feature `search-api`."""
     cors_origin: str = ".*"

@@ -161,7 +161,8 @@ FLAGS = (
         "How many clients may follow /api/v1/notifications/live at once.",
         whole,
     ),
-    Flag("web.page-title", PAGE_TITLE, "The title of the page of links."),
+    Flag("web.page-title", PAGE_TITLE, "The title of the pages for browsers."),
+    Flag("web.user-assets", "", "A directory whose files are served under /user/."),
     Flag("web.external-url", "", "The URL under which clients reach this server.", _url),
     Flag("web.route-prefix", "", "Prefix of all paths; by default the path of the external URL."),
     Flag("web.cors.origin", ".*", "Regular expression of origins that may read answers.", _pattern),
@@ -356,7 +357,6 @@ HARMLESS_FEATURES = (
 """Features of Prometheus that are always on; histograms if `scrape_native_histograms` says so."""
 
 UNBUILT_FLAGS = {
-    "web.user-assets": "",
     "storage.tsdb.retention": "0s",
     "storage.tsdb.delay-compact-file.path": "",
     "scrape.name-escaping-scheme": "values",

@@ -74,6 +74,7 @@ class ServeOptions:
     connections_max: int = 512
     notification_subscribers_max: int = 16
     page_title: str = PAGE_TITLE
+    user_assets: str = ""
     external_url: str = ""
     route_prefix: str = ""
     cors_origin: str = ".*"
@@ -222,6 +223,7 @@ def _options(
         connections_max=whole(one["web.max-connections"]),
         notification_subscribers_max=whole(one["web.max-notifications-subscribers"]),
         page_title=one["web.page-title"],
+        user_assets=one["web.user-assets"],
         external_url=one["web.external-url"],
         route_prefix=one["web.route-prefix"],
         cors_origin=one["web.cors.origin"],

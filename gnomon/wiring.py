@@ -312,6 +312,7 @@ def api_options(
         read_frame_bytes_max=options.read_frame_bytes_max,
         notification_subscribers_max=options.notification_subscribers_max,
         page_title=options.page_title,
+        user_assets=options.user_assets,
         search=SEARCH in options.features,
         cors_origin=options.cors_origin,
         external_url=external_url,

@@ -135,8 +135,9 @@ def test_flags_are_read(words, member, value):
         (["--log.level=loud"], "flag '--log.level': must be one of debug, info, warn, error,"),
         (["--web.listen-address=9090"], "flag '--web.listen-address': '9090' is not host:port"),
         (
-            ["--web.user-assets=x"],
-            "flag '--web.user-assets' is known to Prometheus but not supported by Gnomon yet",
+            ["--storage.tsdb.delay-compact-file.path=x"],
+            "flag '--storage.tsdb.delay-compact-file.path' is known to Prometheus but not supported"
+            " by Gnomon yet",
         ),
         (
             ["--enable-feature=otlp-deltatocumulative,otlp-native-delta-ingestion"],
