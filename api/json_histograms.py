@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from promql.labels import SeriesLabels
-    from tsdb.interface import HistogramColumns
+    from tsdb.interface import HistogramColumns, HistogramRuns
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     Words = npt.NDArray[np.uint64]
 
     Result = VectorResult | MatrixResult | RawResult
+
+
+_AT_ONCE = 1024
+"""So many stored histograms, or one series' own, are written at once: a few MB of text."""
 
 
 class HistogramTexts:
@@ -126,20 +130,20 @@ def raw_chunks(
     """Yield the series of a range vector that has histograms."""
     runs = value.histograms
     assert runs is not None
-    metrics = _Metrics(value.labels)
+    metrics, texts_of = _Metrics(value.labels), _RunTexts(runs)
 
     def series(at: int) -> bytes:
         time, own, count = (
             int(array[at]) for array in (value.time_start, value.value_start, value.count)
         )
-        rows = np.arange(int(runs.start[at]), int(runs.start[at] + runs.count[at]))
-        texts = HistogramTexts(take(runs.columns, rows))
+        first = int(runs.start[at])
+        texts = texts_of[at]
         return _series(
             metrics[at],
             [seconds(time_ms) for time_ms in value.times[time : time + count].tolist()],
             value.values[own : own + count],
-            [seconds(time_ms) for time_ms in runs.times[rows].tolist()],
-            [texts[which] for which in range(rows.size)],
+            [seconds(time_ms) for time_ms in runs.times[first : first + len(texts)].tolist()],
+            texts,
         )
 
     def floats(low: int, high: int) -> Iterator[bytes]:
@@ -221,6 +225,33 @@ def _mingled(
                 held, size = [], 0
     if held:
         yield b"".join(held)
+
+
+class _RunTexts:
+    """The JSON of each series' own histograms, made for some series at once, asked for in order."""
+
+    def __init__(self, runs: HistogramRuns) -> None:
+        self._runs = runs
+        self._before = np.concatenate(([0], np.cumsum(runs.count)))
+        self._low = self._high = 0
+        self._texts: HistogramTexts
+
+    def __getitem__(self, series: int) -> list[bytes]:
+        """Return those of one series."""
+        if not self._low <= series < self._high:
+            self._make_from(series)
+        before = self._before
+        first = int(before[series] - before[self._low])
+        return [self._texts[first + which] for which in range(int(self._runs.count[series]))]
+
+    def _make_from(self, series: int) -> None:
+        before, runs = self._before, self._runs
+        full = int(np.searchsorted(before, before[series] + _AT_ONCE, side="right")) - 1
+        self._low, self._high = series, max(full, series + 1)
+        some = slice(self._low, self._high)
+        places = np.arange(int(before[self._low]), int(before[self._high]))
+        rows = places + np.repeat(runs.start[some] - before[some], runs.count[some])
+        self._texts = HistogramTexts(take(runs.columns, rows))
 
 
 class _Metrics:

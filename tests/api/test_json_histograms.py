@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from api import json_histograms
 from api.json_histograms import seconds
 from api.json_writer import result_chunks
 from api.query import _truncated as truncated
@@ -110,6 +111,33 @@ def test_a_range_vector_shows_what_is_stored():
         '[{"metric":{"__name__":"a"},"values":[[1,"1"],[2,"2"]]},'
         f'{{"metric":{{"__name__":"b"}},"histograms":[[6,{TEXTS[1]}],[7,{TEXTS[2]}]]}}]'
     )
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_histograms_of_a_range_vector_are_made_for_some_series_at_once(monkeypatch, at_once):
+    monkeypatch.setattr(json_histograms, "_AT_ONCE", at_once)
+    counts, starts = [2, 0, 1, 3, 1], [4, 0, 3, 0, 6]  # stored in another order, with a gap
+    stored = [0, 1, 2, 3, 1, 0, 2]
+    ints = dict.fromkeys(("time_start", "value_start", "count"), np.zeros(5, dtype=np.int64))
+    runs = HistogramRuns(
+        np.arange(7, dtype=np.int64) * 1000,
+        np.array(starts, dtype=np.int64),
+        np.array(counts, dtype=np.int64),
+        from_rows([ROWS[row] for row in stored]),
+    )
+    names = [f"m{number}" for number in range(5)]
+    value = RawResult(
+        labels(*names),
+        times=np.zeros(1, dtype=np.int64),
+        values=np.zeros(1),
+        histograms=runs,
+        **(ints | {"count": np.array([0, 1, 0, 0, 0], dtype=np.int64)}),
+    )
+    got = [series.get("histograms", []) for series in json.loads(body(value))]
+    assert got == [
+        [[at, json.loads(TEXTS[stored[at]])] for at in range(start, start + count)]
+        for start, count in zip(starts, counts, strict=True)
+    ]
 
 
 def test_long_answers_come_in_chunks_and_whole():
