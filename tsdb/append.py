@@ -84,6 +84,7 @@ class BatchAppender:
         retention_ms: int | None = None,
         out_of_order_window_ms: int | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
+        in_order_ms: int = 3_600_000,
         start_use: StartUse | None = None,
         changes: ChangeLog | None = None,
     ) -> None:
@@ -94,6 +95,8 @@ class BatchAppender:
         self.wal = wal
         self.retention_ms = retention_ms
         self.out_of_order_window_ms = out_of_order_window_ms
+        self._in_order_ms = in_order_ms
+        """How far behind the newest sample of all a series may begin though a window is shorter."""
         self.newest_ms: int = NO_TIME
         """The newest time in blocks; retention is counted from this or the head's newest."""
         self.closed = False
@@ -211,7 +214,7 @@ class BatchAppender:
         """Store a batch from the log: as `append_histograms`, unlogged, and whatever its age."""
         digest = digests(columns, self.head.digest_keys)
         with self.head.lock:
-            limits = (_ALL_MS, NO_TIME, NO_TIME, STORED)
+            limits = (_ALL_MS, NO_TIME, NO_TIME, STORED, NO_TIME)
             status = self._append_histograms(refs, times, digest, columns, limits)
         # Maintenance has not begun yet, and the log may be longer than memory.
         self.head.seal_histograms()
@@ -271,7 +274,7 @@ class BatchAppender:
     def restore_samples(self, refs: Ints, times: Ints, bits: Words) -> npt.NDArray[np.uint8]:
         """Store a batch from the log: as `append`, without logging, and whatever its age."""
         with self.head.lock:
-            return self._append(refs, times, bits, (_ALL_MS, NO_TIME, NO_TIME, STORED))
+            return self._append(refs, times, bits, (_ALL_MS, NO_TIME, NO_TIME, STORED, NO_TIME))
 
     def restore_series(self, refs: Ints, labels: LabelSpans) -> None:
         """Make series from the log under the refs that they had."""
@@ -322,20 +325,23 @@ class BatchAppender:
         if self.closed:
             raise ClosedError("the database is closed")
 
-    def _limits(self, time_max_ms: int | None) -> tuple[int, int, int, int]:
+    def _limits(self, time_max_ms: int | None) -> tuple[int, int, int, int, int]:
         # A sample from the future must not make the present look old.
         newest = min(max(self.newest_ms, self.head.max_time_ms), self._clock_ms())
         kept, late_floor, refusal = int(NO_TIME), int(NO_TIME), AppendStatus.TOO_OLD
+        in_order = int(NO_TIME)
         window = self.out_of_order_window_ms
         if newest != NO_TIME:
             if self.retention_ms is not None:
                 kept = newest - self.retention_ms
             if window:
                 late_floor = newest - window
+                in_order = newest - max(window, self._in_order_ms)
         if window == 0:
             late_floor, refusal = _ALL_MS, AppendStatus.OUT_OF_ORDER
             kept = max(kept, self.head.floor_ms)
-        return (_ALL_MS if time_max_ms is None else time_max_ms, kept, late_floor, int(refusal))
+        time_max = _ALL_MS if time_max_ms is None else time_max_ms
+        return time_max, kept, late_floor, int(refusal), in_order
 
     def _start_batch(self, refs: Ints, start_times_ms: Ints | None) -> StartBatch | None:
         if start_times_ms is None or not self._start_use.stored:
@@ -354,7 +360,7 @@ class BatchAppender:
         refs: Ints,
         times: Ints,
         bits: Words,
-        limits: tuple[int, int, int, int],
+        limits: tuple[int, int, int, int, int],
         starts: StartBatch | None = None,
     ) -> npt.NDArray[np.uint8]:
         own = decide(self.head, refs, times, bits, limits)
@@ -400,7 +406,7 @@ class BatchAppender:
         times: Ints,
         digest: Words,
         columns: HistogramColumns,
-        limits: tuple[int, int, int, int],
+        limits: tuple[int, int, int, int, int],
         starts: StartBatch | None = None,
     ) -> npt.NDArray[np.uint8]:
         head = self.head

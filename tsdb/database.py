@@ -141,6 +141,7 @@ class Database(Delegating):
             retention_ms=options.retention_ms,
             out_of_order_window_ms=options.out_of_order_window_ms,
             clock_ms=options.clock_ms,
+            in_order_ms=options.min_block_ms // 2,
             start_use=StartUse(
                 options.start_times_stored, options.start_zeros, options.min_block_ms // 2
             ),

@@ -50,12 +50,13 @@ class Decided:
 
 
 def decide(
-    head: Head, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+    head: Head, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int, int]
 ) -> Decided:
     """Decide about a batch. The caller holds the head's lock.
 
     `limits`, in milliseconds: what is later than the first is too far ahead, what is older than
-    the second out of bounds, and late samples older than the third get the fourth, a status.
+    the second out of bounds, and late samples older than the third get the fourth, a status; what
+    is older than the fifth counts as late even if its series has nothing newer.
     """
     status, counts, prior = _admit(head, refs, times, bits, limits)
     in_order, late = status, None
@@ -67,7 +68,7 @@ def decide(
 
 
 def decide_starts(
-    head: Head, starts: StartBatch, own: Decided, limits: tuple[int, int, int, int]
+    head: Head, starts: StartBatch, own: Decided, limits: tuple[int, int, int, int, int]
 ) -> Decided:
     """Decide about the start timestamps of those samples that are stored, or were before.
 
@@ -93,7 +94,7 @@ def place(head: Head, decided: Decided) -> None:
 
 
 def _admit(
-    head: Head, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+    head: Head, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int, int]
 ) -> tuple[Small, Ints, tuple[Ints, Words]]:
     """Decide as the head does, but that a sample which was deleted may be written again."""
     status, counts, prior = head.admit(refs, times, bits, limits)

@@ -249,18 +249,19 @@ class Head:
         self.series_created += slots.size - companions_among(self.rows, slots)
 
     def admit(
-        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int]
+        self, refs: Ints, times: Ints, bits: Words, limits: tuple[int, int, int, int, int]
     ) -> tuple[Small, Ints, tuple[Ints, Words]]:
         """Return statuses, their counts, and what `revoke` needs.
 
         `limits`: greatest time taken, least time kept, least time taken late, status of what is
-        older than that.
+        older than that, least time taken in order.
         """
         size = refs.size
         status, counts = np.empty(size, np.uint8), np.zeros(9, np.int64)
         prior_time, prior_bits = np.empty(size, np.int64), np.empty(size, np.uint64)
-        time_max, kept, late_floor, refusal = limits
-        numbers = np.array([self.slot_count, time_max, kept, self.floor_ms, late_floor, refusal])
+        time_max, kept, late_floor, refusal, in_order = limits
+        floor = max(self.floor_ms, in_order)
+        numbers = np.array([self.slot_count, time_max, kept, floor, late_floor, refusal])
         admit(
             refs,
             times,

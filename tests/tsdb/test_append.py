@@ -117,6 +117,26 @@ def test_a_series_without_samples_may_begin_before_others_have_ended():
     database.close()
 
 
+@pytest.mark.parametrize(
+    ("window", "age", "expected"),
+    [
+        pytest.param(100, 1000, "STORED", id="less than half a block ago"),
+        pytest.param(100, 1001, "TOO_OLD", id="longer ago, and before the window"),
+        pytest.param(2000, 2000, "STORED", id="within a window that reaches further"),
+        pytest.param(2000, 2001, "TOO_OLD", id="before that"),
+        pytest.param(None, 9000, "STORED", id="at any time where any is welcome"),
+    ],
+)
+def test_a_series_begins(window, age, expected):
+    options = DatabaseOptions(retention_ms=None, out_of_order_window_ms=window, min_block_ms=2000)
+    database = Database.in_memory(options)
+    refs = refs_of(database, 2)
+    database.append(refs[:1], np.array([10_000]), np.array([1.0]))
+    got = database.append(refs[1:], np.array([10_000 - age]), np.array([1.0]))
+    assert names(got) == [expected]
+    database.close()
+
+
 def test_times_too_far_ahead_are_refused_by_the_callers_limit(database):
     refs = refs_of(database, 2)
     got = database.append(refs, np.array([100, 101]), np.ones(2), time_max_ms=100)

@@ -40,7 +40,7 @@ def append(head: Head, slots: list[int], time: int, value: float) -> None:
     refs = head.refs(np.array(slots, np.int32))
     bits = np.full(refs.size, value).view(np.uint64)
     times = np.full(refs.size, time, np.int64)
-    status, _, _ = head.admit(refs, times, bits, (1 << 62, NO_TIME, NO_TIME, STORED))
+    status, _, _ = head.admit(refs, times, bits, (1 << 62, NO_TIME, NO_TIME, STORED, NO_TIME))
     head.place(refs, times, bits, status)
 
 

@@ -16,7 +16,7 @@ from tsdb.head_view import read_view, take_view
 from tsdb.interface import LabelSpans
 from tsdb.kernels import CONFLICT, DUPLICATE, LATE, NO_TIME, SLAB, STORED, TOO_FAR_AHEAD, UNKNOWN
 
-ALL = (1 << 62, NO_TIME, NO_TIME, STORED)
+ALL = (1 << 62, NO_TIME, NO_TIME, STORED, NO_TIME)
 EVERYTHING = (-(1 << 62), 1 << 62)
 
 
@@ -172,7 +172,7 @@ def test_two_targets_that_begin_together_part_ways():
 def test_statuses(time, value, status):
     head = make_head(1)
     append(head, [0], [100], [5.0])
-    assert append(head, [0], [time], [value], (1000, 10, 20, 4)) == [status]
+    assert append(head, [0], [time], [value], (1000, 10, 20, 4, NO_TIME)) == [status]
 
 
 def test_equal_is_equal_by_bits():
