@@ -1,6 +1,5 @@
 """All kinds of what can be sent on: the next one holds the same, be it Prometheus or Gnomon."""
 
-import contextlib
 import json
 import struct
 import time
@@ -10,8 +9,9 @@ import urllib.request
 import cramjam
 import pytest
 
-from tests.end_to_end.processes import free_port, prometheus_3, until
-from tests.end_to_end.test_forwarding import V1, V2, forwarding, running
+from tests.end_to_end.processes import until
+from tests.end_to_end.receiving import forwarding, receiving_prometheus
+from tests.end_to_end.test_forwarding import V1, V2
 from tests.end_to_end.test_forwarding import server as server
 from tests.end_to_end.test_remote_read import histogram
 from tests.protobuf import f64, ld, vi
@@ -72,24 +72,6 @@ def held(url, at_s, without=()):
     words = {"query": "counter_total", "start": at_s - 100, "end": at_s}
     exemplars = get(url, "query_exemplars", **words)
     return {n: s for n, s in samples.items() if n not in without}, exemplars
-
-
-@contextlib.contextmanager
-def receiving_prometheus(folder):
-    program, port = prometheus_3(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    config = folder / "prometheus.yml"
-    config.write_text("global: {}\n")
-    command = [
-        program,
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'prometheus'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--web.enable-remote-write-receiver",
-        "--enable-feature=native-histograms,exemplar-storage",
-    ]
-    with running(command, folder / "prometheus.log", f"{url}/-/ready"):
-        yield url
 
 
 def sender_to(server, url, message):
