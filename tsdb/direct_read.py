@@ -29,13 +29,21 @@ if TYPE_CHECKING:
     from tsdb.block import Block
     from tsdb.head import Head
     from tsdb.head_view import HeadView, OwnPlan
-    from tsdb.interface import Floats, Ints, LabelColumns
+    from tsdb.interface import Floats, Ints, LabelColumns, Selection
     from tsdb.match_memory import FoundSeries
     from tsdb.merge import SymbolSink, TimedRows
     from tsdb.workers import Workers
 
 DEFERRED_MIN = 1 << 22
 """Samples of a selection from which values are left for later: 32 MB of them."""
+
+
+def may_be_many(series: int, selection: Selection) -> bool:
+    """Say whether so many series may have so many samples that values are left for later.
+
+    Taken for at most one a second: to find out costs 50 us, for a selection of few as well.
+    """
+    return series * ((selection.end_ms - selection.start_ms) // 1000 + 1) >= DEFERRED_MIN
 
 
 @dataclass(frozen=True, slots=True)

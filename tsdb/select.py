@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tsdb.direct_read import Wanted, read_directly
+from tsdb.direct_read import Wanted, may_be_many, read_directly
 from tsdb.distinct import distinct
 from tsdb.errors import ClosedError, TooManySamplesError
 from tsdb.exemplars import exemplar_columns, some_series
@@ -157,7 +157,8 @@ class Reader:
             asked.append(self._asked(each, blocks, holds=holds, may_hold=bool(view.histogram_runs)))
         plain = not view.histogram_runs and not any(each.wide for each in asked)
         arranged = any(each.in_blocks for each in asked) or any(
-            each.deferred for each in selections
+            each.deferred and may_be_many(found.slots.size, each)
+            for each, found in zip(selections, matched, strict=True)
         )
         if plain and isinstance(view, HeadView) and arranged:
             wanted = [
