@@ -112,8 +112,8 @@ def cases():
 
 
 KNOWN = {
-    "pages answer at their own address": r"^GET /graph.*\| (location|body|content-type): ",
-    "the pages lead to it; Debian's Prometheus has none": (
+    "pages answer at their own address, with a policy": r"^GET /graph",
+    "so do these; Debian's Prometheus has none": (
         r"^\w+ /(targets|rules|alerts|service-discovery|status|flags|config) "
     ),
     "HEAD of a probe tells the type": r"^HEAD /-/.*\| content-type: ",
