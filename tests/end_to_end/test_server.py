@@ -158,6 +158,13 @@ def test_a_port_in_use_is_refused(server, tmp_path):
     assert "Unable to start web listener" in other.stderr
 
 
+NAMED_BY_PROMETHEUS = (
+    b"prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total "
+    b"metric name should not include type 'histogram'\n"
+)
+"""What promtool says of Prometheus' own metrics, too: the name is to be the same."""
+
+
 @pytest.mark.peer
 def test_own_metrics_satisfy_promtool(server):
     running = server("--web.enable-remote-write-receiver")
@@ -168,8 +175,7 @@ def test_own_metrics_satisfy_promtool(server):
     checked = subprocess.run(
         [peer("promtool"), "check", "metrics"], input=metrics, capture_output=True, check=False
     )
-    assert checked.stdout + checked.stderr == b""
-    assert checked.returncode == 0
+    assert checked.stdout + checked.stderr == NAMED_BY_PROMETHEUS
 
 
 def test_the_command_line_asks_a_server_and_its_data(server, tmp_path):
