@@ -67,7 +67,7 @@ def main() -> None:
             for name, path, params in CASES:
                 cells = [name]
                 for server in servers:
-                    lap, cpu, size = ask(server, path, params, args.runs)
+                    lap, cpu, size = ask(server, path, params, args.runs, packed=False)
                     cells.append(f"{lap * 1e3:.1f} ms, cpu {cpu * 1e3:.0f} ms, {size} B")
                 rows.append(cells)
             peers.table(["question", *[server.name for server in servers]], rows)
