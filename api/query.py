@@ -76,8 +76,8 @@ async def instant(request: web.Request) -> web.StreamResponse:
     # What is asked of the present is in memory: see `Gate.query`.
     recent = abs(parts.now_ms - at.query_ms) < RECENT_MS and parts.view.answers_alone()
     key = ("instant", form.text("query"), lookback_ms, limit) if recent else None
-    log = QueryLog(parts.view, request, form.text("query"), (at.query_ms, at.query_ms, 0))
-    return await _answer(request, form, evaluate, log, timeout_s=timeout_s, limit=limit, key=key)
+    times = at.query_ms, at.query_ms, 0
+    return await _answer(request, form, evaluate, times, timeout_s=timeout_s, limit=limit, key=key)
 
 
 async def over_range(request: web.Request) -> web.StreamResponse:
@@ -121,20 +121,19 @@ async def over_range(request: web.Request) -> web.StreamResponse:
         )
 
     times = start.query_ms, end.query_ms, step_ms
-    log = QueryLog(parts.view, request, form.text("query"), times)
     # A panel that is asked for again has moved, and is as much work as it was.
     span_ms = end.query_ms - start.query_ms
     recent = parts.now_ms - start.query_ms < PANEL_MS and span_ms < PANEL_MS
     asked = ("range", form.text("query"), span_ms, step_ms, lookback_ms, limit)
     key = asked if recent and parts.view.answers_alone() else None
-    return await _answer(request, form, evaluate, log, timeout_s=timeout_s, limit=limit, key=key)
+    return await _answer(request, form, evaluate, times, timeout_s=timeout_s, limit=limit, key=key)
 
 
 async def _answer(
     request: web.Request,
     form: Form,
     evaluate: Evaluate,
-    log: QueryLog,
+    times: tuple[int, int, int],
     *,
     timeout_s: float | None,
     limit: int,
@@ -142,7 +141,8 @@ async def _answer(
 ) -> web.StreamResponse:
     """Evaluate in a thread and send the result, whole if it is small, else in chunks.
 
-    `key` is of queries that read little as a rule, see `Gate.query`.
+    `times` are start, end and step in ms, for the log. `key` is of queries that read little as a
+    rule, see `Gate.query`.
     """
     parts = request.app[PARTS]
     longest_s = parts.options.query_timeout_s
@@ -150,13 +150,19 @@ async def _answer(
     stats = form.text("stats")
     per_step = stats == "all" and PER_STEP_FEATURE in parts.engine.options.features
     offered = accepted_encoding(request)
+    lines = parts.view.query_log()
+    log = None if lines is None else QueryLog(lines, request, form.text("query"), times)
+
+    def result_of(canceled: threading.Event, left_s: float) -> QueryResult:
+        if left_s <= 0:
+            raise QueryTimeoutError("query execution")
+        return evaluate(form.text("query"), canceled, left_s)
 
     def run(canceled: threading.Event, left_s: float, queue_s: float) -> Packed:
-        with log.logged(queue_s) as logged:
-            if left_s <= 0:
-                raise QueryTimeoutError("query execution")
-            result = evaluate(form.text("query"), canceled, left_s)
-            logged.stats = replace(result.stats, queue_s=queue_s)
+        if log is None:
+            result = result_of(canceled, left_s)
+        else:
+            result = log.told(lambda: result_of(canceled, left_s), queue_s)
         value, warnings = result.value, result.warnings
         if limit:
             value, cut = _truncated(value, limit)
@@ -165,7 +171,7 @@ async def _answer(
         return packed_body(
             result_body(
                 value,
-                stats=logged.stats if stats else None,
+                stats=replace(result.stats, queue_s=queue_s) if stats else None,
                 per_step=per_step,
                 warnings=warnings,
                 infos=result.infos,

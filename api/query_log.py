@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from api.json_writer import stats_members
@@ -17,52 +16,42 @@ from promql.errors import ParseError
 from promql.result import QueryStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from aiohttp import web
 
-    from api.views import AppView
+    from api.views import LogLines
+    from promql.result import QueryResult
 
 MESSAGE = "promql query logged"
 NO_SPAN = "0000000000000000"
 """Queries are not traced."""
 
 
-@dataclass(slots=True)
-class LoggedQuery:
-    """One query under way; `stats` is set once they are known."""
-
-    stats: QueryStats
-
-
 class QueryLog:
-    """Logs the queries of one request, if the app wants it at the time they end."""
+    """Tells a log of one request's query."""
 
     def __init__(
-        self, view: AppView, request: web.Request, query: str, times: tuple[int, int, int]
+        self, lines: LogLines, request: web.Request, query: str, times: tuple[int, int, int]
     ) -> None:
         """Take what is asked; `times` are start and end in ms, and the step, 0 for an instant."""
-        self._view, self._request, self._query, self._times = view, request, query, times
+        self._lines, self._request, self._query, self._times = lines, request, query, times
 
-    @contextmanager
-    def logged(self, queue_s: float) -> Iterator[LoggedQuery]:
-        """Log what is evaluated inside, with its error if it raises one other than ParseError."""
-        query = LoggedQuery(QueryStats(queue_s=queue_s))
+    def told(self, evaluate: Callable[[], QueryResult], queue_s: float) -> QueryResult:
+        """Return what `evaluate` does, and log it, also if it raises other than ParseError."""
         try:
-            yield query
+            result = evaluate()
         except ParseError:
             raise
         except Exception as error:
-            self._write(query.stats, str(error))
+            self._write(QueryStats(queue_s=queue_s), str(error))
             raise
-        self._write(query.stats, None)
+        self._write(replace(result.stats, queue_s=queue_s), None)
+        return result
 
     def _write(self, stats: QueryStats, error: str | None) -> None:
-        lines = self._view.query_log()
-        if lines is None:
-            return
         start_ms, end_ms, step_ms = self._times
-        lines.write(
+        self._lines.write(
             MESSAGE,
             {
                 "params": {
