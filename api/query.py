@@ -152,6 +152,8 @@ async def _answer(
     offered = accepted_encoding(request)
     lines = parts.view.query_log()
     log = None if lines is None else QueryLog(lines, request, form.text("query"), times)
+    if log is not None:
+        key = None  # a line of a log may wait for the disk: not on the event loop
 
     def result_of(canceled: threading.Event, left_s: float) -> QueryResult:
         if left_s <= 0:

@@ -254,7 +254,7 @@ class TargetLoop:
         result = await self._fetch()
         read = partial(self._read, result, job)
         store = partial(ingest.store, time_ms, read, lambda: time.monotonic() - started)
-        if _is_quick(result, ingest):
+        if _is_quick(result, job, ingest):
             outcome = store()
         else:
             outcome = await self._in_thread(store)
@@ -370,10 +370,11 @@ class TargetLoop:
         )
 
 
-def _is_quick(result: Response | FetchError, ingest: TargetIngest) -> bool:
+def _is_quick(result: Response | FetchError, job: ScrapeJob, ingest: TargetIngest) -> bool:
     """Say whether a scrape is stored within a few milliseconds, so that no thread is needed."""
     if isinstance(result, FetchError):
-        return ingest.cache.count <= QUICK_SERIES
+        # A log of its own may wait for the disk.
+        return job.failure_log is None and ingest.cache.count <= QUICK_SERIES
     bound = QUICK_GZIP_BYTES if result.gzipped else QUICK_BYTES
     return ingest.cache.count > 0 and len(result.body) <= bound
 
